@@ -1,0 +1,201 @@
+"""RunConfig: every option of a training, and the identity that follows from it.
+
+Two runs are the same run when the options that can change the result are the same. The identity
+is the canonical JSON of those that differ from their defaults, so a default must never change and
+a new option's default must mean "as before": otherwise every stored run would get a new name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from attention_models import MODELS, UnknownNameError, check_options
+from jobs.errors import InputError
+
+SCHEMA = 1
+DATASETS = ("cifar10", "cifar100", "digits", "synthetic")
+
+
+class _CannotChangeResult:
+    """Marks an option that is left out of the identity."""
+
+
+CannotChangeResult = _CannotChangeResult()
+
+
+class RunConfig(BaseModel):
+    """One training with one configuration and one seed."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=()
+    )
+
+    model: str = Field(description="network, a name from the registry")
+    model_options: dict[str, Any] = Field(
+        default_factory=dict, description="options of the network; the registry knows them"
+    )
+    dataset: str = Field("cifar10", description=f"one of {', '.join(DATASETS)}")
+    seed: int = Field(0, ge=0, lt=2**32, description="of initialisation, order and augmentation")
+    train_images: int | None = Field(None, ge=2, description="use only the first N training images")
+    test_images: int | None = Field(None, ge=1, description="use only the first N test images")
+
+    epochs: int = Field(150, ge=1, description="passes over the training images")
+    batch_size: int = Field(128, ge=2, description="images per step")
+    lr: float = Field(0.1, gt=0, description="peak learning rate of SGD")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of SGD")
+    nesterov: bool = Field(False, description="use Nesterov's form of momentum")
+    weight_decay: float = Field(5e-4, ge=0, description="on every parameter")
+    schedule: Literal["cosine", "step"] = Field("cosine", description="of the learning rate")
+    lr_step_epochs: int = Field(30, ge=1, description="schedule step: epochs between drops")
+    lr_step_factor: float = Field(0.1, gt=0, le=1, description="schedule step: factor of a drop")
+    warmup_epochs: float = Field(0.0, ge=0, description="epochs of linear rise from zero to lr")
+
+    crop_padding_px: int = Field(4, ge=0, description="random crop from an image padded so far")
+    flip: bool = Field(True, description="mirror half of the training images")
+
+    threads: int | None = Field(
+        None, ge=1, description="CPU threads of torch (default: as many as the job may use)"
+    )
+
+    data_dir: Annotated[Path, CannotChangeResult] = Field(
+        Path("data"), description="folder with the data sets' files"
+    )
+    checkpoint_every_s: Annotated[float, CannotChangeResult] = Field(
+        600.0, ge=0, description="seconds between checkpoints; 0 is every step"
+    )
+    progress_every_s: Annotated[float, CannotChangeResult] = Field(
+        30.0, ge=0, description="seconds between heartbeats in progress.json"
+    )
+    keep: Annotated[Literal["none", "final", "best"], CannotChangeResult] = Field(
+        "final", description="checkpoint that stays when the run has finished"
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: object, info: Any) -> object:
+        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool:
+            raise ValueError(f"{str(value).lower()} is not a value of {info.field_name}")
+        return value
+
+    @field_validator("model")
+    @classmethod
+    def _known_network(cls, value: str) -> str:
+        if value not in MODELS:
+            raise UnknownNameError("network", value, MODELS)
+        return value
+
+    @field_validator("dataset")
+    @classmethod
+    def _known_dataset(cls, value: str) -> str:
+        if value not in DATASETS:
+            raise UnknownNameError("data set", value, DATASETS)
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_names(cls, values: Any) -> Any:
+        for name in values:
+            if name not in cls.model_fields:
+                raise UnknownNameError("option", name, cls.model_fields)
+        return values
+
+    @model_validator(mode="after")
+    def _options_fit_the_network(self) -> RunConfig:
+        declared = MODELS[self.model].options
+        options = check_options(self.model, self.model_options)
+        # An option that is given at its default is the same run as one that is not given.
+        said = {key: value for key, value in options.items() if value != declared[key].default}
+        object.__setattr__(self, "model_options", said)
+        return self
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The options that can change the result and differ from their defaults."""
+        defaults = RunConfig.model_construct(model="")
+        return {
+            name: getattr(self, name)
+            for name, field in RunConfig.model_fields.items()
+            if CannotChangeResult not in field.metadata
+            and getattr(self, name) != getattr(defaults, name, None)
+        }
+
+    @property
+    def run_id(self) -> str:
+        return make_run_id(self.identity)
+
+    def to_document(self) -> dict[str, Any]:
+        """What `config.json` holds: the whole configuration and what it is checked against."""
+        config = self.model_dump(mode="json")
+        return {
+            "schema": SCHEMA,
+            "run_id": self.run_id,
+            "identity": self.identity,
+            "config": config,
+            "sha256": _sha256(config),
+        }
+
+
+def make_config(values: Mapping[str, Any]) -> RunConfig:
+    """A RunConfig, or an InputError with one line per mistake."""
+    try:
+        return RunConfig.model_validate(dict(values))
+    except ValidationError as error:
+        raise InputError("\n".join(mistakes(error))) from None
+
+
+def mistakes(error: ValidationError) -> list[str]:
+    """One line per mistake, in the words of the options: `epochs: 0 is not ...`."""
+    lines = []
+    for item in error.errors():
+        where = ".".join(str(part) for part in item["loc"])
+        cause = item.get("ctx", {}).get("error")
+        if item["type"] == "missing":
+            text = "is missing"
+        else:
+            text = str(cause) if cause else f"{item['msg']}, not {item['input']!r}"
+        lines.append(f"{where}: {text}" if where else text)
+    return lines
+
+
+def read_document(document: Any, run_id: str) -> RunConfig:
+    """The configuration stored for `run_id`, checked against the stored digests.
+
+    The run's name is compared with the stored identity, not with what today's code would derive:
+    a run stays what it was when it was planned. Raises InputError for an edited document.
+    """
+    try:
+        intact = (
+            document["run_id"] == run_id
+            and make_run_id(document["identity"]) == run_id
+            and _sha256(document["config"]) == document["sha256"]
+        )
+    except (KeyError, TypeError):
+        intact = False
+    if not intact:
+        raise InputError(
+            "its configuration was edited after it was planned; restore the file, "
+            "or remove the run's folder and submit the changed matrix"
+        )
+    if document["schema"] != SCHEMA:
+        raise InputError(
+            f"it was written with schema {document['schema']}, this is schema {SCHEMA}"
+        )
+    return make_config(document["config"])
+
+
+def make_run_id(identity: Mapping[str, Any]) -> str:
+    """A readable head and 12 hex digits, such as `resnet18-cifar100-s0-3f2a9c1d07be`."""
+    dataset = identity.get("dataset", RunConfig.model_fields["dataset"].default)
+    model = identity["model"].replace("/", "-")
+    return f"{model}-{dataset}-s{identity.get('seed', 0)}-{_sha256(identity)[:12]}"
+
+
+def _sha256(value: Any) -> str:
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()

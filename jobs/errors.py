@@ -1,0 +1,41 @@
+"""What a person did wrong, and what went wrong: the two ways a command ends badly.
+
+Library code raises these; a command line turns them into one message and an exit status.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+
+class InputError(Exception):
+    """A mistake in what was given. Says what was given, what is valid, and what to do. Exit status 2."""
+
+
+class Failure(Exception):
+    """Something failed although the input was right. Exit status 1."""
+
+
+def run_command(command: Callable[[], object]) -> NoReturn:
+    """Run a command line and leave with its status; a person's mistake never shows a stack trace."""
+    try:
+        command()
+    except InputError as error:
+        status = _complain(error, 2)
+    except Failure as error:
+        status = _complain(error, 1)
+    except OSError as error:
+        # The file system's own words: which file, and what is wrong with it.
+        status = _complain(error, 1)
+    except KeyboardInterrupt:
+        status = 130
+    else:
+        status = 0
+    sys.exit(status)
+
+
+def _complain(error: Exception, status: int) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return status
