@@ -42,7 +42,7 @@ class Option:
     choices: tuple[OptionValue, ...] = ()
 
     def normalise(self, name: str, value: object) -> OptionValue:
-        """`value` in this option's type, so that 1 and 1.0 are one value; ValueError if it is neither."""
+        """`value` in this option's type, so that 1 and 1.0 are one value, or a ValueError."""
         wanted = type(self.default)
         if wanted is float and type(value) is int:
             value = float(value)
@@ -101,9 +101,7 @@ MODELS: dict[str, Entry] = {
     "bam_preact_resnet_small": Entry(
         "bam:bam_preact_resnet_small", "preact_resnet_small with BAM", _BAM
     ),
-    "sresnet50": Entry(
-        "sresnet:sresnet50", "pre-activation ResNet-50 with spatial attention", _STEM
-    ),
+    "sresnet50": Entry("sresnet:sresnet50", "preact_resnet50 with spatial attention", _STEM),
     "sresnet50_skips": Entry(
         "sresnet:sresnet50_skips", "sresnet50 with skips inside the attention path", _STEM
     ),

@@ -11,20 +11,20 @@ from typing import NoReturn
 
 
 class InputError(Exception):
-    """A mistake in what was given. Says what was given, what is valid, and what to do. Exit status 2."""
+    """A mistake in what was given: says what was given, what is valid, what to do. Exits with 2."""
 
 
-class Failure(Exception):
-    """Something failed although the input was right. Exit status 1."""
+class ExecutionError(Exception):
+    """Something failed although the input was right. Exits with 1."""
 
 
 def run_command(command: Callable[[], object]) -> NoReturn:
-    """Run a command line and leave with its status; a person's mistake never shows a stack trace."""
+    """Run a command line and leave with its status; a mistake never shows a stack trace."""
     try:
         command()
     except InputError as error:
         status = _complain(error, 2)
-    except Failure as error:
+    except ExecutionError as error:
         status = _complain(error, 1)
     except OSError as error:
         # The file system's own words: which file, and what is wrong with it.

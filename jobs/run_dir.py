@@ -22,7 +22,7 @@ import psutil
 
 from attention_models import UnknownNameError
 from jobs.config import RunConfig, read_document
-from jobs.errors import Failure, InputError
+from jobs.errors import ExecutionError, InputError
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
@@ -120,7 +120,7 @@ class LeaseHolder(TypedDict):
     time_unix_s: float
 
 
-class LeaseHeldError(Failure):
+class LeaseHeldError(ExecutionError):
     """Another job is working on this run."""
 
 
@@ -180,15 +180,11 @@ class RunDir:
 
     def attempts(self) -> list[Attempt]:
         """All attempts, in order. A damaged file is left out."""
-        numbers = sorted(int(p.stem) for p in self._attempts.glob("*.json") if p.stem.isdigit())
-        records = (_load_or_none(self._attempts / f"{number}.json") for number in numbers)
+        records = (_load_or_none(self._attempts / f"{n}.json") for n in _numbers(self._attempts))
         return [record for record in records if record is not None]
 
     def next_attempt(self) -> int:
-        return (
-            max((int(p.stem) for p in self._attempts.glob("*.json") if p.stem.isdigit()), default=0)
-            + 1
-        )
+        return max(_numbers(self._attempts), default=0) + 1
 
     def write_attempt(self, attempt: Attempt) -> None:
         """At the start of an attempt, and again at its end."""
@@ -352,7 +348,10 @@ class SweepDir:
     # ---- matrices: every version as submitted, each with the runs that it names
 
     def add_matrix(self, text: str, run_ids: Iterable[str]) -> int:
-        """Keep this version of the matrix and return its number; the newest version again is kept once."""
+        """Keep this version of the matrix; the newest version again is not kept twice.
+
+        Returns the version's number.
+        """
         run_ids = list(run_ids)
         newest = self.newest_matrix()
         if newest and newest[1] == text and self.named_runs() == run_ids:
@@ -361,14 +360,15 @@ class SweepDir:
         self._matrices.mkdir(parents=True, exist_ok=True)
         # The names are stored beside, and first: what a version names is not derived again later.
         write_atomic(self._matrices / f"{number}.runs.json", _pretty(run_ids))
-        write_atomic(self._matrices / f"{number}.yaml", text.encode())
+        write_atomic(self._matrix(number), text.encode())
         return number
 
     def newest_matrix(self) -> tuple[int, str] | None:
-        numbers = [int(p.stem) for p in self._matrices.glob("*.yaml") if p.stem.isdigit()]
-        if not numbers:
-            return None
-        return max(numbers), (self._matrices / f"{max(numbers)}.yaml").read_text()
+        numbers = _numbers(self._matrices, ".yaml")
+        return (numbers[-1], self._matrix(numbers[-1]).read_text()) if numbers else None
+
+    def _matrix(self, number: int) -> Path:
+        return self._matrices / f"{number}.yaml"
 
     def named_runs(self) -> list[str]:
         """The runs that the newest version of the matrix names, in its order."""
@@ -398,7 +398,7 @@ class SweepDir:
         facts = mine.stat()
         if facts.st_uid != os.getuid() or facts.st_mode & 0o022:
             raise InputError(
-                f"{mine} must belong to {getpass.getuser()} and be writable by nobody else, because "
+                f"{mine} must be writable by {getpass.getuser()} alone, because "
                 f"jobs run what is stored there; remove it or run: chmod 700 {mine}"
             )
         folder = mine / token
@@ -506,6 +506,11 @@ def read_records(path: Path) -> Iterator[Any]:
             yield orjson.loads(line)
         except orjson.JSONDecodeError:
             continue
+
+
+def _numbers(folder: Path, suffix: str = ".json") -> list[int]:
+    """The numbers that name files of a folder, `3` for `3.json`, in order."""
+    return sorted(int(path.stem) for path in folder.glob(f"*{suffix}") if path.stem.isdigit())
 
 
 def _last_byte(path: Path) -> bytes:
