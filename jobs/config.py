@@ -189,6 +189,14 @@ def read_document(document: Any, run_id: str) -> RunConfig:
     return make_config(document["config"])
 
 
+def changed_document(document: Mapping[str, Any], config: RunConfig) -> dict[str, Any]:
+    """A stored document with today's values of the options that cannot change the result."""
+    fields = RunConfig.model_fields.items()
+    free = {name for name, field in fields if CannotChangeResult in field.metadata}
+    new = document["config"] | config.model_dump(mode="json", include=free)
+    return {**document, "config": new, "sha256": _sha256(new)}
+
+
 def make_run_id(identity: Mapping[str, Any]) -> str:
     """A readable head and 12 hex digits, such as `resnet18-cifar100-s0-3f2a9c1d07be`."""
     dataset = identity.get("dataset", RunConfig.model_fields["dataset"].default)

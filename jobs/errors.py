@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    import typer
 
 
 class InputError(Exception):
@@ -34,6 +37,11 @@ def run_command(command: Callable[[], object]) -> NoReturn:
     else:
         status = 0
     sys.exit(status)
+
+
+def run_app(app: typer.Typer, prog: str) -> NoReturn:
+    """Run a typer app. Its own usage errors leave with 2 and `--help` with 0, as typer does it."""
+    run_command(lambda: app(prog_name=prog))
 
 
 def _complain(error: Exception, status: int) -> int:

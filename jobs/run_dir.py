@@ -21,7 +21,7 @@ import orjson
 import psutil
 
 from attention_models import UnknownNameError
-from jobs.config import RunConfig, read_document
+from jobs.config import RunConfig, changed_document, read_document
 from jobs.errors import ExecutionError, InputError
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -31,8 +31,20 @@ NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 STALE_AFTER_S = 300.0
 
 
+class Environment(TypedDict):
+    """What can change the bits of a result though the configuration is the same."""
+
+    device: str
+    threads: int
+    cpu_capability: str
+    versions: dict[str, str]
+
+
 class Attempt(TypedDict):
-    """One start of a run. The second half is there once the attempt has ended in order."""
+    """One start of a run: who and where, then what torch found, then how it ended.
+
+    The later parts are missing while an attempt has not come so far, or if it was killed.
+    """
 
     attempt: int
     started_unix_s: float
@@ -42,16 +54,12 @@ class Attempt(TypedDict):
     host: str
     pid: int
     user: str
-    device: str
-    gpu: str | None
-    threads: int
-    cpu_capability: str
-    versions: dict[str, str]
     code: str
-    params: int
-    macs: int
-    steps_per_epoch: int
-    first_step: int
+    environment: NotRequired[Environment]
+    params: NotRequired[int]
+    macs: NotRequired[int]
+    steps_per_epoch: NotRequired[int]
+    first_step: NotRequired[int]
     ended_unix_s: NotRequired[float]
     cause: NotRequired[str]
     message: NotRequired[str]
@@ -59,7 +67,7 @@ class Attempt(TypedDict):
 
 
 class EpochMetrics(TypedDict):
-    """One record of `metrics.jsonl`. Top-1 and top-5 are in percent, rates per second."""
+    """One record of `metrics.jsonl`. Epochs count from 1; top-1 and top-5 are in percent."""
 
     attempt: int
     epoch: int
@@ -78,7 +86,7 @@ class EpochMetrics(TypedDict):
 
 
 class Progress(TypedDict):
-    """The heartbeat of a running attempt. Epochs count from 1 here, as a person counts."""
+    """The heartbeat of a running attempt. Epochs count from 1."""
 
     attempt: int
     epoch: int
@@ -139,6 +147,7 @@ class RunDir:
         self.path = Path(path)
         self.run_id = self.path.name
         self.checkpoint = self.path / "checkpoint.pt"
+        self.next_checkpoint = self.path / "checkpoint.next.pt"
         self.previous_checkpoint = self.path / "checkpoint.prev.pt"
         self.best = self.path / "best.pt"
         self.needs_resume = self.path / "needs_resume"
@@ -163,11 +172,15 @@ class RunDir:
         return self._config.exists()
 
     def write_config(self, config: RunConfig) -> None:
-        """Plan the run. Planning it again changes nothing."""
-        if self.is_planned():
-            return
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_atomic(self._config, _pretty(config.to_document()))
+        """Plan the run. Planned again, it takes over the options that cannot change the result.
+
+        Raises InputError if the file was edited since it was written.
+        """
+        if not self.is_planned():
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_atomic(self._config, _pretty(config.to_document()))
+        elif self.read_config() != config:
+            write_atomic(self._config, _pretty(changed_document(_load(self._config), config)))
 
     def read_config(self) -> RunConfig:
         """The configuration as it was planned; InputError if the file was edited since."""
@@ -290,7 +303,7 @@ class RunDir:
         return held if held is not None and self._is_alive(held) else None
 
     def _is_alive(self, held: LeaseHolder) -> bool:
-        if held["host"] == socket.gethostname():
+        if held["host"] == this_host():
             return is_running(held)
         progress = self.read_progress()
         last_sign = max(held["time_unix_s"], progress["time_unix_s"] if progress else 0.0)
@@ -310,6 +323,11 @@ class RunDir:
         aside.unlink()
 
     # ---- the end
+
+    def remove_leftovers(self) -> None:
+        """Remove what a killed writer left half-written; for the holder of the lease."""
+        for path in self.path.glob(".*.tmp"):
+            path.unlink(missing_ok=True)
 
     def drop_checkpoints(self, keep: str) -> None:
         """Remove what is not to stay: `keep` is none, final or best."""
@@ -333,7 +351,7 @@ class SweepDir:
         return f"SweepDir({str(self.path)!r})"
 
     def exists(self) -> bool:
-        return self._matrices.is_dir()
+        return self._matrices.is_dir() or bool(self.runs())
 
     def run(self, run_id: str) -> RunDir:
         return RunDir(self.path / run_id)
@@ -371,9 +389,14 @@ class SweepDir:
         return self._matrices / f"{number}.yaml"
 
     def named_runs(self) -> list[str]:
-        """The runs that the newest version of the matrix names, in its order."""
+        """The runs that the newest version of the matrix names, in its order.
+
+        Without a matrix, in a folder of runs that were started by hand, all of them.
+        """
         newest = self.newest_matrix()
-        return _load_or_none(self._matrices / f"{newest[0]}.runs.json") or [] if newest else []
+        if newest is None:
+            return [run.run_id for run in self.runs()]
+        return _load_or_none(self._matrices / f"{newest[0]}.runs.json") or []
 
     # ---- submissions: who asked for what, when
 
@@ -437,9 +460,13 @@ def check_name(kind: str, name: object) -> str:
 # ---- processes
 
 
+def this_host() -> str:
+    return socket.gethostname()
+
+
 def this_process() -> Process:
     return Process(
-        host=socket.gethostname(),
+        host=this_host(),
         pid=os.getpid(),
         pid_started_unix_s=psutil.Process().create_time(),
     )

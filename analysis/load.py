@@ -1,0 +1,143 @@
+"""Run directories become two tidy tables. Nothing here judges or averages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from jobs.config import RunConfig
+from jobs.errors import InputError
+from jobs.run_dir import EpochMetrics, RunDir, SweepDir
+
+_RUN_TYPES = {
+    "sweep": str,
+    "run_id": str,
+    "named": bool,
+    "state": str,
+    "epochs_done": int,
+    "best_test_top1": float,
+    "best_epoch": "Int64",
+    "final_test_top1": float,
+    "final_test_top5": float,
+    "params": "Int64",
+    "macs": "Int64",
+    "wall_s": float,
+    "attempts": int,
+}
+_EPOCH_TYPES = {
+    "sweep": str,
+    "run_id": str,
+    "model": str,
+    "seed": int,
+    **dict.fromkeys(EpochMetrics.__annotations__, float),
+    **dict.fromkeys(("attempt", "epoch", "step"), int),
+}
+
+
+@dataclass(frozen=True)
+class Runs:
+    """What some sweeps hold.
+
+    `runs` has a row per planned run, in the order of the matrix: `sweep`, `run_id`, every option
+    of its configuration, its `state` (finished, unfinished or planned), and its results.
+    `named` says whether the newest version of the matrix still names it.
+    `epochs` has a row per run and epoch, with the metrics. Epochs count from 1, as a person counts.
+    `problems` says which runs were left out, and why.
+    """
+
+    runs: pd.DataFrame
+    epochs: pd.DataFrame
+    problems: tuple[str, ...]
+
+
+def load_runs(sweeps: Iterable[SweepDir]) -> Runs:
+    """Everything that the sweeps' runs have written so far."""
+    unique = {sweep.path.resolve(): sweep for sweep in sweeps}.values()
+    names = [sweep.name for sweep in unique]
+    runs: list[dict[str, Any]] = []
+    epochs: list[dict[str, Any]] = []
+    problems: list[str] = []
+    for sweep in unique:
+        # Two sweeps of one name, in different folders, are told apart by their paths.
+        label = sweep.name if names.count(sweep.name) == 1 else str(sweep.path)
+        named = sweep.named_runs()
+        unnamed = [run.run_id for run in sweep.runs() if run.run_id not in set(named)]
+        for run_id in [*named, *unnamed]:
+            try:
+                row, its_epochs = _read(sweep.run(run_id))
+            except InputError as error:
+                problems.append(f"{run_id} is left out: {error}")
+                continue
+            runs.append({"sweep": label, "named": run_id in named, **row})
+            epochs += ({"sweep": label, **record} for record in its_epochs)
+    return Runs(
+        runs=_frame(runs, _RUN_TYPES, options=RunConfig.model_fields),
+        epochs=_frame(epochs, _EPOCH_TYPES),
+        problems=tuple(problems),
+    )
+
+
+def _read(run: RunDir) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A run's row and the rows of its epochs; InputError if its files contradict the contract."""
+    config = run.read_config()
+    try:
+        return _rows(run, config)
+    except (KeyError, TypeError) as error:
+        raise InputError(f"a record in {run.path} is damaged ({error!r})") from None
+
+
+def _rows(run: RunDir, config: RunConfig) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    # The result is read first: a job may be writing, and it writes the result last.
+    result = run.read_result()
+    attempts = run.attempts()
+    metrics = run.read_metrics()
+    epochs_done = metrics[-1]["epoch"] + 1 if metrics else 0
+    row = {
+        "run_id": run.run_id,
+        **_options(config),
+        "state": "finished" if result else "unfinished" if attempts or metrics else "planned",
+        "epochs_done": epochs_done,
+        "attempts": len(attempts),
+    }
+    if result is not None:
+        if epochs_done != config.epochs:
+            raise InputError(
+                f"{run.path} has a result, but metrics of {epochs_done} of {config.epochs} epochs"
+            )
+        taken = ("best_test_top1", "final_test_top1", "final_test_top5", "wall_s", "attempts")
+        row |= {key: result[key] for key in taken}  # type: ignore[literal-required]
+        row["best_epoch"] = result["best_epoch"] + 1
+    size = result or (attempts[-1] if attempts else None)
+    if size is not None:
+        row |= {"params": size["params"], "macs": size["macs"]}
+    its_epochs = [
+        {
+            "run_id": run.run_id,
+            "model": config.model,
+            "seed": config.seed,
+            **record,
+            "epoch": record["epoch"] + 1,
+        }
+        for record in metrics
+    ]
+    return row, its_epochs
+
+
+def _options(config: RunConfig) -> dict[str, Any]:
+    options = config.model_dump(mode="json")
+    said = [f"{name}={value}" for name, value in sorted(config.model_options.items())]
+    return options | {"model_options": " ".join(said)}
+
+
+def _frame(
+    rows: list[dict[str, Any]], types: Mapping[str, Any], options: Iterable[str] = ()
+) -> pd.DataFrame:
+    columns = [*dict.fromkeys([*list(types)[:2], *options, *types])]
+    frame = pd.DataFrame(rows, columns=columns, dtype=object).astype(types)
+    # An option that is set in some runs only stays 1000; it would become 1000.0 beside a NaN.
+    return frame.convert_dtypes(
+        convert_string=False, convert_boolean=False, convert_floating=False, infer_objects=True
+    )

@@ -1,0 +1,189 @@
+"""Statistics over seeds: every function takes the loaded frames and returns a frame.
+
+A run counts if the newest matrix still names it or if it has finished. Means and deviations are
+those of a sample (ddof=1) and are over finished runs only, except where a curve says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+
+from attention_models import UnknownNameError
+from jobs.config import CannotChangeResult, RunConfig
+from jobs.errors import InputError
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A column of the epochs that can be compared."""
+
+    label: str
+    unit: str
+    best: Literal["max", "min"]
+
+
+METRICS = {
+    "test_top1": Metric("test top-1", "%", "max"),
+    "test_top5": Metric("test top-5", "%", "max"),
+    "test_loss": Metric("test loss", "", "min"),
+    "train_top1": Metric("train top-1", "%", "max"),
+    "train_loss": Metric("train loss", "", "min"),
+}
+GROUP_KEYS = ("sweep", *RunConfig.model_fields)
+
+_RUN = ["sweep", "run_id"]
+
+
+def summarise(
+    runs: pd.DataFrame, epochs: pd.DataFrame, by: str = "model", metric: str = "test_top1"
+) -> pd.DataFrame:
+    """A row per group, in the order of the matrix.
+
+    `best_*` is the best epoch of each run, `final_*` its last one; both are NaN without a finished
+    run, the deviations also with only one. `params` and `macs` are missing where a group mixes
+    networks. `epoch_s` and `attempts` are over all runs that count.
+    """
+    check_metric(metric)
+    counted = _grouped(runs, by)
+    groups = counted.groupby("group", sort=False)
+    measured = epochs.merge(counted[[*_RUN, "group", "state"]], on=_RUN).sort_values("epoch")
+    finished = measured[measured["state"] == "finished"]
+    per_run = finished.groupby(["group", *_RUN])
+    best = _over_runs(per_run[metric].agg(METRICS[metric].best).groupby("group"))
+    # Not "last", which would skip a NaN.
+    final = _over_runs(per_run[metric].nth(-1).groupby(finished["group"]))
+    summary = pd.DataFrame(
+        {
+            "finished": counted["state"].eq("finished").groupby(counted["group"]).sum(),
+            "planned": groups.size(),
+            "best_mean": best["mean"],
+            "best_std": best["std"],
+            "final_mean": final["mean"],
+            "final_std": final["std"],
+            "params": groups["params"].agg(_common),
+            "macs": groups["macs"].agg(_common),
+            "epoch_s": measured.groupby("group")["epoch_s"].mean(),
+            "attempts": groups["attempts"].sum(),
+        }
+    )
+    counts = dict.fromkeys(("finished", "planned", "attempts"), int)
+    whole = dict.fromkeys(("params", "macs"), "Int64")
+    in_order = summary.reindex(counted["group"].unique()).rename_axis("group")
+    return in_order.astype(counts | whole).reset_index()
+
+
+def curves(
+    runs: pd.DataFrame,
+    epochs: pd.DataFrame,
+    by: str = "model",
+    metrics: Sequence[str] = ("test_top1", "train_top1"),
+) -> pd.DataFrame:
+    """A row per group, metric and epoch: mean, std, min and max over `n` of its `planned` runs.
+
+    A group's curve is over its finished runs, so that it ends at the table's final mean. A group
+    without one (`finished` is False) is drawn over the runs that have begun, up to the last epoch
+    that all of them have reached: a seed that ends early never makes the mean jump.
+    """
+    for metric in metrics:
+        check_metric(metric)
+    counted = _grouped(runs, by)
+    is_finished = counted["state"] == "finished"
+    counted["finished"] = counted["group"].isin(counted.loc[is_finished, "group"])
+    counted["planned"] = counted.groupby("group")["run_id"].transform("size")
+    drawn = counted[(counted["epochs_done"] > 0) & (is_finished | ~counted["finished"])]
+    reached = drawn.groupby("group")["epochs_done"].transform("min").rename("reached")
+    points = epochs.merge(drawn[[*_RUN, "group"]].join(reached), on=_RUN)
+    points = points[points["epoch"] <= points["reached"]].melt(
+        id_vars=["group", "epoch"], value_vars=list(metrics), var_name="metric"
+    )
+    over_runs = _over_runs(points.groupby(["group", "metric", "epoch"])["value"]).reset_index()
+    # A left key's order is kept: the groups come in the order of the matrix.
+    in_order = counted[["group", "planned", "finished"]].drop_duplicates()
+    return in_order.merge(over_runs, on="group")[
+        ["group", "metric", "epoch", "mean", "std", "min", "max", "n", "planned", "finished"]
+    ]
+
+
+def missing(runs: pd.DataFrame, by: str = "model") -> pd.DataFrame:
+    """A row per run that has not finished: its `name`, `state`, `epochs_done` and `epochs`."""
+    counted = _grouped(runs, by)
+    about = counted["group"] if "model" in _keys(by) else counted["model"] + " " + counted["group"]
+    counted["name"] = about + " seed " + counted["seed"].astype(str)
+    if counted["name"].duplicated().any():
+        counted["name"] = counted["run_id"]
+    columns = ["name", "state", "epochs_done", "epochs"]
+    return counted.loc[counted["state"] != "finished", columns].reset_index(drop=True)
+
+
+def mixed_options(runs: pd.DataFrame, by: str = "model") -> list[str]:
+    """The options besides the seed in which runs of one group differ.
+
+    A mean over them is no mean over seeds; whoever shows it should say so.
+    """
+    grouped = _grouped(runs, by).groupby("group")
+    return [
+        name
+        for name, field in RunConfig.model_fields.items()
+        if name not in ("seed", *_keys(by))
+        and CannotChangeResult not in field.metadata
+        and (grouped[name].nunique(dropna=False) > 1).any()
+    ]
+
+
+def check_metric(metric: str, valid: Iterable[str] = METRICS) -> None:
+    if metric not in valid:
+        raise InputError(str(UnknownNameError("metric", metric, valid)))
+
+
+def _keys(by: str) -> list[str]:
+    """The options that `by` names: one, or several with commas between them."""
+    keys = [key.strip() for key in by.split(",")]
+    for key in keys:
+        if key not in GROUP_KEYS:
+            raise InputError(str(UnknownNameError("option to group by", key, GROUP_KEYS)))
+    return keys
+
+
+def _grouped(runs: pd.DataFrame, by: str) -> pd.DataFrame:
+    """The runs that count, with the label of the group that each belongs to.
+
+    One configuration that was trained in two sweeps is one run of its group, the one that got
+    further: counted twice, it would make a deviation over seeds too small.
+    """
+    keys = _keys(by)
+    counted = runs[runs["named"] | (runs["state"] == "finished")]
+    values = zip(*(counted[key] for key in keys), strict=True)
+    labels = [", ".join(_label(value) for value in row) for row in values]
+    counted = counted.assign(group=pd.Series(labels, index=counted.index, dtype=object))
+    furthest_first = counted.assign(finished=counted["state"] == "finished").sort_values(
+        ["finished", "epochs_done"], ascending=False
+    )
+    kept = furthest_first.drop_duplicates(["group", "run_id"]).index
+    return counted[counted.index.isin(kept)].copy()
+
+
+def _label(value: Any) -> str:
+    """The value as a matrix spells it."""
+    if pd.isna(value) or value == "":
+        return "not set"
+    return str(value).lower() if str(value) in ("True", "False") else str(value)
+
+
+def _over_runs(values: Any) -> pd.DataFrame:
+    """Mean, std, min, max and number of each group of runs' values.
+
+    A run that diverged to NaN makes them NaN; it must not fall out of a mean unseen.
+    """
+    found = values.agg(["mean", "std", "min", "max", "size", "count"])
+    whole = found["size"] == found["count"]
+    return found[["mean", "std", "min", "max"]].where(whole).assign(n=found["size"])
+
+
+def _common(values: pd.Series) -> Any:
+    """The one value that all runs which know it share."""
+    known = values.dropna().unique()
+    return known[0] if len(known) == 1 else pd.NA

@@ -1,0 +1,499 @@
+"""The trainer. It reads from top to bottom, and everything that it changes is saved and restored.
+
+A stop only sets a flag; the loop looks at it between two steps, in training and in evaluation,
+saves and leaves. On the CPU a run that was stopped and resumed any number of times ends with the
+same metrics and weights, to the bit, as one that was not.
+
+    python -m jobs.train MODEL [key=value ...]      train one network here, for debugging
+"""
+
+from __future__ import annotations
+
+import platform
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import orjson
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from attention_models import create_model, list_models
+from attention_models.count import Counts, count
+from jobs.checkpoint import load_checkpoint, save_checkpoint, save_weights, weights_sha256
+from jobs.config import RunConfig, make_config
+from jobs.data import DataSet, Normaliser, cut_crops, derive_seed, draw_epoch, load_dataset
+from jobs.errors import InputError, run_command
+from jobs.optim import learning_rate, make_optimizer, set_learning_rate
+from jobs.run_dir import (
+    Attempt,
+    Environment,
+    EpochMetrics,
+    Progress,
+    Result,
+    RunDir,
+    SweepDir,
+)
+
+FOREGROUND_SWEEP = Path("runs/foreground")
+
+
+class StopFlag(Protocol):
+    """Set by a signal handler, looked at between two steps."""
+
+    @property
+    def is_set(self) -> bool: ...
+
+
+@dataclass
+class LoopState:
+    """All that the loop changes, but for weights, optimizer and random generators.
+
+    Saved and restored under these names. An epoch is trained from `batch` to its end, then
+    evaluated from `eval_batch` to the end, then recorded.
+    """
+
+    epoch: int = 0  # finished epochs
+    batch: int = 0  # finished training batches of this epoch
+    eval_batch: int = 0  # finished test batches of this epoch
+    step: int = 0  # optimizer steps in all
+    train_sums: list[float] = field(default_factory=lambda: [0.0] * 3)  # loss, top-1, images
+    test_sums: list[float] = field(default_factory=lambda: [0.0] * 4)  # loss, top-1, top-5, images
+    epoch_s: float = 0.0  # spent training this epoch
+    eval_s: float = 0.0  # spent evaluating it
+    wall_s: float = 0.0  # spent in the loop, over all attempts
+    best_test_top1: float = -1.0
+    best_epoch: int = 0
+    final_test_top1: float = 0.0
+    final_test_top5: float = 0.0
+
+
+def train(
+    run: RunDir,
+    config: RunConfig,
+    attempt: Attempt,
+    stop: StopFlag,
+    say: Callable[[str], None],
+) -> bool:
+    """Train until the end or until `stop` is set; True if the run is finished.
+
+    Fills in `attempt` (what was found, first and last step) and writes it when training begins.
+    Raises InputError when the data set's files are missing.
+    """
+    # --------------------------------------------------------------------------- where we are
+    saved = load_checkpoint(run, say)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    # Another number of threads adds in another order: what the first attempt had is kept.
+    threads = config.threads or (saved["environment"]["threads"] if saved else None)
+    if threads:
+        torch.set_num_threads(threads)
+    environment = describe_environment(device)
+    if saved:
+        warn_of_differences(saved["environment"], environment, say)
+
+    # --------------------------------------------------------------------------- what we train
+    # Order: data, weights, optimizer. Only the weights draw from the global generator.
+    data = load_dataset(config)
+    torch.manual_seed(derive_seed(config.seed, "weights"))
+    model = create_model(
+        config.model, data.num_classes, data.input_size, **config.model_options
+    ).to(device)
+    counts = count(model, data.input_size)
+    optimizer = make_optimizer(model, config)
+    normalise = Normaliser(data, device)
+    padded = data.train.padded(config.crop_padding_px).to(device)
+    test = data.test.to(device)
+    batches = Batches(len(data.train), config.batch_size)
+    eval_batches = Batches(len(data.test), config.batch_size, keep_last_of_one=True)
+
+    # --------------------------------------------------------------------------- where we were
+    loop = LoopState()
+    if saved:
+        loop = LoopState(**saved["loop"])
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        restore_generators(saved["generators"])
+        del saved
+    attempt["environment"] = environment
+    attempt["params"], attempt["macs"] = counts.params, counts.macs
+    attempt["steps_per_epoch"], attempt["first_step"] = len(batches), loop.step
+    run.write_attempt(attempt)
+    say(describe_start(config, data, counts, environment, loop))
+    train_sums = torch.tensor(loop.train_sums, dtype=torch.float64, device=device)
+    test_sums = torch.tensor(loop.test_sums, dtype=torch.float64, device=device)
+    wall = Stopwatch(device, loop.wall_s)
+    checkpoint_timer, progress_timer = (
+        Timer(config.checkpoint_every_s),
+        Timer(config.progress_every_s),
+    )
+
+    def save() -> None:
+        loop.train_sums, loop.test_sums = train_sums.tolist(), test_sums.tolist()
+        loop.wall_s = wall.read()
+        state = {
+            "loop": asdict(loop),
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "generators": save_generators(),
+            "environment": environment,
+        }
+        save_checkpoint(run, state)
+
+    def must_leave() -> bool:
+        """Between two steps: leave if asked to, save and show progress if it is time."""
+        attempt["last_step"] = loop.step
+        if stop.is_set:
+            save()
+            return True
+        if checkpoint_timer.is_due():
+            try:
+                save()
+            except OSError as error:
+                # The one before is untouched, and the next may succeed.
+                say(f"the checkpoint could not be written: {error}")
+        if progress_timer.is_due():
+            run.write_progress(make_progress(attempt, config, loop, wall.elapsed_s()))
+        return False
+
+    while loop.epoch < config.epochs:
+        # ----------------------------------------------------------------------- train an epoch
+        model.train()
+        drawn = draw_epoch(
+            config.seed,
+            loop.epoch,
+            len(data.train),
+            margin_px=config.crop_padding_px,
+            flip=config.flip,
+            device=device,
+        )
+        watch = Stopwatch(device, loop.epoch_s)
+        while loop.batch < len(batches):
+            if must_leave():
+                return False
+            index = drawn.order[batches[loop.batch]]
+            images = normalise(cut_crops(padded, index, drawn, data.input_size))
+            labels = padded.labels[index]
+            set_learning_rate(optimizer, learning_rate(config, loop.step, len(batches)))
+            logits = model(images)
+            loss = F.cross_entropy(logits, labels)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            train_sums += torch.stack(
+                [loss.detach().double() * len(index), hits(logits, labels, 1), count_of(labels)]
+            )
+            loop.batch += 1
+            loop.step += 1
+            loop.epoch_s = watch.read()
+        loop.epoch_s = watch.read(wait=True)
+
+        # ----------------------------------------------------------------------- evaluate it
+        model.eval()
+        watch = Stopwatch(device, loop.eval_s)
+        while loop.eval_batch < len(eval_batches):
+            if must_leave():
+                return False
+            part = eval_batches[loop.eval_batch]
+            labels = test.labels[part]
+            with torch.inference_mode():
+                logits = model(normalise(test.pixels[part]))
+                test_sums += torch.stack(
+                    [
+                        F.cross_entropy(logits, labels, reduction="sum").double(),
+                        hits(logits, labels, 1),
+                        hits(logits, labels, 5),
+                        count_of(labels),
+                    ]
+                )
+            loop.eval_batch += 1
+            loop.eval_s = watch.read()
+        loop.eval_s = watch.read(wait=True)
+
+        # ----------------------------------------------------------------------- record it
+        lr = learning_rate(config, loop.step - 1, len(batches))
+        metrics = make_metrics(attempt, loop, lr, train_sums.tolist(), test_sums.tolist(), device)
+        run.append_metrics(metrics)
+        say(describe_epoch(metrics, config.epochs))
+        loop.final_test_top1, loop.final_test_top5 = metrics["test_top1"], metrics["test_top5"]
+        if metrics["test_top1"] > loop.best_test_top1:
+            loop.best_test_top1, loop.best_epoch = metrics["test_top1"], metrics["epoch"]
+            if config.keep == "best":
+                save_weights(run.best, model.state_dict())
+        loop.epoch += 1
+        loop.batch = loop.eval_batch = 0
+        loop.epoch_s = loop.eval_s = 0.0
+        train_sums.zero_()
+        test_sums.zero_()
+
+    # --------------------------------------------------------------------------- finish
+    attempt["last_step"] = loop.step
+    save()
+    run.write_result(
+        Result(
+            run_id=run.run_id,
+            best_test_top1=loop.best_test_top1,
+            best_epoch=loop.best_epoch,
+            final_test_top1=loop.final_test_top1,
+            final_test_top5=loop.final_test_top5,
+            params=counts.params,
+            macs=counts.macs,
+            wall_s=loop.wall_s,
+            attempts=attempt["attempt"],
+            weights_sha256=weights_sha256(model.state_dict()),
+            time_unix_s=time.time(),
+        )
+    )
+    run.drop_checkpoints(config.keep)
+    return True
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The slices that cut N images into batches; the last may be smaller.
+
+    Batch norm cannot be trained on one image, so a last batch of one is left out of training.
+    """
+
+    images: int
+    size: int
+    keep_last_of_one: bool = False
+
+    def __len__(self) -> int:
+        whole, rest = divmod(self.images, self.size)
+        return whole + (rest > (0 if self.keep_last_of_one else 1))
+
+    def __getitem__(self, batch: int) -> slice:
+        return slice(batch * self.size, (batch + 1) * self.size)
+
+
+class Stopwatch:
+    """Seconds since it was made, on top of those of earlier attempts."""
+
+    def __init__(self, device: torch.device, before_s: float) -> None:
+        self._device, self._before_s = device, before_s
+        self._started_s = time.monotonic()
+
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self._started_s
+
+    def read(self, *, wait: bool = False) -> float:
+        """With `wait`, once the GPU has done what it was given."""
+        if wait and self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        return self._before_s + self.elapsed_s()
+
+
+class Timer:
+    """Due once per interval; with an interval of zero, always."""
+
+    def __init__(self, interval_s: float) -> None:
+        self._interval_s = interval_s
+        self._last_s = time.monotonic()
+
+    def is_due(self) -> bool:
+        now_s = time.monotonic()
+        if now_s - self._last_s < self._interval_s:
+            return False
+        self._last_s = now_s
+        return True
+
+
+def hits(logits: Tensor, labels: Tensor, k: int) -> Tensor:
+    """How many of the labels (B,) are among the k highest of logits (B, classes)."""
+    k = min(k, logits.shape[1])
+    return (logits.topk(k).indices == labels[:, None]).sum().double()
+
+
+def count_of(labels: Tensor) -> Tensor:
+    return torch.tensor(float(len(labels)), dtype=torch.float64, device=labels.device)
+
+
+# ------------------------------------------------------------------------------- environment
+
+
+def describe_environment(device: torch.device) -> Environment:
+    return Environment(
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        threads=torch.get_num_threads(),
+        cpu_capability=torch.backends.cpu.get_cpu_capability(),
+        versions={"python": platform.python_version(), "torch": str(torch.__version__)},
+    )
+
+
+def warn_of_differences(before: Environment, now: Environment, say: Callable[[str], None]) -> None:
+    changes = [
+        f"{name} was {was} and is {is_now}"
+        for (name, was), is_now in zip(before.items(), now.values(), strict=True)
+        if was != is_now
+    ]
+    if changes:
+        say(
+            f"resumed on something else: {'; '.join(changes)}. "
+            "The result may differ in the last digits from that of an undisturbed run"
+        )
+
+
+def save_generators() -> dict[str, Any]:
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"cpu": torch.get_rng_state(), "cuda": cuda}
+
+
+def restore_generators(generators: dict[str, Any]) -> None:
+    torch.set_rng_state(generators["cpu"])
+    if len(generators["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(generators["cuda"])
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Of the device's allocations on a GPU, of the process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+# ------------------------------------------------------------------------------- records
+
+
+def make_metrics(
+    attempt: Attempt,
+    loop: LoopState,
+    lr: float,
+    train_sums: list[float],
+    test_sums: list[float],
+    device: torch.device,
+) -> EpochMetrics:
+    train_loss, train_top1, train_images = train_sums
+    test_loss, test_top1, test_top5, test_images = test_sums
+    return EpochMetrics(
+        attempt=attempt["attempt"],
+        epoch=loop.epoch + 1,
+        step=loop.step,
+        lr=lr,
+        train_loss=train_loss / train_images,
+        train_top1=100 * train_top1 / train_images,
+        test_loss=test_loss / test_images,
+        test_top1=100 * test_top1 / test_images,
+        test_top5=100 * test_top5 / test_images,
+        epoch_s=loop.epoch_s,
+        eval_s=loop.eval_s,
+        throughput_img_s=train_images / loop.epoch_s,
+        peak_mem_mb=peak_memory_mb(device),
+        time_unix_s=time.time(),
+    )
+
+
+def make_progress(
+    attempt: Attempt,
+    config: RunConfig,
+    loop: LoopState,
+    elapsed_s: float,
+) -> Progress:
+    steps = config.epochs * attempt["steps_per_epoch"]
+    done = loop.step - attempt["first_step"]
+    return Progress(
+        attempt=attempt["attempt"],
+        epoch=min(loop.epoch + 1, config.epochs),
+        epochs=config.epochs,
+        step=loop.step,
+        steps=steps,
+        eta_s=elapsed_s / done * (steps - loop.step) if done else None,
+        test_top1=loop.final_test_top1 if loop.epoch else None,
+        time_unix_s=time.time(),
+    )
+
+
+def describe_start(
+    config: RunConfig,
+    data: DataSet,
+    counts: Counts,
+    environment: Environment,
+    loop: LoopState,
+) -> str:
+    begin = f"from step {loop.step} (epoch {loop.epoch + 1})" if loop.step else "from the beginning"
+    return (
+        f"{config.model} ({counts.params:,} parameters) on {config.dataset} "
+        f"({len(data.train):,} + {len(data.test):,} images), seed {config.seed}, "
+        f"{config.epochs} epochs, on {environment['device']} with {environment['threads']} "
+        f"threads, {begin}"
+    )
+
+
+def describe_epoch(metrics: EpochMetrics, epochs: int) -> str:
+    return (
+        f"epoch {metrics['epoch']:>{len(str(epochs))}}/{epochs}  lr {metrics['lr']:.4f}  "
+        f"train loss {metrics['train_loss']:.4f} top-1 {metrics['train_top1']:6.2f} %  "
+        f"test loss {metrics['test_loss']:.4f} top-1 {metrics['test_top1']:6.2f} %  "
+        f"{metrics['throughput_img_s']:,.0f} images/s"
+    )
+
+
+# ------------------------------------------------------------------------------- by hand
+
+
+def main(arguments: list[str]) -> None:
+    """`python -m jobs.train MODEL [key=value ...]`: one training in the foreground."""
+    from jobs.train_job import STOP_SIGNALS, StopOnSignal, attempt_run
+
+    if not arguments or "--help" in arguments or "-h" in arguments:
+        print(usage())
+        return
+    config = make_config(parse_arguments(arguments))
+    run = SweepDir(FOREGROUND_SWEEP).run(config.run_id)
+    run.write_config(config)
+    stop = StopOnSignal()
+    stop.install(*STOP_SIGNALS, signal.SIGINT)
+    outcome = attempt_run(run, stop)
+    if outcome == "finished":
+        result = run.read_result()
+        assert result is not None, "a finished run has a result"
+        print(
+            f"finished: best test top-1 {result['best_test_top1']:.2f} % in epoch "
+            f"{result['best_epoch']}, final {result['final_test_top1']:.2f} %, in {run.path}"
+        )
+    else:
+        print("stopped and saved; the same command goes on from there")
+
+
+def parse_arguments(arguments: list[str]) -> dict[str, Any]:
+    """MODEL and `key=value`, where a value is JSON or a bare word."""
+    values: dict[str, Any] = {"model": arguments[0]}
+    for argument in arguments[1:]:
+        key, equals, text = argument.partition("=")
+        if not equals:
+            raise InputError(f"{argument!r} is not of the form key=value\n{usage()}")
+        try:
+            value = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            value = text
+        if key.startswith("model_options."):
+            values.setdefault("model_options", {})[key.removeprefix("model_options.")] = value
+        else:
+            values[key] = value
+    return values
+
+
+def usage() -> str:
+    lines = [
+        "usage: python -m jobs.train MODEL [key=value ...]",
+        "       python -m jobs.train resnet_small dataset=digits epochs=5 flip=false",
+        "",
+        f"Trains one network here, in {FOREGROUND_SWEEP}/. Ctrl-C saves; the same command goes on.",
+        "",
+        f"networks: {', '.join(list_models())}",
+        "options, with their defaults:",
+    ]
+    for name, option in RunConfig.model_fields.items():
+        if not option.is_required():
+            default = option.get_default(call_default_factory=True)
+            lines.append(f"  {f'{name}={default}':<32} {option.description}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run_command(lambda: main(sys.argv[1:]))

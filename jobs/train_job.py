@@ -1,0 +1,167 @@
+"""What a job runs: one attempt at a run, from taking the lease to saying how it ended.
+
+Submitting loads this module and nothing heavier; torch is imported in the job, after the signal
+handlers stand, so that a stop in those seconds is not lost.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import DEVNULL
+from types import FrameType
+from typing import IO
+
+from submitit.helpers import DelayedSubmission
+
+from jobs.config import RunConfig
+from jobs.errors import InputError
+from jobs.run_dir import Attempt, RunDir
+
+STOP_SIGNALS = (signal.SIGUSR2, signal.SIGTERM)
+
+
+class StopOnSignal:
+    """A flag that the stop signals set. The handler does nothing else: the loop looks at it."""
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+
+    @property
+    def is_set(self) -> bool:
+        return self.signal is not None
+
+    def install(self, *signals: signal.Signals) -> None:
+        for number in signals:
+            signal.signal(number, self._on_signal)
+        # Whoever starts a job may block them, so that one that comes too early waits until here.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.signal = signal.Signals(number)
+        if self.signal is signal.SIGINT:
+            # A second Ctrl-C ends the process at once.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class TrainJob:
+    """One attempt at the run in `path`; what submitit pickles is this path and nothing else."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = str(path)
+
+    def __call__(self) -> str:
+        """Train until finished or stopped, and say which.
+
+        Raises whatever ended the attempt otherwise, after writing it down as its cause.
+        """
+        stop = StopOnSignal()
+        stop.install(*STOP_SIGNALS)
+        return attempt_run(RunDir(self.path), stop)
+
+    def checkpoint(self) -> DelayedSubmission:
+        """What submitit would requeue. The state is in the run directory, so it is the same job."""
+        return DelayedSubmission(TrainJob(self.path))
+
+
+def attempt_run(run: RunDir, stop: StopOnSignal) -> str:
+    """One attempt: `finished` or `stopped`."""
+    config = run.read_config()
+    executor = os.environ.get("SUBMITIT_EXECUTOR", "foreground")
+    job_id, restart = job_identity(executor)
+    lease = run.take_lease(executor, job_id, restart)
+    try:
+        if run.read_result() is not None:
+            return "finished"
+        run.remove_leftovers()
+        number = run.next_attempt()
+        attempt = Attempt(
+            attempt=number,
+            started_unix_s=time.time(),
+            executor=executor,
+            job_id=job_id,
+            restart=restart,
+            host=lease["host"],
+            pid=lease["pid"],
+            user=lease["user"],
+            code=code_version(),
+        )
+        run.write_attempt(attempt)
+        with open(run.log(number), "a", buffering=1) as log:
+            return _end_well_or_badly(run, config, attempt, stop, log)
+    finally:
+        run.release_lease(lease)
+
+
+def _end_well_or_badly(
+    run: RunDir, config: RunConfig, attempt: Attempt, stop: StopOnSignal, log: IO[str]
+) -> str:
+    """Train, and write how it ended into the attempt's record."""
+    say = make_say(log)
+    cause, message = "code_error", ""
+    try:
+        from jobs.train import train
+
+        finished = train(run, config, attempt, stop, say)
+        cause = "finished" if finished else "stopped"
+        if stop.signal is not None and not finished:
+            message = f"{stop.signal.name} after step {attempt['last_step']}"
+    except InputError as error:
+        cause, message = "data_missing", str(error)
+        raise
+    except MemoryError as error:
+        cause, message = "out_of_memory", str(error)
+        raise
+    except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, which may not be imported here
+            cause = "out_of_memory"
+        message = f"{type(error).__name__}: {error}"
+        log.write(traceback.format_exc())
+        raise
+    except KeyboardInterrupt:
+        cause, message = "interrupted", "ended without saving"
+        raise
+    finally:
+        attempt["ended_unix_s"] = time.time()
+        attempt["cause"], attempt["message"] = cause, message
+        run.write_attempt(attempt)
+        say(f"{cause}: {message}" if message else cause)
+    return cause
+
+
+def make_say(log: IO[str]) -> Callable[[str], None]:
+    """A function that writes a line, with its time, to the attempt's log and to the output."""
+
+    def say(text: str) -> None:
+        line = f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}"
+        print(line, file=log)
+        print(line, flush=True)
+
+    return say
+
+
+def job_identity(executor: str) -> tuple[str, int]:
+    """The job's id and its restart count, as the scheduler tells them."""
+    if executor == "slurm":
+        array = os.environ.get("SLURM_ARRAY_JOB_ID")
+        own = (
+            f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
+        )
+        return own, int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+    return os.environ.get("SUBMITIT_LOCAL_JOB_ID", str(os.getpid())), 0
+
+
+def code_version() -> str:
+    """The commit of the code that runs, with `+` for uncommitted changes; empty outside of git."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        commit = subprocess.check_output([*git, "rev-parse", "--short=12", "HEAD"], stderr=DEVNULL)
+        changes = subprocess.check_output([*git, "status", "--porcelain", "-uno"], stderr=DEVNULL)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return commit.decode().strip() + ("+" if changes else "")

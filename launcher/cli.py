@@ -1,0 +1,318 @@
+"""The command line of the launcher. Imports wait until a command needs them: help is fast."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from jobs.errors import ExecutionError, InputError, run_app
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jobs.run_dir import SweepDir
+    from launcher.local import Worker
+    from launcher.plan import Action
+
+SHOWN_ACTIONS = 20
+WATCH_S = 1.0
+LIVE_ROWS = 20
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Turn an experiment matrix into runs, and keep them going until all are finished.",
+)
+
+
+class Executor(StrEnum):
+    AUTO = "auto"
+    SLURM = "slurm"
+    LOCAL = "local"
+
+
+Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="folder of all sweeps")]
+Sweeps = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[SWEEP]...", help="names under --runs, or paths; all if none is given"),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="local runs at a time [default: as the matrix or profile says, else one per GPU, "
+        "or one for two CPUs]",
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="show the plan and change nothing")]
+ShowAll = Annotated[
+    bool, typer.Option("--all", help=f"list every run of the plan, not only {SHOWN_ACTIONS}")
+]
+
+
+@app.command()
+def submit(
+    matrix: Annotated[Path, typer.Argument(metavar="MATRIX", help="a matrix file (YAML)")],
+    executor: Annotated[
+        Executor, typer.Option(help="auto takes SLURM where there is one")
+    ] = Executor.AUTO,
+    profile: Annotated[str | None, typer.Option(metavar="NAME", help="of cluster.yaml")] = None,
+    cluster: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="instead of ./cluster.yaml or the project's own"),
+    ] = None,
+    runs: Runs = Path("runs"),
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="replace a value of the matrix"),
+    ] = None,
+    workers: Workers = None,
+    dry_run: DryRun = False,
+    show_all: ShowAll = False,
+) -> None:
+    """Start what a matrix asks for and is not there yet.
+
+    Submitting again starts only what is missing or failed. A changed matrix of the same name
+    extends its sweep: new cells are added, and cells no longer named are left alone.
+
+    Examples:
+
+        launcher submit jobs/matrices/demo.yaml --dry-run
+
+        launcher submit my.yaml --set epochs=2 --set seeds=[0,1] --workers 2
+    """
+    from launcher.cluster import read_cluster
+    from launcher.local import make_workers
+    from launcher.matrix import read_matrix
+    from launcher.submit import choose_profile, plan_submission
+
+    asked = read_matrix(matrix, overrides or ())
+    chosen = choose_profile(read_cluster(cluster), executor, profile, asked.resources)
+    queue_workers = make_workers(workers or chosen.workers)
+    submission = plan_submission(asked, runs)
+    _show_plan(submission.sweep, submission.actions, show_all=show_all)
+    if submission.unnamed:
+        count = len(submission.unnamed)
+        print(f"  {count} runs of this sweep are no longer in the matrix and are left alone")
+    if not dry_run:
+        submission.write()
+        _work(submission.sweep, submission.actions, queue_workers)
+
+
+@app.command()
+def resume(
+    sweeps: Sweeps = None,
+    runs: Runs = Path("runs"),
+    workers: Workers = None,
+    cancelled: Annotated[
+        bool, typer.Option("--cancelled", help="release what was cancelled, too")
+    ] = False,
+    dry_run: DryRun = False,
+    show_all: ShowAll = False,
+) -> None:
+    """Go on with what stopped or failed, and start what is planned. Never adds a run.
+
+    Examples:
+
+        launcher resume
+
+        launcher resume demo --cancelled
+    """
+    from launcher.local import make_workers
+    from launcher.plan import Policy, Verb, plan
+    from launcher.status import sweep_status
+
+    queue_workers = make_workers(workers)
+    for sweep in _find_sweeps(sweeps, runs):
+        standings = [status for status in sweep_status(sweep) if status.named]
+        actions = plan(standings, Policy(release_cancelled=cancelled))
+        _show_plan(sweep, actions, show_all=show_all)
+        if dry_run:
+            continue
+        for status, action in zip(standings, actions, strict=True):
+            if cancelled and status.state == "cancelled" and action.verb is not Verb.LEAVE:
+                sweep.run(action.run_id).observe("released")
+        _work(sweep, actions, queue_workers)
+
+
+@app.command()
+def status(
+    sweeps: Sweeps = None,
+    runs: Runs = Path("runs"),
+    watch: Annotated[bool, typer.Option("--watch", help="until all is at rest, or Ctrl-C")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON list, for programs")] = False,
+) -> None:
+    """Where every run stands, from the files alone: works from any shell, at any time.
+
+    Examples:
+
+        launcher status demo --watch
+
+        launcher status --json | jq '.[] | select(.state == "failed")'
+    """
+    from rich.console import Console, Group
+    from rich.live import Live
+
+    from launcher.plan import State
+    from launcher.status import status_table, sweep_status
+
+    found = _find_sweeps(sweeps, runs)
+    if as_json:
+        _print_json(found)
+        return
+    console = Console()
+    if not watch:
+        for sweep in found:
+            console.print(status_table(sweep.name, sweep_status(sweep)))
+        return
+    import time
+
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            tables = {sweep.name: sweep_status(sweep) for sweep in found}
+            rows = max(LIVE_ROWS // len(found), 3)
+            shown = [status_table(name, rows_of, limit=rows) for name, rows_of in tables.items()]
+            live.update(Group(*shown), refresh=True)
+            moving = (State.RUNNING, State.QUEUED)
+            if not any(run.state in moving for rows_of in tables.values() for run in rows_of):
+                return
+            time.sleep(WATCH_S)
+
+
+@app.command()
+def cancel(
+    sweep: Annotated[str, typer.Argument(metavar="SWEEP", help="a name under --runs, or a path")],
+    runs: Runs = Path("runs"),
+) -> None:
+    """Stop every unfinished run of a sweep. Running ones save first.
+
+    What was cancelled stays cancelled until `launcher resume SWEEP --cancelled`.
+
+    Example:
+
+        launcher cancel demo
+    """
+    from jobs.run_dir import find_sweep
+    from launcher.cancel import cancel_sweep
+
+    cancel_sweep(find_sweep(sweep, runs), print)
+
+
+@app.command()
+def logs(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="a run's name, or a part of it that is unique")
+    ],
+    runs: Runs = Path("runs"),
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="go on until the run is at rest")
+    ] = False,
+    attempt: Annotated[
+        int | None, typer.Option(metavar="N", help="the Nth start of the run [default: the last]")
+    ] = None,
+) -> None:
+    """What a run said.
+
+    Examples:
+
+        launcher logs resnet_small-digits-s0 --follow
+
+        launcher logs demo/sresnet_small-digits-s1 --attempt 1
+    """
+    from launcher.logs import find_run, print_log
+
+    print_log(find_run(run, runs), attempt, follow=follow)
+
+
+def _find_sweeps(names: Sequence[str] | None, runs: Path) -> list[SweepDir]:
+    from jobs.run_dir import all_sweeps, find_sweep
+
+    if names:
+        return [find_sweep(name, runs) for name in names]
+    found = all_sweeps(runs)
+    if not found:
+        raise InputError(
+            f"there is no sweep in {runs}; submit a matrix first, or give the folder with --runs"
+        )
+    return found
+
+
+def _show_plan(sweep: SweepDir, actions: Sequence[Action], *, show_all: bool) -> None:
+    from launcher.plan import summarise
+
+    print(f"{sweep.path}  {summarise(actions)}")
+    shown = actions if show_all else actions[:SHOWN_ACTIONS]
+    width = max((len(action.run_id) for action in shown), default=0)
+    for action in shown:
+        print(f"  {action.verb:<8}  {action.run_id:<{width}}  {action.reason}")
+    if len(shown) < len(actions):
+        print(f"  and {len(actions) - len(shown)} more; --all lists them")
+
+
+def _print_json(sweeps: Sequence[SweepDir]) -> None:
+    import sys
+    from dataclasses import asdict
+
+    import orjson
+
+    from launcher.status import sweep_status
+
+    rows = [
+        {"sweep": sweep.name, **asdict(status)}
+        for sweep in sweeps
+        for status in sweep_status(sweep)
+    ]
+    sys.stdout.write(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode() + "\n")
+
+
+def _work(sweep: SweepDir, actions: Sequence[Action], workers: list[Worker]) -> None:
+    """Train what is to be trained, with a live table in a terminal and plain lines elsewhere."""
+    import time
+
+    from rich.console import Console
+    from rich.live import Live
+
+    from launcher.local import LocalQueue
+    from launcher.plan import State, Verb
+    from launcher.status import status_table, sweep_status
+
+    run_ids = [action.run_id for action in actions if action.verb is not Verb.LEAVE]
+    if not run_ids:
+        return
+    console = Console()
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        shown_s = 0.0
+
+        def refresh() -> None:
+            nonlocal shown_s
+            if console.is_terminal and time.monotonic() - shown_s > WATCH_S:
+                shown_s = time.monotonic()
+                live.update(
+                    status_table(sweep.name, sweep_status(sweep), limit=LIVE_ROWS), refresh=True
+                )
+
+        def report(line: str) -> None:
+            console.print(f"{time.strftime('%H:%M:%S')}  {line}", highlight=False, soft_wrap=True)
+
+        queue = LocalQueue(sweep, run_ids, workers, report, refresh)
+        queue.work()
+    console.print(status_table(sweep.name, sweep_status(sweep), limit=SHOWN_ACTIONS))
+    after = {status.run_id: status for status in sweep_status(sweep)}
+    unfinished = [run_id for run_id in run_ids if after[run_id].state is not State.FINISHED]
+    if queue.stopping:
+        print(f"stopped; `launcher resume {sweep.name}` goes on from here")
+        raise KeyboardInterrupt
+    if unfinished:
+        raise ExecutionError(
+            f"{len(unfinished)} of {len(run_ids)} runs did not finish; `launcher logs RUN` says "
+            f"why, and `launcher resume {sweep.name}` tries again"
+        )
+
+
+def main() -> NoReturn:
+    run_app(app, "launcher")

@@ -1,0 +1,111 @@
+"""`make demo`: the shipped demo matrix, with a run that is preempted on the way, and its table.
+
+A person's commands are run as a person would run them; the preemption is the signal that SLURM
+sends. The preempted run is then trained once more without a disturbance, and compared.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from jobs.errors import ExecutionError, run_command
+from jobs.run_dir import RunDir, SweepDir
+from launcher.plan import State
+from launcher.status import sweep_status
+
+MATRIX = Path(__file__).parents[1] / "jobs" / "matrices" / "demo.yaml"
+RUNS = Path("runs")
+PREEMPT_FROM_EPOCH = 3
+POLL_S = 0.2
+TIMING = {"attempt", "epoch_s", "eval_s", "throughput_img_s", "peak_mem_mb", "time_unix_s"}
+
+
+def main() -> None:
+    sweep = SweepDir(RUNS / "demo")
+    # Two at a time on any machine: a run's share of the CPUs is a part of its arithmetic.
+    submit = ["launcher", "submit", str(MATRIX), "--runs", str(RUNS), "--workers", "2"]
+    launcher = _start(submit)
+    preempted = _preempt_one(sweep, launcher)
+    _finish(launcher, submit)
+    if preempted is None:
+        print(f"\nnothing was left to preempt; remove {sweep.path} to see the demo from the start")
+    else:
+        _compare_with_undisturbed(preempted, submit)
+    for words in ("table", "plot"):
+        _run(["analysis", words, sweep.name, "--runs", str(RUNS)])
+
+
+def _preempt_one(sweep: SweepDir, launcher: subprocess.Popen[bytes]) -> RunDir | None:
+    """Preempt a run that is well on its way, in the middle of an epoch; None if none is left."""
+    while launcher.poll() is None:
+        time.sleep(POLL_S)
+        for status in sweep_status(sweep):
+            run = sweep.run(status.run_id)
+            if status.state is not State.RUNNING or status.epoch < PREEMPT_FROM_EPOCH:
+                continue
+            attempt = run.attempts()[-1]
+            os.kill(attempt["pid"], signal.SIGUSR2)
+            while run.holder() is not None:
+                time.sleep(POLL_S / 10)
+            attempt = run.attempts()[attempt["attempt"] - 1]
+            # A stop between two epochs is no proof, so then the next run is taken as well.
+            if attempt.get("cause") == "stopped":
+                if attempt["last_step"] % attempt["steps_per_epoch"]:
+                    return run
+                break
+    return None
+
+
+def _compare_with_undisturbed(preempted: RunDir, submit: list[str]) -> None:
+    """Train the same run in a sweep of its own, and compare every metric and the weights."""
+    config = preempted.read_config()
+    stop = preempted.attempts()[0]
+    epoch, batch = divmod(stop["last_step"], stop["steps_per_epoch"])
+    print(
+        f"\n{preempted.run_id} was preempted after batch {batch} of {stop['steps_per_epoch']} in "
+        f"epoch {epoch + 1} and went on. The same run without a disturbance, to compare:\n"
+    )
+    overrides = ["name=demo-undisturbed", f"model={config.model}", f"seeds=[{config.seed}]"]
+    _run([*submit, *(word for text in overrides for word in ("--set", text))])
+    undisturbed = SweepDir(RUNS / "demo-undisturbed").run(preempted.run_id)
+    result, reference = preempted.read_result(), undisturbed.read_result()
+    assert result is not None, "the queue ended with every run finished"
+    assert reference is not None, "the queue ended with every run finished"
+    same_weights = result["weights_sha256"] == reference["weights_sha256"]
+    same_metrics = _metrics(preempted) == _metrics(undisturbed)
+    print(
+        f"\npreempted ({result['attempts']} attempts) and undisturbed: "
+        f"weights {'identical to the bit' if same_weights else 'DIFFERENT'}, "
+        f"metrics of all {config.epochs} epochs {'identical' if same_metrics else 'DIFFERENT'}\n"
+    )
+    if stop["environment"]["device"] == "cpu" and not (same_weights and same_metrics):
+        raise ExecutionError("the resumed run is not the undisturbed one")
+
+
+def _metrics(run: RunDir) -> list[dict[str, object]]:
+    return [
+        {key: value for key, value in record.items() if key not in TIMING}
+        for record in run.read_metrics()
+    ]
+
+
+def _start(words: list[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-m", *words])
+
+
+def _finish(process: subprocess.Popen[bytes], words: list[str]) -> None:
+    if process.wait() != 0:
+        raise ExecutionError(f"`{' '.join(words)}` ended with status {process.returncode}")
+
+
+def _run(words: list[str]) -> None:
+    _finish(_start(words), words)
+
+
+if __name__ == "__main__":
+    run_command(main)

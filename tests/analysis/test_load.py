@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.load import load_runs
+from jobs.run_dir import RunDir, SweepDir
+from tests.analysis.conftest import EPOCHS, add_run, make_metrics, name_runs
+
+
+def only_row(sweep: SweepDir) -> pd.Series:
+    [(_, row)] = load_runs([sweep]).runs.iterrows()
+    return row
+
+
+def test_there_is_a_row_per_planned_run_in_the_order_of_the_matrix(sweep: SweepDir) -> None:
+    runs = [add_run(sweep, "sresnet_small", seed=1), add_run(sweep, "resnet_small", seed=0)]
+    name_runs(sweep, runs)
+    loaded = load_runs([sweep]).runs
+    assert list(loaded["run_id"]) == [run.run_id for run in runs]
+    assert list(loaded["model"]) == ["sresnet_small", "resnet_small"]
+
+
+def test_a_finished_run_has_its_results_with_epochs_counted_from_one(sweep: SweepDir) -> None:
+    name_runs(sweep, [add_run(sweep, "resnet_small", final=70.0, attempts=3)])
+    row = only_row(sweep)
+    assert row["state"] == "finished"
+    assert row["epochs_done"] == EPOCHS
+    assert (row["best_test_top1"], row["best_epoch"]) == (71.0, EPOCHS - 1)
+    assert (row["final_test_top1"], row["final_test_top5"]) == (70.0, 99.0)
+    assert (row["params"], row["macs"], row["attempts"]) == (175_258, 26_000_000, 3)
+
+
+def test_the_size_of_an_unfinished_run_comes_from_its_attempts(half_finished: SweepDir) -> None:
+    runs = load_runs([half_finished]).runs
+    begun, untouched = runs.iloc[3], runs.iloc[4]
+    assert (begun["state"], begun["epochs_done"], begun["params"]) == ("unfinished", 2, 1_234_567)
+    assert untouched["state"] == "planned"
+    assert pd.isna(untouched["params"])
+
+
+def test_an_attempt_without_metrics_is_unfinished(sweep: SweepDir) -> None:
+    name_runs(sweep, [add_run(sweep, "resnet_small", epochs_done=0)])
+    row = only_row(sweep)
+    assert (row["state"], row["epochs_done"], row["attempts"]) == ("unfinished", 0, 1)
+
+
+def test_there_is_a_row_per_epoch_and_the_last_record_of_an_epoch_counts(sweep: SweepDir) -> None:
+    run = add_run(sweep, "resnet_small", seed=7, epochs_done=3)
+    run.append_metrics(make_metrics(2, 33.0, attempt=2))
+    name_runs(sweep, [run])
+    epochs = load_runs([sweep]).epochs
+    assert list(epochs["epoch"]) == [1, 2, 3]
+    assert list(epochs["attempt"]) == [1, 1, 2]
+    assert epochs["test_top1"].iloc[-1] == 33.0
+    assert set(epochs["seed"]) == {7}
+
+
+def test_a_loss_that_diverged_is_nan(sweep: SweepDir) -> None:
+    run = add_run(sweep, "resnet_small", epochs_done=0)
+    run.append_metrics(make_metrics(0, 1.0, train_loss=float("nan")))
+    name_runs(sweep, [run])
+    epochs = load_runs([sweep]).epochs
+    assert epochs["train_loss"].dtype == float
+    assert epochs["train_loss"].isna().all()
+
+
+def test_an_option_that_only_some_runs_set_keeps_its_type(sweep: SweepDir) -> None:
+    runs = [add_run(sweep, "resnet_small"), add_run(sweep, "resnet_small", train_images=1000)]
+    name_runs(sweep, runs)
+    assert list(load_runs([sweep]).runs["train_images"]) == [None, 1000]
+
+
+def test_options_of_a_network_are_readable(sweep: SweepDir) -> None:
+    options = {"stem": "cifar", "combine": "sum"}
+    name_runs(sweep, [add_run(sweep, "bam_resnet_small", model_options=options)])
+    assert only_row(sweep)["model_options"] == "combine=sum stem=cifar"
+
+
+def test_an_edited_configuration_is_reported_by_name_and_left_out(sweep: SweepDir) -> None:
+    good, edited = add_run(sweep, "resnet_small"), add_run(sweep, "sresnet_small")
+    name_runs(sweep, [good, edited])
+    edit(edited.path / "config.json", lambda text: text.replace('"lr": 0.1', '"lr": 0.2'))
+    loaded = load_runs([sweep])
+    assert list(loaded.runs["run_id"]) == [good.run_id]
+    assert set(loaded.epochs["run_id"]) == {good.run_id}
+    [problem] = loaded.problems
+    assert problem.startswith(f"{edited.run_id} is left out: ")
+    assert "edited" in problem
+
+
+def test_damaged_records_are_reported_and_left_out(sweep: SweepDir) -> None:
+    lacking, short, gone = (add_run(sweep, "resnet_small", seed=seed) for seed in range(3))
+    name_runs(sweep, [lacking, short, gone])
+    result = json.loads((lacking.path / "result.json").read_text())
+    del result["params"]
+    (lacking.path / "result.json").write_text(json.dumps(result))
+    metrics = short.path / "metrics.jsonl"
+    edit(metrics, lambda text: "".join(text.splitlines(keepends=True)[:2]))
+    (gone.path / "config.json").unlink()
+    loaded = load_runs([sweep])
+    assert loaded.runs.empty
+    about_lacking, about_short, about_gone = loaded.problems
+    assert lacking.run_id in about_lacking
+    assert "'params'" in about_lacking
+    assert f"metrics of 2 of {EPOCHS} epochs" in about_short
+    assert "the file is missing" in about_gone
+
+
+def test_a_torn_last_line_of_the_metrics_is_no_problem(sweep: SweepDir) -> None:
+    run = add_run(sweep, "resnet_small", epochs_done=2)
+    name_runs(sweep, [run])
+    with open(run.path / "metrics.jsonl", "a") as file:
+        file.write('{"attempt": 1, "epo')
+    loaded = load_runs([sweep])
+    assert loaded.problems == ()
+    assert len(loaded.epochs) == 2
+
+
+def test_runs_that_the_newest_matrix_no_longer_names_come_last(sweep: SweepDir) -> None:
+    old, new = add_run(sweep, "resnet_small"), add_run(sweep, "sresnet_small")
+    name_runs(sweep, [old, new], "the first matrix")
+    name_runs(sweep, [new], "the second matrix")
+    runs = load_runs([sweep]).runs
+    assert list(runs["run_id"]) == [new.run_id, old.run_id]
+    assert list(runs["named"]) == [True, False]
+
+
+def test_an_empty_sweep_gives_empty_tables_with_all_columns(sweep: SweepDir) -> None:
+    name_runs(sweep, [])
+    empty = load_runs([sweep])
+    assert empty.problems == ()
+    name_runs(sweep, [add_run(sweep, "resnet_small")], "another matrix")
+    full = load_runs([sweep])
+    assert len(empty.runs) == len(empty.epochs) == 0
+    assert list(empty.runs.columns) == list(full.runs.columns)
+    assert list(empty.epochs.columns) == list(full.epochs.columns)
+
+
+def test_sweeps_of_one_name_are_told_apart_and_one_sweep_is_read_once(tmp_path: Path) -> None:
+    first, second = SweepDir(tmp_path / "a" / "demo"), SweepDir(tmp_path / "b" / "demo")
+    for sweep in (first, second):
+        name_runs(sweep, [add_run(sweep, "resnet_small")])
+    assert list(load_runs([first, second]).runs["sweep"]) == [str(first.path), str(second.path)]
+    assert list(load_runs([first, first]).runs["sweep"]) == ["demo"]
+
+
+def edit(path: Path, change: object) -> None:
+    assert callable(change)
+    before = path.read_text()
+    after = change(before)
+    assert after != before
+    path.write_text(after)
+
+
+def test_a_run_directory_that_is_read_stays_as_it_was(half_finished: SweepDir) -> None:
+    def content() -> dict[Path, bytes]:
+        files = half_finished.path.rglob("*")
+        return {path: path.read_bytes() for path in files if path.is_file()}
+
+    before = content()
+    load_runs([half_finished, SweepDir(RunDir(half_finished.path).path)])
+    assert content() == before

@@ -1,0 +1,173 @@
+import textwrap
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from jobs.errors import InputError
+from launcher import cluster
+from launcher.cluster import LocalProfile, Resources, SlurmProfile, parse_time_min, read_cluster
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text: str) -> Path:
+        path = tmp_path / "c.yaml"
+        path.write_text(textwrap.dedent(text))
+        return path
+
+    return write
+
+
+def complaint(path: Path) -> list[str]:
+    with pytest.raises(InputError) as caught:
+        read_cluster(path)
+    return str(caught.value).replace(f"{path}:", "c.yaml:").splitlines()
+
+
+def test_the_shipped_file_has_one_v100_and_this_machine(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = read_cluster()
+    profile = found.profile(None, "slurm")
+    assert isinstance(profile, SlurmProfile)
+    assert (profile.gres, profile.nodes, profile.time_min) == ("gpu:v100:1", 1, 24 * 60)
+    assert found.profile(None, "local") == LocalProfile()
+
+
+def test_every_line_commented_out_in_the_shipped_file_is_valid_when_it_is_filled_in(write):
+    text = (Path(cluster.__file__).parent.parent / "cluster.yaml").read_text()
+    lines = []
+    for line in text.splitlines():
+        key = line.strip().removeprefix("# ").split(":")[0]
+        known = key in SlurmProfile.model_fields or key in LocalProfile.model_fields
+        lines.append(line.replace("# ", "", 1) if known and line.strip().startswith("# ") else line)
+    filled = "\n".join(line for line in lines if line.strip() not in ("setup: []", "setup:"))
+    profile = read_cluster(write(filled)).profile("v100", "slurm")
+    assert isinstance(profile, SlurmProfile)
+    assert profile.partition == "gpu"
+    assert profile.mail_user == "me@example.org"
+    assert profile.constraint == "v100_32g"
+
+
+def test_a_file_in_the_current_directory_goes_before_the_shipped_one(write, monkeypatch):
+    path = write("profiles: {here: {executor: local, workers: 2}}")
+    path.rename(path.with_name("cluster.yaml"))
+    monkeypatch.chdir(path.parent)
+    assert read_cluster().profile(None, "local") == LocalProfile(workers=2)
+
+
+def test_without_any_file_there_is_this_machine_alone(monkeypatch):
+    monkeypatch.setattr(cluster, "_PLACES", ())
+    found = read_cluster()
+    assert found.profile(None, "local") == LocalProfile()
+    with pytest.raises(InputError, match="no slurm profile was named, and there is no `default`"):
+        found.profile(None, "slurm")
+
+
+def test_a_mistake_names_its_line_and_what_is_valid_and_all_are_told_at_once(write):
+    path = write(
+        """\
+        default: loc
+        profiles:
+          v100:
+            executor: slurm
+            mem: 32
+            tme: 1
+            cpus_per_task: "4"
+            gres: "gpu:v100:1; rm"
+            time: 4:00:00:00
+          "bad name": {executor: locl}
+          scalar: 3
+          loc:
+            executor: local
+            workers: 0
+        defalt: 3
+        """
+    )
+    assert complaint(path) == [
+        "c.yaml:1: 'loc' is not a known slurm profile. Valid: v100",
+        "c.yaml:5: mem: '32' is not valid; write it like 32G",
+        "c.yaml:6: 'tme' is not a known key; did you mean 'time'? Valid: account, "
+        "array_parallelism, constraint, cpus_per_task, executor, gres, mail_type, mail_user, mem, "
+        "nodes, partition, qos, setup, signal_delay_s, time",
+        "c.yaml:7: cpus_per_task: Input should be a valid integer, not '4'",
+        "c.yaml:8: gres: 'gpu:v100:1; rm' is not valid; write it like gpu:v100:1",
+        "c.yaml:9: time: '4:00:00:00' is not a time limit; write minutes (90), H:MM:SS (4:00:00), "
+        "D-HH:MM:SS (1-12:00:00), or such as 2h or 30m",
+        "c.yaml:10: 'locl' is not a known executor; did you mean 'local'? Valid: local, slurm",
+        "c.yaml:10: profile 'bad name' is not valid: use up to 64 letters, digits, '-' and '_', "
+        "beginning with a letter or a digit",
+        "c.yaml:11: '(missing)' is not a known executor. Valid: local, slurm",
+        "c.yaml:11: scalar must be a mapping (`key: value`), not 3",
+        "c.yaml:14: workers: Input should be greater than or equal to 1, not 0",
+        "c.yaml:15: 'defalt' is not a known key; did you mean 'default'? Valid: default, profiles",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "executor", "text"),
+    [
+        ("v10", "slurm", "'v10' is not a known slurm profile; did you mean 'v100'? Valid: v100"),
+        ("here", "slurm", "profile 'here' is for executor local, not slurm. Valid: v100"),
+        ("v100", "local", "profile 'v100' is for executor slurm, not local. Valid: here"),
+        (None, "slurm", "no slurm profile was named, and there is no `default`. Valid: v100"),
+    ],
+)
+def test_a_profile_that_does_not_fit_is_answered_with_those_that_do(write, name, executor, text):
+    path = write("profiles: {v100: {executor: slurm, time: 2h}, here: {executor: local}}")
+    with pytest.raises(InputError) as caught:
+        read_cluster(path).profile(name, executor)
+    assert str(caught.value) == f"{path}: {text}"
+
+
+def test_a_matrix_changes_what_the_executor_of_a_profile_knows():
+    wishes = Resources(time="2h", mem="8G", workers=3)
+    slurm = SlurmProfile(time="24:00:00", gres="gpu:v100:1").with_resources(wishes)
+    assert slurm == SlurmProfile(time="2h", gres="gpu:v100:1", mem="8G")
+    assert LocalProfile().with_resources(wishes) == LocalProfile(workers=3)
+
+
+@pytest.mark.parametrize("field", ["profile", "time", "mem", "gres"])
+@given(text=st.text(alphabet="a1:-_G $;`\n\"'|&()\\", min_size=1))
+def test_no_resource_of_a_matrix_can_carry_shell_syntax(field, text):
+    try:
+        value = getattr(Resources.model_validate({field: text}), field)
+    except ValidationError:
+        return
+    assert not set(value) & set(" $;`\n\"'|&()\\")
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes"),
+    [
+        ("90", 90),
+        ("4:00:00", 240),
+        ("1-12:00:00", 2160),
+        ("1-12:30", 2190),
+        ("1-12", 2160),
+        ("30:00", 30),
+        ("90:30", 91),
+        ("0:01", 1),
+        ("2h", 120),
+        ("30m", 30),
+        ("2d", 2880),
+    ],
+)
+def test_times_are_read_as_slurm_reads_them(text, minutes):
+    assert parse_time_min(text) == minutes
+
+
+@pytest.mark.parametrize("text", ["", "0", "0:00", "h", "1:60", "4:00:00:00", "-1", "2 h", "90\n"])
+def test_what_is_no_time_limit_is_refused(text):
+    with pytest.raises(InputError, match="is not a time limit; write minutes"):
+        parse_time_min(text)
+
+
+@given(st.integers(0, 99), st.integers(0, 23), st.integers(0, 59), st.integers(0, 59))
+def test_a_time_written_in_full_is_rounded_up_to_minutes(days, hours, mins, secs):
+    seconds = ((days * 24 + hours) * 60 + mins) * 60 + secs
+    if seconds:
+        text = f"{days}-{hours:02}:{mins:02}:{secs:02}"
+        assert parse_time_min(text) == -(-seconds // 60)
