@@ -149,7 +149,7 @@ def plot(
         output or default_folder,
         metric=metric,
         baseline=baseline,
-        about=", ".join([*(sweep.name for sweep in found), *loaded.runs["dataset"].unique()]),
+        about=", ".join([*loaded.runs["sweep"].unique(), *loaded.runs["dataset"].unique()]),
         suffix="" if by == "model" else "_by_" + by.replace(",", "_"),
     )
     _warn(tables.missing_lines(stats.missing(loaded.runs, by)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,12 +27,17 @@ _RUN_TYPES = {
     "wall_s": float,
     "attempts": int,
 }
+_FROM_RESULT = (
+    *("best_test_top1", "best_epoch", "final_test_top1", "final_test_top5"),
+    *("wall_s", "attempts"),
+)
+_MEASURED = tuple(EpochMetrics.__annotations__)
 _EPOCH_TYPES = {
     "sweep": str,
     "run_id": str,
     "model": str,
     "seed": int,
-    **dict.fromkeys(EpochMetrics.__annotations__, float),
+    **dict.fromkeys(_MEASURED, float),
     **dict.fromkeys(("attempt", "epoch", "step"), int),
 }
 
@@ -44,7 +49,7 @@ class Runs:
     `runs` has a row per planned run, in the order of the matrix: `sweep`, `run_id`, every option
     of its configuration, its `state` (finished, unfinished or planned), and its results.
     `named` says whether the newest version of the matrix still names it.
-    `epochs` has a row per run and epoch, with the metrics. Epochs count from 1, as a person counts.
+    `epochs` has a row per run and epoch, with the metrics. Epochs count from 1.
     `problems` says which runs were left out, and why.
     """
 
@@ -55,14 +60,14 @@ class Runs:
 
 def load_runs(sweeps: Iterable[SweepDir]) -> Runs:
     """Everything that the sweeps' runs have written so far."""
-    unique = {sweep.path.resolve(): sweep for sweep in sweeps}.values()
-    names = [sweep.name for sweep in unique]
+    unique = {sweep.path.resolve(): sweep for sweep in sweeps}
+    names = [path.name for path in unique]
     runs: list[dict[str, Any]] = []
     epochs: list[dict[str, Any]] = []
     problems: list[str] = []
-    for sweep in unique:
+    for path, sweep in unique.items():
         # Two sweeps of one name, in different folders, are told apart by their paths.
-        label = sweep.name if names.count(sweep.name) == 1 else str(sweep.path)
+        label = path.name if names.count(path.name) == 1 else str(sweep.path)
         named = sweep.named_runs()
         unnamed = [run.run_id for run in sweep.runs() if run.run_id not in set(named)]
         for run_id in [*named, *unnamed]:
@@ -86,7 +91,7 @@ def _read(run: RunDir) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     try:
         return _rows(run, config)
     except (KeyError, TypeError) as error:
-        raise InputError(f"a record in {run.path} is damaged ({error!r})") from None
+        raise InputError(f"one of its records is damaged ({error!r})") from None
 
 
 def _rows(run: RunDir, config: RunConfig) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -94,33 +99,30 @@ def _rows(run: RunDir, config: RunConfig) -> tuple[dict[str, Any], list[dict[str
     result = run.read_result()
     attempts = run.attempts()
     metrics = run.read_metrics()
-    epochs_done = metrics[-1]["epoch"] + 1 if metrics else 0
+    epochs_done = metrics[-1]["epoch"] if metrics else 0
     row = {
         "run_id": run.run_id,
         **_options(config),
-        "state": "finished" if result else "unfinished" if attempts or metrics else "planned",
+        "state": "planned",
         "epochs_done": epochs_done,
         "attempts": len(attempts),
     }
     if result is not None:
         if epochs_done != config.epochs:
             raise InputError(
-                f"{run.path} has a result, but metrics of {epochs_done} of {config.epochs} epochs"
+                f"it has a result, but metrics of {epochs_done} of {config.epochs} epochs"
             )
-        taken = ("best_test_top1", "final_test_top1", "final_test_top5", "wall_s", "attempts")
-        row |= {key: result[key] for key in taken}  # type: ignore[literal-required]
-        row["best_epoch"] = result["best_epoch"] + 1
-    size = result or (attempts[-1] if attempts else None)
-    if size is not None:
-        row |= {"params": size["params"], "macs": size["macs"]}
+        row |= {key: result[key] for key in _FROM_RESULT}  # type: ignore[literal-required]
+        row["state"] = "finished"
+    elif attempts or metrics:
+        row["state"] = "unfinished"
+    # An attempt that was killed while it began does not know the size of the network.
+    sizes = [record for record in (*attempts, result) if record and "params" in record]
+    if sizes:
+        row |= {"params": sizes[-1]["params"], "macs": sizes[-1]["macs"]}
+    about = {"run_id": run.run_id, "model": config.model, "seed": config.seed}
     its_epochs = [
-        {
-            "run_id": run.run_id,
-            "model": config.model,
-            "seed": config.seed,
-            **record,
-            "epoch": record["epoch"] + 1,
-        }
+        about | {key: record[key] for key in _MEASURED}  # type: ignore[literal-required]
         for record in metrics
     ]
     return row, its_epochs
@@ -133,11 +135,11 @@ def _options(config: RunConfig) -> dict[str, Any]:
 
 
 def _frame(
-    rows: list[dict[str, Any]], types: Mapping[str, Any], options: Iterable[str] = ()
+    rows: list[dict[str, Any]], types: Mapping[str, Any], options: Collection[str] = ()
 ) -> pd.DataFrame:
     columns = [*dict.fromkeys([*list(types)[:2], *options, *types])]
     frame = pd.DataFrame(rows, columns=columns, dtype=object).astype(types)
-    # An option that is set in some runs only stays 1000; it would become 1000.0 beside a NaN.
-    return frame.convert_dtypes(
-        convert_string=False, convert_boolean=False, convert_floating=False, infer_objects=True
+    # An option that only some runs set stays as it is: beside a NaN, 1000 would become 1000.0.
+    return frame.astype(
+        {name: frame[name].infer_objects().dtype for name in options if frame[name].notna().all()}
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 
 import pandas as pd
@@ -16,7 +17,6 @@ _NOTHING = "—"
 _INCOMPLETE = "*"
 
 _GAP = 2
-_LEAST_NAME = 12
 
 
 def to_terminal(
@@ -35,7 +35,7 @@ def to_terminal(
     network = cells.columns[0]
     if _column_width(cells, network) + _numbers_width(cells) > width:
         cells.iloc[:, 1:] = cells.iloc[:, 1:].map(lambda cell: cell.replace(" ", ""))
-        room = max(width - _numbers_width(cells), _LEAST_NAME)
+        room = width - _numbers_width(cells)
         cells[network] = [_broken_name(name, room) for name in cells[network]]
     table = Table(
         box=box.SIMPLE_HEAD,
@@ -69,8 +69,13 @@ def _column_width(cells: pd.DataFrame, heading: str) -> int:
 
 
 def _broken_name(name: str, room: int) -> str:
-    """The name in lines of at most `room`, which end at an underscore where they can."""
-    return textwrap.fill(name.replace("_", "_ "), room).replace("_ ", "_")
+    """The name in lines of at most `room`, if its parts between underscores are no longer."""
+    lines = [""]
+    for part in re.split(r"(?<=[_ ])", name):
+        if lines[-1] and len(lines[-1] + part) > room:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
 
 
 def to_text(renderable: RenderableType, width: int) -> str:

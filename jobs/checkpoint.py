@@ -21,8 +21,8 @@ from jobs.run_dir import RunDir, sync_folder, write_atomic
 State = dict[str, Any]
 
 _LABEL = b"sha256:"
-_COMMENT_BYTES = len(_LABEL) + 64
-_LENGTH_BYTES = 2  # the zip format's length of the comment, which closes the archive
+_LENGTH_BYTES = 2  # of the comment's length, the last field of a zip archive before the comment
+_SEAL_BYTES = _LENGTH_BYTES + len(_LABEL) + 64
 
 
 class DamagedError(Exception):
@@ -41,6 +41,7 @@ def save_checkpoint(run: RunDir, state: State) -> None:
 
 def load_checkpoint(run: RunDir, say: Callable[[str], None]) -> State | None:
     """The newest good checkpoint, or None if there is none; says so when one is damaged."""
+    damaged = False
     for path in (run.next_checkpoint, run.checkpoint, run.previous_checkpoint):
         try:
             state = unpack(path.read_bytes())
@@ -48,9 +49,12 @@ def load_checkpoint(run: RunDir, say: Callable[[str], None]) -> State | None:
             continue
         except DamagedError as error:
             say(f"{path.name} is damaged ({error}); trying the one before")
+            damaged = True
             continue
         say(f"going on from {path.name}")
         return state
+    if damaged:
+        say("no checkpoint is left: beginning anew")
     return None
 
 
@@ -58,16 +62,21 @@ def pack(state: State) -> bytes:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     body = buffer.getvalue()[:-_LENGTH_BYTES]
-    comment = _LABEL + hashlib.sha256(body).hexdigest().encode()
-    return body + len(comment).to_bytes(_LENGTH_BYTES, "little") + comment
+    return body + _seal(body)
 
 
 def unpack(content: bytes) -> State:
     """The state in a checkpoint's bytes, on the CPU; DamagedError if they are not as written."""
-    body, comment = content[: -_COMMENT_BYTES - _LENGTH_BYTES], content[-_COMMENT_BYTES:]
-    if comment != _LABEL + hashlib.sha256(body).hexdigest().encode():
+    body, seal = content[:-_SEAL_BYTES], content[-_SEAL_BYTES:]
+    if seal != _seal(body):
         raise DamagedError("its checksum does not fit")
     return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+
+
+def _seal(body: bytes) -> bytes:
+    """What closes the archive: the length of its comment, and the comment."""
+    comment = _LABEL + hashlib.sha256(body).hexdigest().encode()
+    return len(comment).to_bytes(_LENGTH_BYTES, "little") + comment
 
 
 def save_weights(path: Path, weights: State) -> None:

@@ -30,6 +30,9 @@ NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 # heartbeat is older than this: ten heartbeats at the default interval.
 STALE_AFTER_S = 300.0
 
+# A lease is created empty and filled at once; one that stays empty has lost its writer.
+TORN_LEASE_AFTER_S = 10.0
+
 
 class Environment(TypedDict):
     """What can change the bits of a result though the configuration is the same."""
@@ -277,6 +280,7 @@ class RunDir:
                     f"{self.run_id} is being trained by process {held['pid']} on {held['host']} "
                     f"(job {held['job_id']}); wait for it, or cancel it first"
                 )
+        if held is not None or self._lease_is_torn():
             self._move_aside(held, holder["token"])
         try:
             descriptor = os.open(self._lease, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
@@ -309,7 +313,14 @@ class RunDir:
         last_sign = max(held["time_unix_s"], progress["time_unix_s"] if progress else 0.0)
         return time.time() - last_sign < STALE_AFTER_S
 
-    def _move_aside(self, held: LeaseHolder, token: str) -> None:
+    def _lease_is_torn(self) -> bool:
+        """Whether a lease's taker was killed before it had written who it is."""
+        try:
+            return time.time() - self._lease.stat().st_mtime > TORN_LEASE_AFTER_S
+        except FileNotFoundError:
+            return False
+
+    def _move_aside(self, held: LeaseHolder | None, token: str) -> None:
         aside = self.path / f"lease.{token}"
         try:
             os.rename(self._lease, aside)

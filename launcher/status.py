@@ -155,11 +155,9 @@ def status_table(
 
 
 def _row(status: RunStatus) -> tuple[Text | str, ...]:
-    name = Text(status.run_id, no_wrap=True, overflow="ellipsis")
-    if not status.named:
-        name = Text.assemble(("(no longer in the matrix) ", "dim"), name)
+    note = "" if status.named else "(no longer in the matrix) "
     return (
-        name,
+        Text.assemble((note, "dim"), status.run_id, no_wrap=True, overflow="ellipsis"),
         Text(status.state, style=COLOURS[status.state]),
         Text("━" * round(BAR_WIDTH * status.done), style=COLOURS[status.state]),
         f"{status.epoch}/{status.epochs}",

@@ -27,12 +27,17 @@ Model = TypeVar("Model", bound=BaseModel)
 class _Constructor(RoundTripConstructor):
     """Builds plain values only."""
 
+    def plain_float(self, node: Any) -> float:
+        # The class that keeps the notation (`1e-3`) writes some numbers back as other numbers.
+        return float(self.construct_yaml_float(node))
+
     def refuse(self, node: Any) -> None:
         raise ConstructorError(problem=f"tag {node.tag} is not used", problem_mark=node.start_mark)
 
 
 # YAML 1.2 has no dates: `2026-01-31` is text, and may name a sweep.
 _Constructor.add_constructor("tag:yaml.org,2002:timestamp", RoundTripConstructor.construct_scalar)
+_Constructor.add_constructor("tag:yaml.org,2002:float", _Constructor.plain_float)
 for _tag in ("tag:yaml.org,2002:set", "tag:yaml.org,2002:binary", None):
     _Constructor.add_constructor(_tag, _Constructor.refuse)
 
@@ -154,7 +159,7 @@ def parse_yaml(text: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise ValueError(mark.line + 1 if mark else 1, f"this is not YAML: {problem}") from None
-    except (ValueError, KeyError) as error:  # such as `!!int foo`, which has no line
+    except (ValueError, KeyError, TypeError) as error:  # such as `!!int foo`: no line is known
         raise ValueError(1, f"this is not YAML: {error}") from None
     except RecursionError:
         raise ValueError(1, "this is nested too deeply, or holds itself by an alias") from None

@@ -63,8 +63,8 @@ def add_run(
     for number in range(1, attempts + 1):
         run.write_attempt(make_attempt(number, model))
     test_top1 = [final + 1 - abs(epoch - (config.epochs - 2)) for epoch in range(config.epochs)]
-    for epoch in range(epochs_done):
-        run.append_metrics(make_metrics(epoch, test_top1[epoch]))
+    for epoch in range(1, epochs_done + 1):
+        run.append_metrics(make_metrics(epoch, test_top1[epoch - 1]))
     if epochs_done == config.epochs:
         run.write_result(make_result(run, config, test_top1, attempts))
     return run
@@ -80,11 +80,6 @@ def make_attempt(number: int, model: str) -> Attempt:
         host="node1",
         pid=1,
         user="ada",
-        device="cpu",
-        gpu=None,
-        threads=1,
-        cpu_capability="AVX2",
-        versions={},
         code="",
         params=PARAMS.get(model, 1_000_000),
         macs=MACS.get(model, 1_000_000),
@@ -97,11 +92,11 @@ def make_metrics(epoch: int, test_top1: float, **changed: Any) -> EpochMetrics:
     record = EpochMetrics(
         attempt=1,
         epoch=epoch,
-        step=10 * (epoch + 1),
+        step=10 * epoch,
         lr=0.1,
-        train_loss=2 * math.exp(-epoch),
+        train_loss=2 * math.exp(1 - epoch),
         train_top1=test_top1 + 5,
-        test_loss=3 * math.exp(-epoch),
+        test_loss=3 * math.exp(1 - epoch),
         test_top1=test_top1,
         test_top5=99.0,
         epoch_s=1.5,
@@ -118,7 +113,7 @@ def make_result(run: RunDir, config: RunConfig, test_top1: list[float], attempts
     return Result(
         run_id=run.run_id,
         best_test_top1=best,
-        best_epoch=test_top1.index(best),
+        best_epoch=test_top1.index(best) + 1,
         final_test_top1=test_top1[-1],
         final_test_top5=99.0,
         params=PARAMS.get(config.model, 1_000_000),

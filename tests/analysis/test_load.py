@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 
 from analysis.load import load_runs
-from jobs.run_dir import RunDir, SweepDir
-from tests.analysis.conftest import EPOCHS, add_run, make_metrics, name_runs
+from jobs.run_dir import SweepDir
+from tests.analysis.conftest import EPOCHS, add_run, make_attempt, make_metrics, name_runs
 
 
 def only_row(sweep: SweepDir) -> pd.Series:
@@ -23,7 +24,7 @@ def test_there_is_a_row_per_planned_run_in_the_order_of_the_matrix(sweep: SweepD
     assert list(loaded["model"]) == ["sresnet_small", "resnet_small"]
 
 
-def test_a_finished_run_has_its_results_with_epochs_counted_from_one(sweep: SweepDir) -> None:
+def test_a_finished_run_has_its_results(sweep: SweepDir) -> None:
     name_runs(sweep, [add_run(sweep, "resnet_small", final=70.0, attempts=3)])
     row = only_row(sweep)
     assert row["state"] == "finished"
@@ -41,6 +42,16 @@ def test_the_size_of_an_unfinished_run_comes_from_its_attempts(half_finished: Sw
     assert pd.isna(untouched["params"])
 
 
+def test_an_attempt_that_was_killed_while_it_began_does_not_hide_the_size(sweep: SweepDir) -> None:
+    run = add_run(sweep, "resnet_small", epochs_done=2)
+    killed = make_attempt(2, "resnet_small")
+    del killed["params"], killed["macs"]
+    run.write_attempt(killed)
+    name_runs(sweep, [run])
+    row = only_row(sweep)
+    assert (row["attempts"], row["params"], row["macs"]) == (2, 175_258, 26_000_000)
+
+
 def test_an_attempt_without_metrics_is_unfinished(sweep: SweepDir) -> None:
     name_runs(sweep, [add_run(sweep, "resnet_small", epochs_done=0)])
     row = only_row(sweep)
@@ -49,7 +60,7 @@ def test_an_attempt_without_metrics_is_unfinished(sweep: SweepDir) -> None:
 
 def test_there_is_a_row_per_epoch_and_the_last_record_of_an_epoch_counts(sweep: SweepDir) -> None:
     run = add_run(sweep, "resnet_small", seed=7, epochs_done=3)
-    run.append_metrics(make_metrics(2, 33.0, attempt=2))
+    run.append_metrics(make_metrics(3, 33.0, attempt=2))
     name_runs(sweep, [run])
     epochs = load_runs([sweep]).epochs
     assert list(epochs["epoch"]) == [1, 2, 3]
@@ -60,7 +71,7 @@ def test_there_is_a_row_per_epoch_and_the_last_record_of_an_epoch_counts(sweep: 
 
 def test_a_loss_that_diverged_is_nan(sweep: SweepDir) -> None:
     run = add_run(sweep, "resnet_small", epochs_done=0)
-    run.append_metrics(make_metrics(0, 1.0, train_loss=float("nan")))
+    run.append_metrics(make_metrics(1, 1.0, train_loss=float("nan")))
     name_runs(sweep, [run])
     epochs = load_runs([sweep]).epochs
     assert epochs["train_loss"].dtype == float
@@ -92,21 +103,24 @@ def test_an_edited_configuration_is_reported_by_name_and_left_out(sweep: SweepDi
 
 
 def test_damaged_records_are_reported_and_left_out(sweep: SweepDir) -> None:
-    lacking, short, gone = (add_run(sweep, "resnet_small", seed=seed) for seed in range(3))
-    name_runs(sweep, [lacking, short, gone])
+    damaged = [add_run(sweep, "resnet_small", seed=seed) for seed in range(4)]
+    name_runs(sweep, damaged)
+    lacking, short, gone, unmeasured = damaged
     result = json.loads((lacking.path / "result.json").read_text())
-    del result["params"]
+    del result["wall_s"]
     (lacking.path / "result.json").write_text(json.dumps(result))
     metrics = short.path / "metrics.jsonl"
     edit(metrics, lambda text: "".join(text.splitlines(keepends=True)[:2]))
     (gone.path / "config.json").unlink()
+    edit(unmeasured.path / "metrics.jsonl", lambda text: text.replace('"step"', '"stop"'))
     loaded = load_runs([sweep])
     assert loaded.runs.empty
-    about_lacking, about_short, about_gone = loaded.problems
+    about_lacking, about_short, about_gone, about_unmeasured = loaded.problems
     assert lacking.run_id in about_lacking
-    assert "'params'" in about_lacking
+    assert "'wall_s'" in about_lacking
     assert f"metrics of 2 of {EPOCHS} epochs" in about_short
     assert "the file is missing" in about_gone
+    assert "'step'" in about_unmeasured
 
 
 def test_a_torn_last_line_of_the_metrics_is_no_problem(sweep: SweepDir) -> None:
@@ -147,8 +161,7 @@ def test_sweeps_of_one_name_are_told_apart_and_one_sweep_is_read_once(tmp_path: 
     assert list(load_runs([first, first]).runs["sweep"]) == ["demo"]
 
 
-def edit(path: Path, change: object) -> None:
-    assert callable(change)
+def edit(path: Path, change: Callable[[str], str]) -> None:
     before = path.read_text()
     after = change(before)
     assert after != before
@@ -161,5 +174,5 @@ def test_a_run_directory_that_is_read_stays_as_it_was(half_finished: SweepDir) -
         return {path: path.read_bytes() for path in files if path.is_file()}
 
     before = content()
-    load_runs([half_finished, SweepDir(RunDir(half_finished.path).path)])
+    load_runs([half_finished])
     assert content() == before

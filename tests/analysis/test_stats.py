@@ -66,7 +66,7 @@ def test_a_group_without_a_finished_run_has_no_numbers(sweep: SweepDir) -> None:
 
 def test_a_diverged_run_does_not_fall_out_of_the_mean(sweep: SweepDir) -> None:
     runs = [add_run(sweep, "resnet_small", seed=seed) for seed in range(2)]
-    runs[0].append_metrics(make_metrics(EPOCHS - 1, 10.0, test_loss=float("nan")))
+    runs[0].append_metrics(make_metrics(EPOCHS, 10.0, test_loss=float("nan")))
     name_runs(sweep, runs)
     row = row_of(stats.summarise(*frames(sweep), metric="test_loss"), "resnet_small")
     assert pd.isna(row["final_mean"])
@@ -105,7 +105,7 @@ def test_what_is_averaged_besides_seeds_is_found(sweep: SweepDir) -> None:
     [
         ({"by": "modle"}, "did you mean 'model'? Valid: batch_size, "),
         ({"by": "model,"}, "'' is not a known option"),
-        ({"metric": "test_top"}, "did you mean 'test_top5'? Valid: test_loss, "),
+        ({"metric": "tst_top1"}, "did you mean 'test_top1'? Valid: test_loss, "),
     ],
 )
 def test_a_misspelt_name_is_answered_with_the_valid_ones(
@@ -113,7 +113,7 @@ def test_a_misspelt_name_is_answered_with_the_valid_ones(
 ) -> None:
     with pytest.raises(InputError) as error:
         stats.summarise(*frames(half_finished), **arguments)
-    assert said.replace("top5", "top1") in str(error.value).replace("top5", "top1")
+    assert said in str(error.value)
 
 
 def test_a_run_that_is_no_longer_named_counts_only_if_it_has_finished(sweep: SweepDir) -> None:

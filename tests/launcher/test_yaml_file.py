@@ -37,7 +37,7 @@ def test_values_are_those_of_yaml_1_2(text, value):
         (b"a: !!set {x}", "1: this is not YAML: tag tag:yaml.org,2002:set is not used"),
         (b"a: !!int x", "1: this is not YAML: invalid literal for int()"),
         (b"a: 1\n---\nb: 1", "2: this is not YAML: but found another document"),
-        (b"a: &x [*x]", "1: this is nested too deeply, or holds itself by an alias"),
+        (b"- &x [*x]", "1: this is nested too deeply, or holds itself by an alias"),
         (b"a: \x00", "1: this is not YAML: unacceptable character"),
         (b"a: \xff", " this is not text in UTF-8"),
     ],

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analysis.cli import main
+from jobs.run_dir import SweepDir
+from tests.analysis.conftest import add_run, name_runs
+
+
+class Ended:
+    """How a command ended, and what it said."""
+
+    def __init__(self, status: object, out: str, err: str) -> None:
+        self.status, self.out, self.err = status, out, err
+
+
+@pytest.fixture
+def run(
+    half_finished: SweepDir,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    """Runs `analysis` in the folder that holds `runs/demo`."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> Ended:
+        monkeypatch.setattr("sys.argv", ["analysis", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return Ended(end.value.code, *capsys.readouterr())
+
+    return run
+
+
+def test_a_table_goes_to_a_pipe_as_markdown(run) -> None:
+    ended = run("table", "demo")
+    assert ended.status == 0
+    assert ended.out.startswith("| network       | runs |")
+    assert ended.out.endswith("- missing: sresnet_small seed 2: not started\n")
+    assert ended.err == ""
+
+
+def test_a_table_goes_to_a_terminal_as_a_terminal_table(
+    run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    assert "────" in run("table", "demo", "--format", "terminal").out
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert "────" in run("table", "demo").out
+
+
+def test_a_table_is_written_in_the_format_that_its_name_asks_for(run) -> None:
+    ended = run("table", "demo", "-o", "new/table.csv")
+    assert (ended.status, ended.out) == (0, "new/table.csv\n")
+    assert ended.err.startswith("missing: sresnet_small seed 1: ")
+    assert list(pd.read_csv("new/table.csv")["model"]) == ["resnet_small", "sresnet_small"]
+    run("table", "demo", "-o", "table.md")
+    assert Path("table.md").read_text().startswith("| network ")
+    run("table", "demo", "-o", "table.txt", "--format", "terminal")
+    assert Path("table.txt").read_text().lstrip().startswith("best test")
+
+
+def test_a_sweep_is_a_name_or_a_path(run, half_finished: SweepDir, tmp_path: Path) -> None:
+    by_name = run("table", "demo").out
+    assert run("table", str(half_finished.path), "--runs", "elsewhere").out == by_name
+    assert run("table", "demo", "--runs", str(tmp_path / "runs")).out == by_name
+
+
+def test_several_sweeps_make_one_table(run, tmp_path: Path) -> None:
+    other = SweepDir(tmp_path / "runs" / "other")
+    name_runs(other, [add_run(other, "bam_resnet_small")])
+    ended = run("table", "demo", "other")
+    assert "bam_resnet_small" in ended.out
+    assert "sresnet_small" in ended.out
+
+
+def test_what_is_averaged_besides_seeds_is_said(run, tmp_path: Path) -> None:
+    sweep = SweepDir(tmp_path / "runs" / "rates")
+    name_runs(sweep, [add_run(sweep, "resnet_small", lr=lr) for lr in (0.1, 0.2)])
+    ended = run("table", "rates")
+    assert "differ in lr" in ended.err
+    assert "--by model,lr" in ended.err
+    assert run("table", "rates", "--by", "model,lr").err == ""
+
+
+def test_a_damaged_run_is_named_and_the_table_made_without_it(run, half_finished: SweepDir) -> None:
+    damaged = half_finished.runs()[0]
+    (damaged.path / "config.json").write_text("{")
+    ended = run("table", "demo")
+    assert ended.status == 0
+    assert damaged.run_id in ended.err
+    assert ended.out.startswith("| network ")
+
+
+def test_figures_are_written_to_the_sweep_and_their_paths_printed(run) -> None:
+    ended = run("plot", "demo")
+    assert ended.status == 0
+    paths = [Path(line) for line in ended.out.splitlines()]
+    assert [path.name for path in paths] == [
+        *("accuracy.png", "accuracy.svg", "accuracy_zoomed.png", "accuracy_zoomed.svg"),
+        "accuracy.csv",
+    ]
+    assert {path.parent for path in paths} == {Path("runs/demo/figures")}
+    assert all(path.exists() for path in paths)
+    assert "missing: sresnet_small seed 1" in ended.err
+
+
+def test_figures_of_several_sweeps_are_written_here(run, tmp_path: Path) -> None:
+    other = SweepDir(tmp_path / "runs" / "other")
+    name_runs(other, [add_run(other, "bam_resnet_small")])
+    ended = run("plot", "demo", "other", "--by", "sweep", "--metric", "test_loss")
+    assert ended.out.splitlines()[0] == "figures/loss_by_sweep.png"
+    assert set(pd.read_csv("figures/loss_by_sweep.csv")["group"]) == {"demo", "other"}
+
+
+def test_nothing_to_draw_is_no_mistake_of_the_person(run, tmp_path: Path) -> None:
+    sweep = SweepDir(tmp_path / "runs" / "fresh")
+    name_runs(sweep, [add_run(sweep, "resnet_small", epochs_done=None)])
+    ended = run("plot", "fresh")
+    assert ended.status == 1
+    assert ended.err == "error: nothing to draw yet: no run has finished an epoch\n"
+
+
+def test_a_sweep_without_runs_has_an_empty_table(run, tmp_path: Path) -> None:
+    name_runs(SweepDir(tmp_path / "runs" / "empty"), [])
+    ended = run("table", "empty")
+    assert ended.status == 0
+    assert ended.out.count("\n") == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["table", "nosuch"], "error: 'nosuch' is not a known sweep. Valid: demo"),
+        (["table", "demos"], "did you mean 'demo'?"),
+        (["table", "demo", "--by", "modle"], "did you mean 'model'?"),
+        (["table", "demo", "--metric", "top1"], "error: 'top1' is not a known metric"),
+        (["plot", "demo", "--metric", "train_top1"], "Valid: test_loss, test_top1, test_top5"),
+        (["plot", "demo", "--baseline", "resnet"], "did you mean 'resnet_small'?"),
+        (["table"], "Missing argument"),
+        (["table", "--bogus"], "No such option"),
+        (["table", "demo", "--format", "pdf"], "Invalid value"),
+        (["bogus"], "No such command"),
+        ([], ""),
+    ],
+)
+def test_a_mistake_ends_with_2_and_says_what_is_valid(run, arguments: list[str], said: str) -> None:
+    ended = run(*arguments)
+    assert ended.status == 2
+    assert said in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_help_shows_examples(run) -> None:
+    for command in ("table", "plot"):
+        ended = run(command, "--help")
+        assert ended.status == 0
+        assert f"analysis {command} demo" in ended.out
+
+
+def test_help_loads_neither_pandas_nor_matplotlib_nor_torch() -> None:
+    script = "import sys, analysis.cli; print({'pandas', 'matplotlib', 'torch'} & {*sys.modules})"
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert ended.stdout == "set()\n", ended.stderr
+
+
+def test_the_package_runs_as_a_module() -> None:
+    command = [sys.executable, "-m", "analysis", "--help"]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert ended.returncode == 0
+    assert "Usage: analysis" in ended.stdout

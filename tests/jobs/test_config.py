@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.config import RunConfig, make_config, make_run_id, read_document
+from jobs.errors import InputError
+
+GOLDEN_IDS = json.loads((Path(__file__).parent / "golden_run_ids.json").read_text())
+
+
+@pytest.mark.parametrize("case", GOLDEN_IDS, ids=lambda case: case["run_id"])
+def test_an_id_that_was_once_given_out_stays_the_same(case: dict[str, Any]) -> None:
+    assert RunConfig(**case["config"]).run_id == case["run_id"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"lr": 1}, {"lr": 1.0}),
+        ({"epochs": 3}, {"epochs": 3.0}),
+        ({"epochs": 150}, {}),
+        ({"model_options": {"stem": "auto"}}, {}),
+        ({"flip": "no"}, {"flip": False}),
+    ],
+)
+def test_two_ways_to_write_one_value_are_one_run(
+    one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    assert RunConfig(model="resnet18", **one).run_id == RunConfig(model="resnet18", **other).run_id
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"keep": "best"},
+        {"data_dir": "/elsewhere"},
+        {"checkpoint_every_s": 1},
+        {"progress_every_s": 1},
+    ],
+)
+def test_an_option_that_cannot_change_the_result_does_not_count(change: dict[str, Any]) -> None:
+    assert RunConfig(model="resnet18", **change).run_id == RunConfig(model="resnet18").run_id
+
+
+@given(st.sampled_from(["epochs", "batch_size", "seed", "threads"]), st.integers(2, 100))
+def test_every_other_change_gives_another_run(name: str, value: int) -> None:
+    plain = RunConfig(model="resnet18")
+    changed = RunConfig(model="resnet18", **{name: value})
+    assert (changed.run_id == plain.run_id) == (getattr(changed, name) == getattr(plain, name))
+
+
+def test_the_id_begins_with_what_a_person_wants_to_read() -> None:
+    run_id = RunConfig(model="bam_resnet50", dataset="cifar100", seed=3).run_id
+    assert run_id.startswith("bam_resnet50-cifar100-s3-")
+    assert len(run_id.rpartition("-")[2]) == 12
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"model": "resnet19"}, "'resnet19' is not a known network; did you mean 'resnet18'?"),
+        (
+            {"model": "resnet18", "epoch": 2},
+            "'epoch' is not a known option; did you mean 'epochs'?",
+        ),
+        ({"model": "resnet18", "dataset": "cifar"}, "did you mean 'cifar10'?"),
+        ({"model": "resnet18", "epochs": 0}, "epochs: Input should be greater than or equal to 1"),
+        ({"model": "resnet18", "epochs": 1.5}, "epochs: "),
+        ({"model": "resnet18", "epochs": True}, "true is not a value of epochs"),
+        ({"model": "resnet18", "lr": float("nan")}, "lr: Input should be a finite number"),
+        ({"model": "resnet18", "schedule": "cos"}, "schedule: Input should be 'cosine' or 'step'"),
+        (
+            {"model": "resnet18", "model_options": {"stm": "cifar"}},
+            "'stm' is not a known option of network 'resnet18'; did you mean 'stem'?",
+        ),
+        ({"epochs": 1}, "model: is missing"),
+    ],
+)
+def test_a_mistake_is_told_with_what_is_valid(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        make_config(values)
+    assert message in str(caught.value)
+
+
+def test_a_stored_configuration_reads_back_the_same() -> None:
+    config = RunConfig(model="bam_resnet50", model_options={"combine": "sum"}, lr=0.2, seed=4)
+    document = json.loads(json.dumps(config.to_document()))
+    assert read_document(document, config.run_id) == config
+
+
+@pytest.mark.parametrize("edit", ["config", "identity", "run_id", "sha256"])
+def test_an_edited_configuration_is_refused(edit: str) -> None:
+    config = RunConfig(model="resnet18", lr=0.2)
+    document = json.loads(json.dumps(config.to_document()))
+    document[edit] = "x" if isinstance(document[edit], str) else document[edit] | {"lr": 0.3}
+    with pytest.raises(InputError, match="was edited"):
+        read_document(document, config.run_id)
+
+
+def test_a_stored_run_keeps_its_name_though_a_default_of_today_differs() -> None:
+    """The stored identity is checked, and not derived again through today's code."""
+    config = RunConfig(model="resnet18")
+    document = json.loads(json.dumps(config.to_document()))
+    document["identity"]["some_old_option"] = 1
+    document["run_id"] = make_run_id(document["identity"])
+    assert read_document(document, document["run_id"]).model == "resnet18"
+
+
+def test_configuration_and_run_directory_load_neither_torch_nor_pandas() -> None:
+    code = "import sys, jobs.config, jobs.run_dir, jobs.train_job; print(*sys.modules)"
+    loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+    assert not {"torch", "pandas", "matplotlib"} & set(loaded)

@@ -1,0 +1,318 @@
+"""The trainer's promises, above all: stopped anywhere and resumed, it is as if nothing happened."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from attention_models import create_model
+from attention_models.count import count
+from jobs.checkpoint import load_checkpoint, unpack
+from jobs.data import derive_seed
+from jobs.errors import InputError
+from jobs.run_dir import Attempt, RunDir
+from jobs.train import Batches, describe_environment, main, parse_arguments, train, usage
+from tests.jobs.conftest import TINY, plan_run
+
+# What may differ between a disturbed and an undisturbed run.
+TIMING = {"attempt", "epoch_s", "eval_s", "throughput_img_s", "peak_mem_mb", "time_unix_s"}
+
+# The tiny training: 3 epochs of 3 training and 2 test batches.
+BOUNDARIES = 3 * (3 + 2)
+
+
+class StopAt:
+    """A stop flag that is set when it is looked at for the nth time."""
+
+    def __init__(self, look: int | None) -> None:
+        self.looks_left = look
+
+    @property
+    def is_set(self) -> bool:
+        if self.looks_left is None:
+            return False
+        self.looks_left -= 1
+        return self.looks_left < 0
+
+
+def attempt_of(run: RunDir) -> Attempt:
+    return Attempt(
+        attempt=run.next_attempt(),
+        started_unix_s=0.0,
+        executor="test",
+        job_id="1",
+        restart=0,
+        host="here",
+        pid=1,
+        user="me",
+        code="",
+    )
+
+
+def train_once(run: RunDir, stop_at: int | None = None) -> tuple[bool, list[str]]:
+    said: list[str] = []
+    finished = train(run, run.read_config(), attempt_of(run), StopAt(stop_at), said.append)
+    return finished, said
+
+
+def outcome(run: RunDir) -> tuple[list[dict[str, Any]], str]:
+    """All that must be equal: the metrics without their timing, and the weights."""
+    result = run.read_result()
+    assert result is not None
+    metrics = [
+        {key: value for key, value in record.items() if key not in TIMING}
+        for record in run.read_metrics()
+    ]
+    return metrics, result["weights_sha256"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    run = plan_run(tmp_path_factory.mktemp("undisturbed"))
+    train_once(run)
+    return run
+
+
+def test_a_run_learns_and_writes_a_record_per_epoch(undisturbed: RunDir) -> None:
+    metrics = undisturbed.read_metrics()
+    assert [record["epoch"] for record in metrics] == [1, 2, 3]
+    assert [record["step"] for record in metrics] == [3, 6, 9]
+    assert metrics[-1]["train_loss"] < metrics[0]["train_loss"]
+    assert set(metrics[0]) == TIMING | {
+        "epoch", "step", "lr", "train_loss", "train_top1", "test_loss", "test_top1", "test_top5",
+    }  # fmt: skip
+    assert all(record["throughput_img_s"] > 0 for record in metrics)
+    assert all(record["test_top5"] >= record["test_top1"] for record in metrics)
+
+
+def test_the_result_agrees_with_the_metrics_and_the_network(undisturbed: RunDir) -> None:
+    metrics, result = undisturbed.read_metrics(), undisturbed.read_result()
+    assert result is not None
+    best = max(metrics, key=lambda record: record["test_top1"])
+    assert (result["best_test_top1"], result["best_epoch"]) == (best["test_top1"], best["epoch"])
+    assert result["final_test_top1"] == metrics[-1]["test_top1"]
+    counts = count(create_model(TINY["model"], 10, 8), 8)
+    assert (result["params"], result["macs"]) == (counts.params, counts.macs)
+    assert result["attempts"] == 1
+
+
+def test_the_metrics_are_those_of_a_plain_evaluation(undisturbed: RunDir) -> None:
+    """The final accuracy again, from the kept weights, with none of the trainer's code."""
+    state = load_checkpoint(undisturbed, print)
+    assert state is not None
+    model = create_model(TINY["model"], 10, 8)
+    model.load_state_dict(state["model"])
+    model.eval()
+    from jobs.data import Normaliser, load_dataset
+
+    data = load_dataset(undisturbed.read_config())
+    with torch.inference_mode():
+        logits = model(Normaliser(data, torch.device("cpu"))(data.test.pixels))
+    top1 = 100 * (logits.argmax(1) == data.test.labels).double().mean().item()
+    assert undisturbed.read_metrics()[-1]["test_top1"] == pytest.approx(top1)
+
+
+def test_the_weights_begin_as_the_seed_says(tmp_path: Path) -> None:
+    run = plan_run(tmp_path / "seeded", seed=7)
+    train_once(run, stop_at=0)
+    state = load_checkpoint(run, print)
+    assert state is not None
+    torch.manual_seed(derive_seed(7, "weights"))
+    for name, tensor in create_model(TINY["model"], 10, 8).state_dict().items():
+        assert torch.equal(state["model"][name], tensor), name
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(0, BOUNDARIES - 1), min_size=1, max_size=6))
+def test_stopped_anywhere_any_number_of_times_it_ends_the_same_to_the_bit(
+    undisturbed: RunDir, stops: list[int]
+) -> None:
+    """Stops in training and in evaluation, in the first step and in the last."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = plan_run(Path(folder))
+        for stop_at in stops:
+            train_once(run, stop_at)
+        if run.read_result() is None:
+            assert train_once(run)[0]
+        assert outcome(run) == outcome(undisturbed)
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    st.fixed_dictionaries(
+        {
+            "model": st.sampled_from(["resnet_small", "bam_preact_resnet_small", "sresnet_small"]),
+            "schedule": st.sampled_from(["cosine", "step"]),
+            "nesterov": st.booleans(),
+            "batch_size": st.sampled_from([16, 89]),
+            "epochs": st.just(2),
+        }
+    ),
+    st.data(),
+)
+def test_whatever_the_configuration_a_stop_changes_nothing(
+    options: dict[str, Any], data: st.DataObject
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        whole, stopped = (plan_run(Path(folder) / name, **options) for name in ("a", "b"))
+        train_once(whole)
+        train_once(stopped, data.draw(st.integers(0, 4)))
+        train_once(stopped)
+        assert outcome(stopped) == outcome(whole)
+
+
+def test_a_run_that_lost_its_last_checkpoints_trains_those_epochs_again(
+    undisturbed: RunDir, tmp_path: Path
+) -> None:
+    run = plan_run(tmp_path / "lost")
+    train_once(run, stop_at=4)
+    kept = run.checkpoint.read_bytes()
+    train_once(run, stop_at=8)
+    run.previous_checkpoint.unlink(missing_ok=True)
+    run.checkpoint.write_bytes(kept)
+    train_once(run)
+    assert outcome(run) == outcome(undisturbed)
+    assert [record["attempt"] for record in run.read_metrics()] == [3, 3, 3]
+
+
+def test_a_damaged_checkpoint_costs_only_the_way_from_the_one_before(
+    undisturbed: RunDir, tmp_path: Path
+) -> None:
+    run = plan_run(tmp_path / "damaged", checkpoint_every_s=0)
+    train_once(run, stop_at=9)
+    run.checkpoint.write_bytes(b"rubbish")
+    _, said = train_once(run)
+    assert "is damaged" in said[0]
+    assert outcome(run) == outcome(undisturbed)
+
+
+def test_a_full_disk_at_a_checkpoint_does_not_stop_the_training(
+    undisturbed: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = plan_run(tmp_path / "full", checkpoint_every_s=0)
+    from jobs import train as module
+
+    real, failures = module.save_checkpoint, []
+
+    def fail_twice(run: RunDir, state: dict[str, Any]) -> None:
+        if len(failures) < 2:
+            failures.append(1)
+            raise OSError(28, "No space left on device")
+        real(run, state)
+
+    monkeypatch.setattr(module, "save_checkpoint", fail_twice)
+    finished, said = train_once(run)
+    assert finished
+    assert sum("the checkpoint could not be written" in line for line in said) == 2
+    assert outcome(run) == outcome(undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("keep", "left"), [("none", []), ("final", ["checkpoint.pt"]), ("best", ["best.pt"])]
+)
+def test_the_asked_for_checkpoint_stays(keep: str, left: list[str], tmp_path: Path) -> None:
+    run = plan_run(tmp_path / keep, keep=keep)
+    train_once(run)
+    assert sorted(path.name for path in run.path.glob("*.pt")) == left
+    if keep == "best":
+        weights = unpack(run.best.read_bytes())
+        create_model(TINY["model"], 10, 8).load_state_dict(weights)
+
+
+def test_a_resume_on_something_else_is_said(tmp_path: Path) -> None:
+    run = plan_run(tmp_path / "moved")
+    train_once(run, stop_at=3)
+    state = unpack(run.checkpoint.read_bytes())
+    state["environment"]["cpu_capability"] = "ABACUS"
+    from jobs.checkpoint import save_checkpoint
+
+    save_checkpoint(run, state)
+    _, said = train_once(run)
+    assert any("resumed on something else: cpu_capability was ABACUS" in line for line in said)
+
+
+def test_the_number_of_threads_is_kept_from_the_first_attempt(tmp_path: Path) -> None:
+    run = plan_run(tmp_path / "threads", threads=None)
+    torch.set_num_threads(2)
+    try:
+        train_once(run, stop_at=2)
+        torch.set_num_threads(1)
+        _, said = train_once(run)
+        assert describe_environment(torch.device("cpu"))["threads"] == 2
+    finally:
+        torch.set_num_threads(1)
+    assert not any("something else" in line for line in said)
+    environments = [attempt["environment"] for attempt in run.attempts()]
+    assert [environment["threads"] for environment in environments] == [2, 2]
+
+
+def test_the_attempt_tells_from_where_to_where_it_came(tmp_path: Path) -> None:
+    run = plan_run(tmp_path / "steps")
+    train_once(run, stop_at=2)
+    attempt = run.attempts()[0]
+    assert (attempt["first_step"], attempt["steps_per_epoch"]) == (0, 3)
+
+
+def test_progress_is_written_while_training(tmp_path: Path) -> None:
+    run = plan_run(tmp_path / "progress", progress_every_s=0)
+    train_once(run, stop_at=5)
+    progress = run.read_progress()
+    assert progress is not None
+    assert (progress["epoch"], progress["epochs"], progress["steps"]) == (1, 3, 9)
+    assert progress["eta_s"] is not None
+
+
+@given(st.integers(2, 200), st.integers(2, 64))
+def test_batches_cover_every_image_once(images: int, size: int) -> None:
+    batches = Batches(images, size)
+    covered = [index for part in map(batches.__getitem__, range(len(batches)))
+               for index in range(images)[part]]  # fmt: skip
+    lone = images % size == 1
+    assert covered == list(range(images - lone))
+
+
+def test_missing_data_is_an_input_error(tmp_path: Path) -> None:
+    run = plan_run(tmp_path / "nodata", dataset="cifar10", data_dir=tmp_path)
+    with pytest.raises(InputError, match="are not in"):
+        train_once(run)
+
+
+# ---- by hand
+
+
+def test_by_hand_a_training_runs_and_a_second_call_shows_its_result(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["resnet_small", "dataset=synthetic", "epochs=1", "train_images=40", "threads=1"]
+    main(words)
+    assert "finished: best test top-1" in capsys.readouterr().out
+    main(words)
+    again = capsys.readouterr().out
+    assert "finished: best test top-1" in again
+    assert "epoch 1/1" not in again
+
+
+def test_arguments_are_json_or_bare_words() -> None:
+    values = parse_arguments(
+        ["resnet18", "lr=1e-3", "flip=false", "dataset=digits", "model_options.stem=cifar"]
+    )
+    assert values == {
+        "model": "resnet18",
+        "lr": 1e-3,
+        "flip": False,
+        "dataset": "digits",
+        "model_options": {"stem": "cifar"},
+    }
+    with pytest.raises(InputError, match="'lr' is not of the form key=value"):
+        parse_arguments(["resnet18", "lr"])
+
+
+def test_the_usage_names_every_option_with_its_default() -> None:
+    for text in ("epochs=150", "keep=final", "threads=None", "sresnet50_skips"):
+        assert text in usage()

@@ -1,0 +1,175 @@
+"""One attempt in a real process, stopped by real signals."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from jobs.errors import InputError
+from jobs.run_dir import LeaseHeldError, RunDir
+from jobs.train_job import StopOnSignal, TrainJob, attempt_run, job_identity
+from tests.jobs.conftest import plan_run
+from tests.jobs.test_train import outcome
+
+# Long enough to be hit by a signal: 20 epochs of 4 training and 2 test batches, about a second.
+LONG = {"epochs": 40, "train_images": 128, "checkpoint_every_s": 0.05, "progress_every_s": 0.05}
+
+
+def start(run: RunDir) -> subprocess.Popen[bytes]:
+    code = f"from jobs.train_job import TrainJob; TrainJob({str(run.path)!r})()"
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
+
+
+def wait_until_training(run: RunDir, attempt: int, process: subprocess.Popen[bytes]) -> None:
+    deadline_s = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline_s:
+        progress = run.read_progress()
+        if progress is not None and progress["attempt"] == attempt:
+            return
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    run = plan_run(tmp_path_factory.mktemp("undisturbed"), **LONG)
+    assert start(run).wait() == 0
+    return run
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGTERM, signal.SIGKILL])
+def test_a_signalled_run_goes_on_and_ends_the_same_to_the_bit(
+    number: signal.Signals, undisturbed: RunDir, tmp_path: Path
+) -> None:
+    """Signalled again and again at random moments; killed outright it loses less than a save."""
+    run = plan_run(tmp_path / "sweep", **LONG)
+    chance = random.Random(number)
+    signalled = 0
+    for _ in range(3):
+        attempt, process = run.next_attempt(), start(run)
+        wait_until_training(run, attempt, process)
+        time.sleep(chance.uniform(0, 0.3))
+        signalled += process.poll() is None
+        process.send_signal(number)
+        status = process.wait(timeout=60)
+        assert status == (-number if number is signal.SIGKILL and status else 0)
+    if run.read_result() is None:
+        assert start(run).wait() == 0
+    assert signalled
+    assert outcome(run) == outcome(undisturbed)
+    ends = [attempt.get("cause") for attempt in run.attempts()]
+    assert ends[-1] == "finished"
+    assert set(ends[:-1]) == {None if number is signal.SIGKILL else "stopped"}
+    if number is not signal.SIGKILL:
+        # Nothing is trained twice: each attempt begins at the step where the one before ended.
+        for before, after in zip(run.attempts(), run.attempts()[1:], strict=False):
+            assert after["first_step"] == before["last_step"]
+            assert before["message"] == f"{number.name} after step {before['last_step']}"
+
+
+def test_a_signal_that_comes_before_the_handler_waits_for_it(tmp_path: Path) -> None:
+    """Blocked by whoever starts the job, as the launcher does it."""
+    run = plan_run(tmp_path / "sweep", **LONG)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+    try:
+        process = start(run)
+        process.send_signal(signal.SIGUSR2)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    assert process.wait(timeout=60) == 0
+    assert run.attempts()[0]["cause"] == "stopped"
+    assert run.attempts()[0]["last_step"] == 0
+
+
+def test_a_finished_run_is_not_trained_again(undisturbed: RunDir) -> None:
+    before = undisturbed.read_result()
+    assert attempt_run(undisturbed, StopOnSignal()) == "finished"
+    assert undisturbed.read_result() == before
+    assert len(undisturbed.attempts()) == 1
+
+
+def test_a_run_that_another_process_trains_is_left_to_it(run: RunDir) -> None:
+    holder = run.take_lease("local", "1", 0)
+    with pytest.raises(LeaseHeldError):
+        attempt_run(run, StopOnSignal())
+    assert run.attempts() == []
+    run.release_lease(holder)
+
+
+def test_missing_data_is_the_cause_and_gives_the_run_free(tmp_path: Path) -> None:
+    run = plan_run(tmp_path / "sweep", dataset="cifar100", data_dir=tmp_path)
+    with pytest.raises(InputError):
+        attempt_run(run, StopOnSignal())
+    attempt = run.attempts()[0]
+    assert attempt["cause"] == "data_missing"
+    assert "the files of cifar100 are not in" in attempt["message"]
+    assert run.holder() is None
+
+
+def test_an_error_in_the_code_is_the_cause_and_its_trace_is_in_the_log(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*anything: object) -> bool:
+        raise ZeroDivisionError("a mistake")
+
+    monkeypatch.setattr("jobs.train.train", broken)
+    with pytest.raises(ZeroDivisionError):
+        attempt_run(run, StopOnSignal())
+    attempt = run.attempts()[0]
+    assert attempt["cause"] == "code_error"
+    assert attempt["message"] == "ZeroDivisionError: a mistake"
+    assert "in broken" in run.log(1).read_text()
+
+
+def test_memory_that_runs_out_is_told_apart_from_other_errors(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    def full(*anything: object) -> bool:
+        raise torch.cuda.OutOfMemoryError("2 GiB")
+
+    monkeypatch.setattr("jobs.train.train", full)
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        attempt_run(run, StopOnSignal())
+    assert run.attempts()[0]["cause"] == "out_of_memory"
+
+
+def test_the_log_says_what_the_attempt_did(undisturbed: RunDir) -> None:
+    log = undisturbed.log(1).read_text()
+    assert "resnet_small (78,002 parameters) on synthetic (128 + 50 images), seed 0" in log
+    assert "epoch 40/40" in log
+    assert log.rstrip().endswith("finished")
+
+
+def test_an_edited_configuration_is_not_trained(run: RunDir) -> None:
+    path = run.path / "config.json"
+    path.write_text(path.read_text().replace('"epochs": 3', '"epochs": 1'))
+    with pytest.raises(InputError, match="was edited"):
+        TrainJob(run.path)()
+    assert run.attempts() == []
+
+
+def test_the_job_is_known_by_the_schedulers_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "SLURM_JOB_ID": "12",
+        "SLURM_ARRAY_JOB_ID": "10",
+        "SLURM_ARRAY_TASK_ID": "2",
+        "SLURM_RESTART_COUNT": "3",
+    }.items():
+        monkeypatch.setenv(name, value)
+    assert job_identity("slurm") == ("10_2", 3)
+    monkeypatch.delenv("SLURM_ARRAY_JOB_ID")
+    assert job_identity("slurm") == ("12", 3)
+    assert job_identity("foreground") == (str(os.getpid()), 0)
+
+
+def test_what_submitit_would_requeue_is_the_same_job(run: RunDir) -> None:
+    again = TrainJob(run.path).checkpoint()
+    assert again.function.path == str(run.path)

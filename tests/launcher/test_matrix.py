@@ -1,0 +1,476 @@
+import itertools
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from jobs.config import RunConfig
+from jobs.errors import InputError
+from launcher.matrix import Matrix, combine, read_matrix
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read(text: str, *overrides: str) -> Matrix:
+        path = tmp_path / "m.yaml"
+        path.write_text(textwrap.dedent(text))
+        return read_matrix(path, overrides)
+
+    return read
+
+
+@pytest.fixture
+def complaints(read, tmp_path):
+    def complaints(text: str, *overrides: str) -> list[str]:
+        with pytest.raises(InputError) as caught:
+            read(text, *overrides)
+        return str(caught.value).replace(f"{tmp_path}/", "").splitlines()
+
+    return complaints
+
+
+def values(matrix: Matrix, *keys: str) -> list[tuple]:
+    return [tuple(getattr(config, key) for key in keys) for config in matrix.configs]
+
+
+# ---- combinations
+
+
+def test_include_adds_and_extends_as_the_documentation_of_github_shows():
+    # docs.github.com, "Running variations of jobs in a workflow"
+    include = [
+        {"color": "green"},
+        {"color": "pink", "animal": "cat"},
+        {"fruit": "apple", "shape": "circle"},
+        {"fruit": "banana"},
+        {"fruit": "banana", "animal": "cat"},
+    ]
+    axes = {"fruit": ["apple", "pear"], "animal": ["cat", "dog"]}
+    assert combine(axes, include, []) == [
+        {"fruit": "apple", "animal": "cat", "color": "pink", "shape": "circle"},
+        {"fruit": "apple", "animal": "dog", "color": "green", "shape": "circle"},
+        {"fruit": "pear", "animal": "cat", "color": "pink"},
+        {"fruit": "pear", "animal": "dog", "color": "green"},
+        {"fruit": "banana"},
+        {"fruit": "banana", "animal": "cat"},
+    ]
+
+
+def test_exclude_needs_only_some_of_the_keys_as_the_documentation_of_github_shows():
+    axes = {
+        "os": ["macos-latest", "windows-latest"],
+        "version": [12, 14, 16],
+        "environment": ["staging", "production"],
+    }
+    exclude = [
+        {"os": "macos-latest", "version": 12, "environment": "production"},
+        {"os": "windows-latest", "version": 16},
+    ]
+    cells = combine(axes, [], exclude)
+    assert len(cells) == 9
+    assert not [c for c in cells if c["os"] == "windows-latest" and c["version"] == 16]
+
+
+def test_what_exclude_removed_can_be_included_again():
+    axes = {"a": [1, 2]}
+    assert combine(axes, [{"a": 1, "b": 5}], [{"a": 1}]) == [{"a": 2}, {"a": 1, "b": 5}]
+
+
+def test_without_axes_the_entries_of_include_are_the_combinations():
+    assert combine({}, [{"a": 1}, {"b": 2}], []) == [{"a": 1}, {"b": 2}]
+
+
+# ---- what the sections mean
+
+
+def test_runs_stand_in_the_order_of_the_axes_with_seeds_fastest_and_new_ones_last(read):
+    matrix = read(
+        """\
+        name: order
+        base: {model: resnet18}
+        seeds: 2
+        axes:
+          lr: [0.1, 1e-2]
+          epochs: [5, 3]
+        include:
+          - {lr: 0.5, epochs: 1}
+          - {lr: 0.6, epochs: 1, seed: 7}
+        """
+    )
+    grid = list(itertools.product([0.1, 0.01], [5, 3], [0, 1]))
+    assert values(matrix, "lr", "epochs", "seed") == [
+        *grid, (0.5, 1, 0), (0.5, 1, 1), (0.6, 1, 7)
+    ]  # fmt: skip
+    assert matrix.name == "order"
+
+
+def test_a_seed_is_an_axis_for_include_and_exclude(read):
+    matrix = read(
+        """\
+        base: {model: resnet18}
+        axes: {lr: [1, 2]}
+        seeds: [3, 4]
+        exclude: [{lr: 1, seed: 4}]
+        include: [{seed: 3, epochs: 9}]
+        """
+    )
+    assert values(matrix, "lr", "seed", "epochs") == [(1, 3, 9), (2, 3, 9), (2, 4, 150)]
+
+
+@pytest.mark.parametrize("seeds", ["seeds: 2", "axes: {seed: [0, 1]}"])
+def test_include_alone_lists_the_runs_and_each_gets_all_seeds(read, seeds):
+    matrix = read(f"base: {{lr: 1}}\n{seeds}\ninclude: [{{model: resnet18}}, {{model: resnet34}}]")
+    assert values(matrix, "model", "seed", "lr") == [
+        ("resnet18", 0, 1), ("resnet18", 1, 1), ("resnet34", 0, 1), ("resnet34", 1, 1)
+    ]  # fmt: skip
+
+
+def test_options_of_a_network_may_be_dotted_or_nested_and_are_merged(read):
+    matrix = read(
+        """\
+        base:
+          model: bam_resnet18
+          model_options: {stem: cifar}
+        include:
+          - model_options.combine: sum
+          - model_options: {stem: imagenet, combine: sum}
+        """
+    )
+    assert [config.model_options for config in matrix.configs] == [
+        {"stem": "cifar", "combine": "sum"},
+        {"stem": "imagenet", "combine": "sum"},
+    ]
+
+
+def test_the_name_is_the_files_name_unless_it_is_given_and_may_look_like_a_date(read):
+    assert read("base: {model: resnet18}").name == "m"
+    assert read("name: 2026-01-31\nbase: {model: resnet18}").name == "2026-01-31"
+
+
+def test_a_data_folder_is_where_the_command_was_given(read, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    matrix = read("base: {model: resnet18}\naxes: {data_dir: [d], lr: [1]}")
+    assert values(matrix, "data_dir") == [(tmp_path / "d",)]
+    assert values(read("base: {model: resnet18}"), "data_dir") == [(tmp_path / "data",)]
+    home = read("base: {model: resnet18, data_dir: ~/d}")
+    assert values(home, "data_dir") == [(Path("/home/me/d"),)]
+
+
+def test_resources_are_read_in_the_words_of_slurm(read):
+    resources = read("base: {model: resnet18}\nresources: {time: 4:00:00, mem: 8G}").resources
+    assert (resources.time, resources.mem, resources.gres) == ("4:00:00", "8G", None)
+
+
+# ---- overrides
+
+PLAIN = """\
+# a comment
+name: plain
+base:
+  model: bam_resnet18  # the network
+  epochs: 5
+  model_options: {combine: product}
+axes:
+  lr: [1, 2]
+include:
+  - {lr: 3, epochs: 7}
+  - epochs: 8
+"""
+
+
+@pytest.mark.parametrize(
+    ("overrides", "runs"),
+    [
+        ([], [(1, 8, 0), (2, 8, 0), (3, 7, 0)]),
+        (["epochs=2"], [(1, 2, 0), (2, 2, 0), (3, 2, 0)]),
+        (["epochs=[2, 4]"], [(1, 2, 0), (1, 4, 0), (2, 2, 0), (2, 4, 0), (3, 5, 0)]),
+        (["lr=5"], [(5, 8, 0)]),
+        (["lr=[5, 1e-1]", "epochs=1"], [(5, 1, 0), (0.1, 1, 0)]),
+        (["seeds=[5, 6]", "epochs=1", "lr=1"], [(1, 1, 5), (1, 1, 6)]),
+        (["seed=5", "lr=1"], [(1, 8, 5)]),
+    ],
+)
+def test_an_override_wins_wherever_the_option_is_given(read, overrides, runs):
+    matrix = read(PLAIN, *overrides)
+    assert values(matrix, "lr", "epochs", "seed") == runs
+    again = read(matrix.text)
+    assert (again.configs, again.name, again.text) == (matrix.configs, "plain", matrix.text)
+
+
+def test_overrides_reach_the_name_the_resources_and_the_options_of_a_network(read):
+    overrides = ("name=foo", "resources.time=2:00:00", "model_options.combine=sum")
+    matrix = read(PLAIN, *overrides)
+    assert matrix.name == "foo"
+    assert matrix.resources.time == "2:00:00"
+    assert {tuple(c.model_options.items()) for c in matrix.configs} == {(("combine", "sum"),)}
+    assert "# a comment" in matrix.text
+    assert "# the network" in matrix.text
+
+
+def test_a_seed_that_is_an_axis_stays_one(read):
+    matrix = read("base: {model: resnet18}\naxes: {seed: [1, 2], lr: [1, 2]}", "seed=[7, 8]")
+    assert values(matrix, "seed", "lr") == [(7, 1), (7, 2), (8, 1), (8, 2)]
+
+
+@pytest.mark.parametrize(
+    ("override", "complaint"),
+    [
+        ("epochs", "--set epochs: write key=value, such as --set epochs=2"),
+        ("epochs=0", "--set epochs=0: epochs: Input should be greater than or equal to 1, not 0"),
+        ("lr=[", "--set lr=[: this is not YAML: expected the node content, but found '<stream en"),
+        ("epoch=2", "--set epoch=2: 'epoch' is not a known key; did you mean 'epochs'? Valid: bat"),
+        ("base.lr=2", "--set base.lr=2: 'base.lr' is not a known key"),
+        ("resources.tim=2", "--set resources.tim=2: 'resources.tim' is not a known key; did you "
+         "mean 'resources.time'? Valid: "),
+        ("resources.gres=gpu:1;ls", "--set resources.gres=gpu:1;ls: gres: 'gpu:1;ls' is not val"),
+        ("name=a b", "--set name=a b: sweep name 'a b' is not valid: use up to 64 letters"),
+    ],
+)  # fmt: skip
+def test_a_wrong_override_is_named_itself(complaints, override, complaint):
+    (line,) = complaints(PLAIN, override)
+    assert line.startswith(complaint)
+
+
+def test_a_list_cannot_override_where_include_lists_the_runs(complaints):
+    text = "include: [{model: resnet18}, {model: resnet34}]"
+    assert complaints(text, "lr=[1, 2]") == [
+        "--set lr=[1, 2]: without axes, include lists the runs; give one value"
+    ]
+
+
+# ---- mistakes
+
+
+def test_unknown_names_and_wrong_shapes_are_told_together_with_their_lines(complaints):
+    lines = complaints(
+        """\
+        base:
+          model: resnet18
+          epocs: 3
+          model_options:
+            combin: sum
+          lr: [0.1, 0.2]
+        axes:
+          batch_size: 128
+          momentum: [0.5, 0.50]
+          modle: [resnet18]
+        seeds: 0
+        include:
+          - epochs: 3
+            flop: true
+        exclude:
+          - {batchsize: 3}
+        resources: {tine: 3}
+        name: a/b
+        """
+    )
+    assert [line.partition(" Valid: ")[0] for line in lines] == [
+        "m.yaml:3: 'epocs' is not a known option; did you mean 'epochs'?",
+        "m.yaml:5: 'model_options.combin' is not a known option; did you mean "
+        "'model_options.combine'?",
+        "m.yaml:6: lr takes one value, not [0.1, 0.2]; lists belong under axes",
+        "m.yaml:8: batch_size must be a list of values, not 128",
+        "m.yaml:9: 0.5 stands twice in momentum; keep one",
+        "m.yaml:10: 'modle' is not a known option; did you mean 'model'?",
+        "m.yaml:11: seeds must be a number from 1 to 100000 or a list, not 0",
+        "m.yaml:14: 'flop' is not a known option; did you mean 'flip'?",
+        "m.yaml:16: 'batchsize' is not a known axis; did you mean 'batch_size'?",
+        "m.yaml:17: 'tine' is not a known key; did you mean 'time'?",
+        "m.yaml:18: sweep name 'a/b' is not valid: use up to 64 letters, digits, '-' and '_', "
+        "beginning with a letter or a digit",
+    ]
+    assert "Valid: batch_size, checkpoint_every_s, " in lines[0]
+    assert lines[9].endswith("Valid: cpus_per_task, gres, mem, profile, time, workers")
+
+
+def test_a_wrong_value_is_told_once_at_its_own_line_however_many_runs_have_it(complaints):
+    lines = complaints(
+        """\
+        base:
+          lr: -1
+          model_options.combine: sum
+        axes:
+          model: [bam_resnet18, resnet18, resnet9]
+          batch_size:
+            - 128
+            - x
+            - 1
+        seeds: 50
+        include:
+          - model: bam_resnet18
+            schedule: cosin
+        """
+    )
+    assert [line.partition(" Valid: bam")[0] for line in lines] == [
+        "m.yaml:2: lr: Input should be greater than 0, not -1",
+        "m.yaml:3: 'combine' is not a known option of network 'resnet18'. Valid: stem",
+        "m.yaml:5: model: 'resnet9' is not a known network; did you mean 'resnet50'?",
+        "m.yaml:8: batch_size: Input should be a valid integer, unable to parse string as an "
+        "integer, not 'x'",
+        "m.yaml:9: batch_size: Input should be greater than or equal to 2, not 1",
+        "m.yaml:13: schedule: Input should be 'cosine' or 'step', not 'cosin'",
+    ]
+
+
+BASE = "base: {model: resnet18}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("bse: {}", "1: 'bse' is not a known key; did you mean 'base'? Valid: axes, base, exclude, "
+         "include, name, resources, seeds"),
+        ("base: 3", "1: base must be a mapping (`key: value`), not 3"),
+        ("include: {lr: 3}", "1: include must be a list of mappings, not {'lr': 3}"),
+        ("include:\n  - lr", "2: an entry of include must be a mapping (`- key: value`), not 'lr'"),
+        ("{}", "1: model: is missing; give it in base, axes or include"),
+        ("axes: {model: [resnet18], lr: [1]}\ninclude:\n  - lr: 2",
+         "3: model: is missing; give it in base, axes or include"),
+        (BASE + "axes: {lr: []}", "2: lr must be a list of values, not []"),
+        (BASE + "axes: {lr: [[1], 2]}", "2: lr takes one value, not [1]"),
+        (BASE + "axes: {lr: [1, 2]}\nexclude:\n  - lr: 3",
+         "4: 3 is not a value of axis 'lr', so nothing is excluded. Valid: 1, 2"),
+        (BASE + "axes: {lr: [1]}\nexclude: [{epochs: 3}]",
+         "3: 'epochs' is not a known axis. Valid: lr, seed"),
+        (BASE + "axes: {lr: [1]}\nexclude: [{lr: 1}]",
+         "3: the matrix is empty: every combination is excluded"),
+        (BASE + "axes: {lr: [1, '1']}",
+         "2: two cells are one run, resnet18-cifar10-s0-2765c0ee8b40: lr=1, seed=0; and lr=1, "
+         "seed=0. Remove one, or let them differ in an option that changes the result"),
+        (BASE + "axes: {keep: [none, final, best]}",
+         "2: two cells are one run, resnet18-cifar10-s0-0e42e2e22a9a: keep=none, seed=0; and "
+         "keep=final, seed=0 (and 1 more such pairs). Remove one, or let them differ in an option "
+         "that changes the result"),
+        (BASE + "seeds: 3\naxes: {seed: [1]}",
+         "3: seed is given here and as seeds; keep one of them"),
+        ("base: {model: resnet18, seed: 1}\naxes: {seed: [1]}",
+         "2: seed is given here and as base.seed; keep one of them"),
+        ("base:\n  model_options: {stem: auto}\n  model_options.stem: auto",
+         "3: model_options.stem is given twice; keep one"),
+        (BASE + "seeds: 99999\naxes: {lr: [1, 2]}",
+         "3: 199998 combinations; a matrix may have at most 100000"),
+        ("base: {model: resnet18, flip: 3}",
+         "1: flip: Input should be a valid boolean, unable to interpret input, not 3"),
+        ("base: {model: resnet18, epochs: true}", "1: epochs: true is not a value of epochs"),
+        ("base: {model: resnet18, lr: null}",
+         "1: lr: Input should be a valid number, not None"),
+        (BASE + "base: {}", "2: this is not YAML: found duplicate key \"base\" with value \"{}\" "
+         "(original value: \"{'model': 'resnet18'}\")"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_answered_with_its_line_and_what_to_do(complaints, text, complaint):
+    assert complaints(text) == [f"m.yaml:{complaint}"]
+
+
+def test_null_is_a_value_where_the_option_allows_it(read):
+    matrix = read(BASE + "axes: {train_images: [null, 100]}")
+    assert values(matrix, "train_images") == [(None,), (100,)]
+
+
+# ---- properties
+
+AXES = {
+    "lr": st.floats(1e-6, 10),
+    "epochs": st.integers(1, 10**6),
+    "flip": st.booleans(),
+    "dataset": st.sampled_from(["cifar10", "cifar100", "digits"]),
+    "train_images": st.none() | st.integers(2, 10**6),
+    "model_options.stem": st.sampled_from(["auto", "cifar", "imagenet"]),
+}
+GRIDS = st.fixed_dictionaries(
+    {}, optional={key: st.lists(one, min_size=1, max_size=3, unique=True)
+                  for key, one in AXES.items()}
+)  # fmt: skip
+SEEDS = st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=3, unique=True)
+in_one_folder = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def write_matrix(grid: dict, seeds: list[int]) -> str:
+    lines = ["# a matrix", "name: x", "base:", "  # the network", "  model: resnet18  # small"]
+    lines += ["  momentum: 0.5  # stays"]
+    lines += [f"seeds: {json.dumps(seeds)}"]
+    lines += ["axes: # varied"] if grid else []
+    lines += [f"  {key}: {json.dumps(items)}  # {key}" for key, items in grid.items()]
+    return "\n".join(lines) + "\n# end\n"
+
+
+@in_one_folder
+@given(grid=GRIDS, seeds=SEEDS)
+def test_the_runs_are_the_product_of_the_axes_each_once_and_in_order(read, grid, seeds):
+    matrix = read(write_matrix(grid, seeds))
+    expected = [
+        (*point, seed) for point in itertools.product(*grid.values()) for seed in seeds
+    ]  # fmt: skip
+    assert len({config.run_id for config in matrix.configs}) == len(expected)
+    keys = [key for key in grid if "." not in key]
+    wanted = [
+        tuple(value for key, value in zip([*grid, "seed"], point, strict=True) if "." not in key)
+        for point in expected
+    ]
+    assert values(matrix, *keys, "seed") == wanted
+
+
+OVERRIDES = st.fixed_dictionaries(
+    {},
+    optional={key: one | st.lists(one, min_size=1, max_size=2, unique=True)
+              for key, one in {**AXES, "momentum": st.floats(0, 0.99)}.items()},
+)  # fmt: skip
+
+
+@in_one_folder
+@given(grid=GRIDS, seeds=SEEDS, overrides=OVERRIDES)
+def test_the_text_of_an_overridden_matrix_reads_to_the_same_runs(read, grid, seeds, overrides):
+    said = [f"{key}={json.dumps(value)}" for key, value in overrides.items()]
+    matrix = read(write_matrix(grid, seeds), *said)
+    again = read(matrix.text)
+    assert again.configs == matrix.configs
+    assert again.text == matrix.text
+    for key, value in overrides.items():
+        if "." not in key:
+            found = {getattr(config, key) for config in matrix.configs}
+            assert found == set(value if isinstance(value, list) else [value])
+    assert "# the network" in matrix.text
+    assert matrix.text.startswith("# a matrix\n")
+
+
+CELLS = st.dictionaries(st.sampled_from("abcd"), st.integers(0, 2), min_size=1)
+
+
+@given(
+    axes=st.dictionaries(
+        st.sampled_from("abc"), st.lists(st.integers(0, 2), min_size=1, max_size=3, unique=True)
+    ),
+    include=st.lists(CELLS, max_size=4),
+    exclude=st.lists(CELLS, max_size=3),
+)
+def test_include_never_changes_an_axis_value_and_exclude_leaves_none_behind(axes, include, exclude):
+    cells = combine(axes, include, exclude)
+    product = [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
+    kept = [c for c in product if axes and not any(e.items() <= c.items() for e in exclude)]
+    assert [{key: cell[key] for key in axes} for cell in cells[: len(kept)]] == kept
+    assert all(cell in include for cell in cells[len(kept) :])
+
+
+# ---- cost
+
+
+def test_reading_a_matrix_loads_no_torch():
+    code = "import sys, launcher.matrix, launcher.cluster; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_every_option_of_a_run_can_stand_in_a_matrix(read):
+    for name, field in RunConfig.model_fields.items():
+        if name not in ("model", "model_options"):
+            default = field.default if field.default is not None else "null"
+            text = str(default).lower() if isinstance(default, bool) else default
+            (config,) = read(f"{BASE}axes: {{{name}: [{text}]}}").configs
+            assert config.run_id == RunConfig(model="resnet18").run_id
