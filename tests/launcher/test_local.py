@@ -1,0 +1,226 @@
+"""The bounded queue, with real processes and real signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from jobs.errors import InputError
+from jobs.run_dir import RunDir, SweepDir
+from launcher.local import LocalQueue, Worker, local_gpus, make_workers
+from launcher.matrix import read_matrix
+from launcher.plan import State
+from launcher.status import run_status, sweep_status
+from launcher.submit import plan_submission
+
+
+def queue_of(sweep: SweepDir, workers: int = 2, **options: object) -> tuple[LocalQueue, list[str]]:
+    said: list[str] = []
+    run_ids = sweep.named_runs()
+    queue = LocalQueue(sweep, run_ids, [Worker() for _ in range(workers)], said.append)
+    return queue, said
+
+
+def endless(matrix: Path, runs: Path, seeds: int = 1) -> SweepDir:
+    """Runs that do not end by themselves within a test."""
+    asked = read_matrix(matrix, ["epochs=100000", f"seeds={seeds}", "model=resnet_small"])
+    submission = plan_submission(asked, runs)
+    submission.write()
+    return submission.sweep
+
+
+def when(condition: Callable[[], bool], action: Callable[[], object]) -> threading.Thread:
+    """Do something once, as soon as something is so, beside the queue in the main thread."""
+
+    def wait() -> None:
+        deadline_s = time.monotonic() + 60
+        while time.monotonic() < deadline_s:
+            if condition():
+                action()
+                return
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    return thread
+
+
+def is_training(run: RunDir) -> bool:
+    return run.holder() is not None and run.read_progress() is not None
+
+
+def test_every_run_is_trained_to_the_end_by_its_own_process(sweep: SweepDir) -> None:
+    queue, said = queue_of(sweep)
+    queue.work()
+    assert {status.state for status in sweep_status(sweep)} == {State.FINISHED}
+    pids = {run.attempts()[0]["pid"] for run in sweep.runs()}
+    assert len(pids) == 2
+    assert os.getpid() not in pids
+    assert sum("finished: test top-1" in line for line in said) == 2
+    assert [record["executor"] for record in sweep.submissions()] == ["local"]
+    assert "ended_unix_s" in sweep.submissions()[0]
+
+
+def test_no_more_runs_at_once_than_there_are_workers(sweep: SweepDir) -> None:
+    queue, _ = queue_of(sweep, workers=1)
+    most = 0
+
+    def look() -> None:
+        nonlocal most
+        held = sum(run.holder() is not None for run in sweep.runs())
+        most = max(most, held)
+
+    queue.refresh = look
+    queue.work()
+    assert most == 1
+
+
+def test_waiting_runs_are_queued_for_whoever_looks(sweep: SweepDir) -> None:
+    queue, _ = queue_of(sweep, workers=1)
+    seen: set[State] = set()
+    queue.refresh = lambda: seen.update(status.state for status in sweep_status(sweep))
+    queue.work()
+    assert State.QUEUED in seen
+
+
+def test_a_preempted_run_goes_back_into_the_queue_and_finishes(sweep: SweepDir) -> None:
+    run = sweep.run(sweep.named_runs()[0])
+    config = run.read_config()
+    assert config.epochs == 2
+    queue, said = queue_of(sweep, workers=1)
+    when(
+        lambda: run.holder() is not None and bool(run.attempts()),
+        lambda: os.kill(run.attempts()[0]["pid"], signal.SIGUSR2),
+    )
+    queue.work()
+    assert {status.state for status in sweep_status(sweep)} == {State.FINISHED}
+    assert [attempt["cause"] for attempt in run.attempts()] == ["stopped", "finished"]
+    assert any("was preempted (SIGUSR2 after step" in line for line in said)
+
+
+def test_a_run_that_is_stopped_without_ever_getting_on_is_given_up(sweep: SweepDir) -> None:
+    run = sweep.run(sweep.named_runs()[0])
+    queue, _ = queue_of(sweep)
+    for step in (0, 5):
+        run.write_attempt(
+            {"attempt": 1, "cause": "stopped", "first_step": 0, "last_step": step}  # type: ignore
+        )
+        assert queue._goes_on(run)
+    run.write_attempt({"attempt": 2, "cause": "stopped", "first_step": 5, "last_step": 5})  # type: ignore
+    assert [queue._goes_on(run) for _ in range(3)] == [True, True, False]
+
+
+def test_a_run_killed_outright_is_left_to_the_person_and_can_go_on(
+    matrix: Path, tmp_path: Path
+) -> None:
+    sweep = endless(matrix, tmp_path / "runs")
+    run = sweep.runs()[0]
+    queue, said = queue_of(sweep)
+    when(lambda: is_training(run), lambda: os.kill(run.attempts()[0]["pid"], signal.SIGKILL))
+    queue.work()
+    status = run_status(run, set())
+    assert status.state is State.STOPPED
+    assert "killed" in status.detail
+    assert "stopped: killed" in said[-1]
+
+
+def test_ctrl_c_lets_the_runs_save_and_keeps_the_rest_for_later(
+    matrix: Path, tmp_path: Path
+) -> None:
+    sweep = endless(matrix, tmp_path / "runs", seeds=2)
+    first = sweep.run(sweep.named_runs()[0])
+    queue, said = queue_of(sweep, workers=1)
+    when(lambda: is_training(first), lambda: os.kill(os.getpid(), signal.SIGINT))
+    queue.work()
+    assert queue.stopping
+    assert [status.state for status in sweep_status(sweep)] == [State.STOPPED, State.PLANNED]
+    assert first.attempts()[0]["cause"] == "stopped"
+    assert first.checkpoint.exists()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert "stopping: the runs save first; once more ends them at once" in said
+
+
+def test_a_second_ctrl_c_ends_the_runs_at_once(matrix: Path, tmp_path: Path) -> None:
+    sweep = endless(matrix, tmp_path / "runs")
+    run = sweep.runs()[0]
+    queue, _ = queue_of(sweep)
+
+    def twice() -> None:
+        # Deaf to TERM, so that the first Ctrl-C cannot end it.
+        os.kill(run.attempts()[0]["pid"], signal.SIGSTOP)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    when(lambda: is_training(run), twice)
+    queue.work()
+    assert "cause" not in run.attempts()[0]
+    assert run_status(run, set()).state is State.STOPPED
+
+
+def test_a_run_that_was_cancelled_meanwhile_is_not_started(sweep: SweepDir) -> None:
+    second = sweep.run(sweep.named_runs()[1])
+    queue, said = queue_of(sweep, workers=1)
+    second.observe("cancelled")
+    queue.work()
+    assert second.attempts() == []
+    assert f"{second.run_id} is cancelled by now and was left alone" in said
+
+
+def test_a_failed_run_does_not_touch_the_others(sweep: SweepDir) -> None:
+    first = sweep.run(sweep.named_runs()[0])
+    path = first.path / "config.json"
+    path.write_text(path.read_text().replace('"epochs": 2', '"epochs": 9'))
+    queue, said = queue_of(sweep)
+    queue.work()
+    states = [status.state for status in sweep_status(sweep)]
+    assert states == [State.FAILED, State.FINISHED]
+    assert any("failed" in line and "was edited" in line for line in said)
+
+
+def test_what_submitit_stores_is_private(sweep: SweepDir) -> None:
+    queue, _ = queue_of(sweep)
+    queue.work()
+    for folder in (sweep.path / "slurm").iterdir():
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+# ---- workers
+
+
+def test_each_worker_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    assert [worker.gpu for worker in make_workers(None)] == [2, 5]
+    assert [worker.gpu for worker in make_workers(3)] == [2, 5, 2]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert [worker.gpu for worker in make_workers(2)] == [None, None]
+
+
+def test_gpus_that_have_no_number_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-5ebe9f43")
+    with pytest.raises(InputError, match="needs GPU numbers"):
+        local_gpus()
+
+
+def test_the_driver_is_asked_where_nothing_is_set(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A stand-in for the driver's tool, which this machine may not have."""
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho 0; echo 1\n")
+    tool.chmod(0o755)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert local_gpus() == [0, 1]
+
+
+def test_at_least_one_worker_is_needed() -> None:
+    with pytest.raises(InputError, match="at least one"):
+        make_workers(0)

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import io
+import time
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from jobs.run_dir import Attempt, Progress, Result, RunDir, SweepDir, this_process
+from launcher.plan import State
+from launcher.status import format_duration, run_status, status_table, sweep_status
+
+
+@pytest.fixture
+def run(sweep: SweepDir) -> RunDir:
+    return sweep.runs()[0]
+
+
+def state_of(run: RunDir) -> tuple[State, str]:
+    status = run_status(run, queued=set())
+    return status.state, status.detail
+
+
+def add_attempt(run: RunDir, **end: Any) -> None:
+    number = run.next_attempt()
+    start = Attempt(
+        attempt=number, started_unix_s=1.0, executor="local", job_id="1", restart=0,
+        host="here", pid=1, user="me", code="",
+    )  # fmt: skip
+    run.write_attempt({**start, **end})  # type: ignore[typeddict-item]
+
+
+def add_result(run: RunDir) -> None:
+    run.write_result(
+        Result(
+            run_id=run.run_id, best_test_top1=91.0, best_epoch=1, final_test_top1=90.5,
+            final_test_top5=99.0, params=1, macs=1, wall_s=1.0, attempts=3, weights_sha256="",
+            time_unix_s=1.0,
+        )
+    )  # fmt: skip
+
+
+def test_a_run_without_an_attempt_is_planned(run: RunDir) -> None:
+    assert state_of(run) == (State.PLANNED, "")
+
+
+@pytest.mark.parametrize(
+    ("end", "state", "detail"),
+    [
+        ({}, State.STOPPED, "killed; goes on from its last checkpoint"),
+        ({"cause": "stopped", "message": "SIGTERM after step 5"}, State.STOPPED, "SIGTERM after"),
+        ({"cause": "interrupted", "message": ""}, State.STOPPED, "interrupted"),
+        ({"cause": "code_error", "message": "KeyError: 'x'"}, State.FAILED, "code_error: KeyError"),
+        ({"cause": "data_missing", "message": "no files"}, State.FAILED, "data_missing: no files"),
+    ],
+)
+def test_the_last_attempt_says_how_a_run_ended(
+    end: dict[str, Any], state: State, detail: str, run: RunDir
+) -> None:
+    add_attempt(run, cause="code_error")
+    add_attempt(run, **end)
+    found, said = state_of(run)
+    assert found is state
+    assert said.startswith(detail)
+
+
+def test_a_held_run_is_running_whatever_its_attempts_say(run: RunDir) -> None:
+    add_attempt(run, cause="code_error")
+    holder = run.take_lease("local", "1", 0)
+    assert state_of(run)[0] is State.RUNNING
+    run.release_lease(holder)
+    assert state_of(run)[0] is State.FAILED
+
+
+def test_a_result_means_finished_whatever_else_is_there(run: RunDir) -> None:
+    add_attempt(run, cause="code_error")
+    run.observe("cancelled")
+    run.take_lease("local", "1", 0)
+    add_result(run)
+    status = run_status(run, queued={run.run_id})
+    assert (status.state, status.done, status.test_top1) == (State.FINISHED, 1.0, 90.5)
+    assert (status.epoch, status.attempts) == (2, 3)
+
+
+def test_a_cancelled_run_stays_cancelled_until_it_is_released(run: RunDir) -> None:
+    add_attempt(run, cause="stopped")
+    run.observe("cancelled")
+    assert state_of(run)[0] is State.CANCELLED
+    run.observe("released")
+    assert state_of(run)[0] is State.STOPPED
+
+
+def test_runs_of_a_living_queue_are_queued_and_those_of_a_dead_one_are_not(sweep: SweepDir) -> None:
+    first, second = (run.run_id for run in sweep.runs())
+    me = this_process()
+    sweep.write_submission({"token": "a", "runs": [first], **me})
+    sweep.write_submission({"token": "b", "runs": [second], **me, "ended_unix_s": 1.0})
+    sweep.write_submission({"token": "c", "runs": [second], **me, "pid_started_unix_s": 1.0})
+    sweep.write_submission({"token": "d", "runs": [second], **me, "host": "elsewhere"})
+    states = {status.run_id: status.state for status in sweep_status(sweep)}
+    assert states == {first: State.QUEUED, second: State.PLANNED}
+
+
+def test_progress_is_shown_and_time_left_only_while_it_runs(run: RunDir) -> None:
+    add_attempt(run)
+    run.write_progress(
+        Progress(
+            attempt=1, epoch=2, epochs=2, step=3, steps=4, eta_s=10.0, test_top1=50.0,
+            time_unix_s=time.time(),
+        )
+    )  # fmt: skip
+    assert run_status(run, set()).eta_s is None
+    run.take_lease("local", "1", 0)
+    status = run_status(run, set())
+    assert (status.epoch, status.done, status.eta_s, status.test_top1) == (2, 0.75, 10.0, 50.0)
+
+
+def test_an_edited_configuration_is_shown_as_a_failure(run: RunDir) -> None:
+    path = run.path / "config.json"
+    path.write_text(path.read_text().replace('"epochs": 2', '"epochs": 9'))
+    found, said = state_of(run)
+    assert found is State.FAILED
+    assert "was edited" in said
+
+
+def test_runs_stand_in_the_order_of_the_matrix_and_unnamed_ones_last(sweep: SweepDir) -> None:
+    first, second = (run.run_id for run in sweep.runs())
+    sweep.add_matrix("changed", [second])
+    statuses = sweep_status(sweep)
+    assert [(status.run_id, status.named) for status in statuses] == [
+        (second, True),
+        (first, False),
+    ]
+
+
+def render(sweep: SweepDir, width: int, limit: int | None = None) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(status_table(sweep.name, sweep_status(sweep), limit=limit))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_the_table_shows_a_row_for_each_run_and_why_one_failed(sweep: SweepDir) -> None:
+    first, second = sweep.runs()
+    add_attempt(first, cause="code_error", message="KeyError: 'x'")
+    sweep.add_matrix("changed", [first.run_id])
+    table = render(sweep, 120)
+    assert table.startswith("tiny: failed 1, planned 1\n")
+    assert f"{first.run_id}: code_error: KeyError: 'x'" in table
+    assert f"(no longer in the matrix) {second.run_id}" in table
+
+
+def test_a_narrow_table_keeps_every_column(sweep: SweepDir) -> None:
+    for line in ("state", "epoch", "attempts", "left"):
+        assert line in render(sweep, 80).splitlines()[1]
+
+
+def test_a_long_table_shows_what_moves_first_and_counts_the_rest(sweep: SweepDir) -> None:
+    last = sweep.run(sweep.named_runs()[-1])
+    last.take_lease("local", "1", 0)
+    table = render(sweep, 120, limit=1)
+    assert last.run_id in table
+    assert "and 1 more" in table
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0 s"), (59, "59 s"), (90, "2 min"), (9000, "2.5 h"), (2e5, "2.3 d")]
+)
+def test_durations_are_short(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text

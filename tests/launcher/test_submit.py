@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jobs.errors import InputError
+from jobs.run_dir import SweepDir
+from launcher.cluster import Cluster, LocalProfile, Resources, SlurmProfile, read_cluster
+from launcher.matrix import read_matrix
+from launcher.plan import Verb
+from launcher.submit import choose_profile, plan_submission
+
+CLUSTER = Cluster(
+    {"v100": SlurmProfile(time="4:00:00"), "desk": LocalProfile(workers=3)}, default="v100"
+)
+
+
+def test_planning_writes_nothing(matrix: Path, tmp_path: Path) -> None:
+    submission = plan_submission(read_matrix(matrix), tmp_path / "runs")
+    assert [action.verb for action in submission.actions] == [Verb.START, Verb.START]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_every_planned_run_is_on_disk_before_the_first_starts(
+    sweep: SweepDir, matrix: Path
+) -> None:
+    named = [config.run_id for config in read_matrix(matrix).configs]
+    assert sweep.named_runs() == named
+    assert sorted(run.run_id for run in sweep.runs()) == sorted(named)
+
+
+def test_a_changed_matrix_extends_the_sweep_and_keeps_every_version(
+    sweep: SweepDir, matrix: Path
+) -> None:
+    changed = read_matrix(matrix, ["model=[sresnet_small,preact_resnet_small]"])
+    submission = plan_submission(changed, sweep.path.parent)
+    submission.write()
+    assert [run_id.split("-")[0] for run_id in submission.unnamed] == ["resnet_small"]
+    assert len(sweep.runs()) == 3
+    assert len(sweep.named_runs()) == 2
+    newest = sweep.newest_matrix()
+    assert newest is not None
+    assert newest[0] == 2
+    assert "preact_resnet_small" in newest[1]
+
+
+def test_a_run_that_someone_edited_stops_the_submission(sweep: SweepDir, matrix: Path) -> None:
+    path = sweep.runs()[0].path / "config.json"
+    path.write_text(path.read_text().replace('"epochs": 2', '"epochs": 9'))
+    with pytest.raises(InputError, match="was edited"):
+        plan_submission(read_matrix(matrix), sweep.path.parent)
+
+
+def test_a_matrix_for_the_cluster_also_runs_here() -> None:
+    chosen = choose_profile(CLUSTER, "local", None, Resources(profile="v100", workers=2))
+    assert chosen == LocalProfile(workers=2)
+
+
+def test_the_local_profile_of_the_matrix_is_used() -> None:
+    assert choose_profile(CLUSTER, "local", None, Resources(profile="desk")).workers == 3
+
+
+def test_an_unknown_profile_is_told_with_the_known_ones() -> None:
+    for name, resources in [("dsk", Resources()), (None, Resources(profile="dsk"))]:
+        with pytest.raises(InputError, match="'dsk' is not a known local profile; did you mean"):
+            choose_profile(CLUSTER, "auto", name, resources)
+
+
+def test_the_shipped_cluster_file_is_valid() -> None:
+    cluster = read_cluster(Path(__file__).parents[2] / "cluster.yaml")
+    assert {"v100", "local"} <= set(cluster.profiles)
