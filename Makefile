@@ -1,0 +1,40 @@
+# make demo      train the demo matrix here, with a preemption on the way, and show the result
+# make test      run all tests
+# make check     format, lint, types
+# make install   what the others call first; a second call does nothing
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+# The versions of everything, also of what builds the package.
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: install demo test check clean
+
+install: $(INSTALLED)
+
+demo: $(INSTALLED)
+	$(BIN)/python -m launcher.demo
+
+test: $(INSTALLED)-test
+	$(BIN)/python -m pytest $(PYTEST)
+
+check: $(INSTALLED)-check $(INSTALLED)-test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@echo "installing into .venv: torch is several GB, so the first time takes some minutes"
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+$(INSTALLED)-%: $(INSTALLED)
+	$(BIN)/pip install --quiet --editable '.[$*]'
+	@touch $@
