@@ -45,6 +45,7 @@ Workers = Annotated[
     int | None,
     typer.Option(
         metavar="N",
+        min=1,
         help="local runs at a time [default: as the matrix or profile says, else one per GPU, "
         "or one for two CPUs]",
     ),
@@ -98,7 +99,9 @@ def submit(
     _show_plan(submission.sweep, submission.actions, show_all=show_all)
     if submission.unnamed:
         count = len(submission.unnamed)
-        print(f"  {count} runs of this sweep are no longer in the matrix and are left alone")
+        verb = "run of this sweep is" if count == 1 else "runs of this sweep are"
+        left = "is left alone" if count == 1 else "are left alone"
+        print(f"  {count} {verb} no longer in the matrix and {left}")
     if not dry_run:
         submission.write()
         _work(submission.sweep, submission.actions, queue_workers)
@@ -132,6 +135,9 @@ def resume(
         standings = [status for status in sweep_status(sweep) if status.named]
         actions = plan(standings, Policy(release_cancelled=cancelled))
         _show_plan(sweep, actions, show_all=show_all)
+        for action in actions:
+            if action.verb is not Verb.LEAVE:
+                sweep.run(action.run_id).read_config()  # an edited one is told before any starts
         if dry_run:
             continue
         for status, action in zip(standings, actions, strict=True):

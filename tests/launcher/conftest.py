@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
-from jobs.run_dir import SweepDir
+from jobs.run_dir import SweepDir, all_sweeps
 from launcher.matrix import read_matrix
 from launcher.submit import plan_submission
 
@@ -22,6 +24,15 @@ base:
 axes:
   model: [resnet_small, sresnet_small]
 """
+
+
+@pytest.fixture(autouse=True)
+def _no_run_outlives_its_test(tmp_path: Path) -> Iterator[None]:
+    yield
+    for sweep in all_sweeps(tmp_path / "runs"):
+        for holder in filter(None, (run.holder() for run in sweep.runs())):
+            if holder["pid"] != psutil.Process().pid:
+                psutil.Process(holder["pid"]).kill()
 
 
 @pytest.fixture

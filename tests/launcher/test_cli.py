@@ -1,0 +1,248 @@
+"""The command line as a person uses it: real processes, their output and their exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from jobs.run_dir import RunDir, SweepDir
+
+OUTPUT = Path("output.txt")
+
+
+def launcher(*words: str | Path, status: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "launcher", *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | {"COLUMNS": "120", "NO_COLOR": "1"},
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def start_endless(matrix: Path) -> tuple[subprocess.Popen[bytes], RunDir]:
+    """A submission with a run that does not end by itself, in a session like a terminal's own."""
+    words = ["submit", str(matrix), "--set", "epochs=100000", "--workers", "1"]
+    with open(OUTPUT, "wb") as output:  # a pipe would be held open by what outlives the launcher
+        process = subprocess.Popen(
+            [sys.executable, "-m", "launcher", *words],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    sweep = SweepDir(Path("runs/tiny"))
+    deadline_s = time.monotonic() + 60
+    while time.monotonic() < deadline_s:
+        for run in sweep.runs():
+            if run.holder() is not None and run.read_progress() is not None:
+                return process, run
+        time.sleep(0.05)
+    process.kill()
+    raise AssertionError("no run began")
+
+
+# ---- help
+
+
+@pytest.mark.parametrize("command", ["submit", "resume", "status", "cancel", "logs"])
+def test_every_command_has_help_with_an_example(command: str) -> None:
+    said = launcher(command, "--help").stdout
+    assert "Example" in said
+    assert f"launcher {command}" in said
+    assert "--runs" in said
+
+
+def test_help_and_plan_load_no_torch(matrix: Path) -> None:
+    code = (
+        "import sys; sys.argv = ['launcher', 'submit', sys.argv[1], '--dry-run']\n"
+        "from launcher.cli import app\n"
+        "app(standalone_mode=False); print(*sys.modules)"
+    )
+    said = subprocess.check_output([sys.executable, "-c", code, str(matrix)], text=True)
+    assert not {"torch", "pandas", "matplotlib"} & set(said.split())
+
+
+# ---- the main path
+
+
+def test_submitting_trains_and_submitting_again_does_nothing(matrix: Path) -> None:
+    first = launcher("submit", matrix, "--workers", "2").stdout
+    assert "2 runs: start 2" in first
+    assert "tiny: finished 2" in first
+    second = launcher("submit", matrix).stdout
+    assert "2 runs: leave 2" in second
+    assert "started" not in second
+    assert len(SweepDir("runs/tiny").submissions()) == 1
+
+
+def test_a_dry_run_shows_the_plan_and_writes_nothing(matrix: Path) -> None:
+    said = launcher("submit", matrix, "--dry-run", "--set", "seeds=30").stdout
+    assert "60 runs: start 60" in said
+    assert said.count("not started yet") == 20
+    assert "and 40 more; --all lists them" in said
+    said = launcher("submit", matrix, "--dry-run", "--set", "seeds=30", "--all").stdout
+    assert said.count("not started yet") == 60
+    assert not Path("runs").exists()
+
+
+def test_a_failed_run_is_started_again_and_the_finished_ones_are_not(matrix: Path) -> None:
+    data = ["--set", "dataset=cifar10", "--set", "model=resnet_small"]
+    failed = launcher("submit", matrix, *data, status=1)
+    assert "data_missing: the files of cifar10 are not in" in failed.stdout
+    assert "error: 1 of 1 runs did not finish" in failed.stderr
+    assert "retry" in launcher("submit", matrix, *data, "--dry-run").stdout
+    assert "retry" in launcher("resume", "tiny", "--dry-run").stdout
+
+
+def test_cells_no_longer_named_are_left_alone_and_shown_as_such(matrix: Path) -> None:
+    launcher("submit", matrix, "--workers", "2")
+    said = launcher("submit", matrix, "--set", "model=resnet_small").stdout
+    assert "1 run of this sweep is no longer in the matrix and is left alone" in said
+    assert "(no longer in the matrix) sresnet_small" in launcher("status").stdout
+
+
+# ---- stopping and going on
+
+
+def test_ctrl_c_in_a_terminal_saves_and_resume_goes_on(matrix: Path) -> None:
+    """A terminal sends Ctrl-C to every process of the group, not to the launcher alone."""
+    process, run = start_endless(matrix)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    said = OUTPUT.read_text()
+    assert "stopping: the runs save first" in said
+    assert "`launcher resume tiny` goes on from here" in said
+    attempt = run.attempts()[0]
+    assert (attempt["cause"], attempt["message"].split()[0]) == ("stopped", "SIGTERM")
+    plan = launcher("resume", "--dry-run").stdout
+    assert "continue" in plan
+    assert "start" in plan
+
+
+def test_a_closed_terminal_stops_gracefully_too(matrix: Path) -> None:
+    process, run = start_endless(matrix)
+    os.killpg(process.pid, signal.SIGHUP)
+    process.wait(timeout=60)
+    assert run.attempts()[0]["cause"] == "stopped"
+
+
+def test_after_the_launcher_was_killed_its_runs_go_on_and_status_says_so(matrix: Path) -> None:
+    process, run = start_endless(matrix)
+    process.kill()
+    process.wait()
+    rows = {row["run_id"]: row for row in json.loads(launcher("status", "--json").stdout)}
+    assert rows.pop(run.run_id)["state"] == "running"
+    assert [row["state"] for row in rows.values()] == ["planned"]
+    assert "leave     " + run.run_id in launcher("resume", "--dry-run").stdout
+    launcher("cancel", "tiny")
+    assert run.attempts()[0]["cause"] == "stopped"
+
+
+def test_what_was_cancelled_stays_cancelled_until_asked_for(matrix: Path) -> None:
+    process, run = start_endless(matrix)
+    said = launcher("cancel", "tiny").stdout
+    assert "tiny: cancelled 2 runs, 1 of them running" in said
+    process.wait(timeout=60)
+    assert run.attempts()[0]["cause"] == "stopped"
+    assert "tiny: cancelled 2" in launcher("status").stdout
+    assert "leave 2" in launcher("resume", "tiny").stdout
+    assert "leave 2" in launcher("submit", matrix, "--set", "epochs=100000").stdout
+    assert "continue 2" in launcher("resume", "tiny", "--cancelled", "--dry-run").stdout
+    assert "tiny: cancelled 2" in launcher("status").stdout
+    assert "tiny: cancelled 0 runs" in launcher("cancel", "tiny").stdout
+
+
+def test_resume_trains_what_is_planned(sweep: SweepDir) -> None:
+    said = launcher("resume", "--runs", sweep.path.parent, "--workers", "2").stdout
+    assert "tiny: finished 2" in said
+
+
+def test_a_run_released_from_its_cancellation_is_trained(sweep: SweepDir) -> None:
+    launcher("cancel", "tiny")
+    said = launcher("resume", "--cancelled", "--workers", "2").stdout
+    assert "tiny: finished 2" in said
+
+
+# ---- looking
+
+
+def test_watching_ends_when_nothing_moves(sweep: SweepDir) -> None:
+    assert "tiny: planned 2" in launcher("status", "tiny", "--watch").stdout
+
+
+def test_the_log_of_an_attempt_is_printed_and_followed(sweep: SweepDir) -> None:
+    launcher("resume", "--workers", "2")
+    run_id = sweep.named_runs()[0]
+    said = launcher("logs", run_id).stdout
+    assert "epoch 2/2" in said
+    assert launcher("logs", run_id, "--attempt", "1").stdout == said
+    assert launcher("logs", f"tiny/{run_id[:15]}", "--follow").stdout == said
+
+
+# ---- bad input
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["submit", "nowhere.yaml"], "nowhere.yaml: No such file or directory"),
+        (["status", "nosuch"], "'nosuch' is not a known sweep. Valid: tiny (looked in runs)"),
+        (["cancel", "tyny"], "'tyny' is not a known sweep; did you mean 'tiny'?"),
+        (["resume", "nosuch"], "'nosuch' is not a known sweep"),
+        (["status", "--runs", "empty"], "there is no sweep in empty; submit a matrix first"),
+        (["logs", "nosuch"], "'nosuch' is not a known run"),
+        (["logs", "small"], "'small' is a part of several runs' names; say which:"),
+        (["logs", "tiny/resnet"], "has said nothing yet"),
+        (["submit", "tiny.yaml", "--set", "epoch=2"], "did you mean 'epochs'?"),
+        (["submit", "tiny.yaml", "--profile", "nosuch"], "'nosuch' is not a known local profile"),
+        (["submit", "tiny.yaml", "--cluster", "nosuch.yaml"], "nosuch.yaml: No such file"),
+        (["submit", "tiny.yaml", "--workers", "0"], "--workers"),
+    ],
+)
+def test_a_mistake_is_one_message_and_status_2(
+    words: list[str], message: str, sweep: SweepDir
+) -> None:
+    done = launcher(*words, status=2)
+    assert message in " ".join(done.stderr.split())
+    assert done.stdout == ""
+
+
+def test_a_bad_matrix_names_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(
+        "base:\n  dataset: digits\naxes:\n  model:\n    - resnet_small\n    - resnt50\n"
+    )
+    said = launcher("submit", path, status=2).stderr
+    assert f"{path}:6: " in said
+    assert "did you mean 'resnet50'?" in said
+
+
+def test_a_runs_folder_that_cannot_be_written_is_a_failure(matrix: Path) -> None:
+    Path("file").write_text("")
+    done = launcher("submit", matrix, "--runs", "file/runs", status=1)
+    assert "error: " in done.stderr
+    assert "file/runs" in done.stderr
+
+
+def test_a_run_that_someone_edited_is_refused_and_nothing_is_lost(
+    sweep: SweepDir, matrix: Path
+) -> None:
+    launcher("resume", "--workers", "2")
+    run = sweep.runs()[0]
+    path = run.path / "config.json"
+    path.write_text(path.read_text().replace('"epochs": 2', '"epochs": 9'))
+    for words in (["submit", str(matrix)], ["resume"]):
+        done = launcher(*words, status=2)
+        assert f"{path.relative_to(Path.cwd())}: its configuration was edited" in done.stderr
+    assert run.read_result() is not None
+    assert "failed 1, finished 1" in launcher("status").stdout
