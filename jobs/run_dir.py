@@ -274,12 +274,11 @@ class RunDir:
             **this_process(),
         )
         held = self.lease()
-        if held is not None:
-            if self._is_alive(held):
-                raise LeaseHeldError(
-                    f"{self.run_id} is being trained by process {held['pid']} on {held['host']} "
-                    f"(job {held['job_id']}); wait for it, or cancel it first"
-                )
+        if held is not None and self._is_alive(held):
+            raise LeaseHeldError(
+                f"{self.run_id} is being trained by process {held['pid']} on {held['host']} "
+                f"(job {held['job_id']}); wait for it, or cancel it first"
+            )
         if held is not None or self._lease_is_torn():
             self._move_aside(held, holder["token"])
         try:
@@ -425,19 +424,28 @@ class SweepDir:
         records = (_load_or_none(path) for path in sorted(self._submissions.glob("*.json")))
         return [record for record in records if record is not None]
 
+    def code_folder(self, content_hash: str) -> Path:
+        """Where the launcher keeps the code that jobs of this sweep import, once per content."""
+        return self.path / "code" / content_hash
+
     def job_folder(self, token: str) -> Path:
         """A private folder for submitit's pickles and output: it unpickles what it finds there."""
         mine = self.path / "slurm" / getpass.getuser()
         mine.mkdir(mode=0o700, parents=True, exist_ok=True)
-        facts = mine.stat()
-        if facts.st_uid != os.getuid() or facts.st_mode & 0o022:
-            raise InputError(
-                f"{mine} must be writable by {getpass.getuser()} alone, because "
-                f"jobs run what is stored there; remove it or run: chmod 700 {mine}"
-            )
+        check_private(mine)
         folder = mine / token
         folder.mkdir(mode=0o700, exist_ok=True)
         return folder
+
+
+def check_private(folder: Path) -> None:
+    """InputError unless the folder is this user's, and nobody else can write in it."""
+    facts = folder.stat()
+    if facts.st_uid != os.getuid() or facts.st_mode & 0o022:
+        raise InputError(
+            f"{folder} must be writable by {getpass.getuser()} alone, because "
+            f"jobs run what is stored there; remove it or run: chmod go-w {folder}"
+        )
 
 
 def find_sweep(name_or_path: str, runs: Path) -> SweepDir:

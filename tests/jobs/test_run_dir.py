@@ -183,7 +183,7 @@ def test_the_folder_of_pickles_is_private_and_refused_when_it_is_not(tmp_path: P
     folder = sweep.job_folder("abc")
     assert folder.stat().st_mode & 0o777 == 0o700
     folder.parent.chmod(0o770)
-    with pytest.raises(InputError, match="chmod 700"):
+    with pytest.raises(InputError, match="chmod go-w"):
         sweep.job_folder("abc")
 
 

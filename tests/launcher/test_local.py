@@ -137,13 +137,14 @@ def test_ctrl_c_lets_the_runs_save_and_keeps_the_rest_for_later(
     sweep = endless(matrix, tmp_path / "runs", seeds=2)
     first = sweep.run(sweep.named_runs()[0])
     queue, said = queue_of(sweep, workers=1)
+    handler = signal.getsignal(signal.SIGINT)
     when(lambda: is_training(first), lambda: os.kill(os.getpid(), signal.SIGINT))
     queue.work()
     assert queue.stopping
     assert [status.state for status in sweep_status(sweep)] == [State.STOPPED, State.PLANNED]
     assert first.attempts()[0]["cause"] == "stopped"
     assert first.checkpoint.exists()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is handler
     assert "stopping: the runs save first; once more ends them at once" in said
 
 
