@@ -13,7 +13,7 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
@@ -257,8 +257,16 @@ class RunDir:
 
     # ---- lease: who may write here
 
-    def take_lease(self, cluster: str, job_id: str, restart: int) -> LeaseHolder:
+    def take_lease(
+        self,
+        cluster: str,
+        job_id: str,
+        restart: int,
+        is_gone: Callable[[LeaseHolder], bool | None] = lambda held: None,
+    ) -> LeaseHolder:
         """Become the only writer; LeaseHeldError while another holder is alive.
+
+        `is_gone` may know from the scheduler whether a holder has ended, or say None.
 
         The file is created exclusively (no locks: they do not hold on every network file system).
         A dead holder's lease is moved aside first; if two jobs try, one rename wins, and the
@@ -274,7 +282,7 @@ class RunDir:
             **this_process(),
         )
         held = self.lease()
-        if held is not None and self._is_alive(held):
+        if held is not None and self._is_alive(held, is_gone(held)):
             raise LeaseHeldError(
                 f"{self.run_id} is being trained by process {held['pid']} on {held['host']} "
                 f"(job {held['job_id']}); wait for it, or cancel it first"
@@ -305,7 +313,9 @@ class RunDir:
         held = self.lease()
         return held if held is not None and self._is_alive(held) else None
 
-    def _is_alive(self, held: LeaseHolder) -> bool:
+    def _is_alive(self, held: LeaseHolder, is_gone: bool | None = None) -> bool:
+        if is_gone is not None:
+            return not is_gone
         if held["host"] == this_host():
             return is_running(held)
         progress = self.read_progress()
@@ -419,10 +429,11 @@ class SweepDir:
         write_atomic(path, _pretty(record))
         return path
 
-    def submissions(self) -> list[dict[str, Any]]:
+    def submissions(self) -> dict[Path, dict[str, Any]]:
         """All submissions, oldest first."""
-        records = (_load_or_none(path) for path in sorted(self._submissions.glob("*.json")))
-        return [record for record in records if record is not None]
+        paths = sorted(self._submissions.glob("*.json"))
+        records = {path: _load_or_none(path) for path in paths}
+        return {path: record for path, record in records.items() if record is not None}
 
     def code_folder(self, content_hash: str) -> Path:
         """Where the launcher keeps the code that jobs of this sweep import, once per content."""
@@ -446,6 +457,14 @@ def check_private(folder: Path) -> None:
             f"{folder} must be writable by {getpass.getuser()} alone, because "
             f"jobs run what is stored there; remove it or run: chmod go-w {folder}"
         )
+
+
+def read_submission(path: Path) -> dict[str, Any]:
+    """One submission's record; InputError if it is missing or damaged."""
+    try:
+        return _load(path)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def find_sweep(name_or_path: str, runs: Path) -> SweepDir:

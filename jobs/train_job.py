@@ -21,7 +21,7 @@ from submitit.helpers import DelayedSubmission
 
 from jobs.config import RunConfig
 from jobs.errors import InputError
-from jobs.run_dir import Attempt, RunDir
+from jobs.run_dir import Attempt, LeaseHolder, RunDir
 
 STOP_SIGNALS = (signal.SIGUSR2, signal.SIGTERM)
 
@@ -69,12 +69,17 @@ class TrainJob:
         return DelayedSubmission(TrainJob(self.path))
 
 
-def attempt_run(run: RunDir, stop: StopOnSignal) -> str:
+def attempt_run(
+    run: RunDir,
+    stop: StopOnSignal,
+    is_gone: Callable[[LeaseHolder], bool | None] = lambda held: None,
+) -> str:
     """One attempt: `finished` or `stopped`."""
     config = run.read_config()
     executor = os.environ.get("SUBMITIT_EXECUTOR", "foreground")
     job_id, restart = job_identity(executor)
-    lease = run.take_lease(executor, job_id, restart)
+    cluster = os.environ.get("SLURM_CLUSTER_NAME", executor) if executor == "slurm" else executor
+    lease = run.take_lease(cluster, job_id, restart, is_gone)
     try:
         if run.read_result() is not None:
             return "finished"
@@ -157,7 +162,10 @@ def job_identity(executor: str) -> tuple[str, int]:
 
 
 def code_version() -> str:
-    """The commit of the code that runs, with `+` for uncommitted changes; empty outside of git."""
+    """The frozen code's hash, or the commit with `+` for uncommitted changes, or nothing."""
+    top = Path(__file__).resolve().parents[1]
+    if top.parent.name == "code" and (top / "HEAD").exists():
+        return top.name
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
         commit = subprocess.check_output([*git, "rev-parse", "--short=12", "HEAD"], stderr=DEVNULL)

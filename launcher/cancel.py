@@ -1,4 +1,4 @@
-"""Cancelling: the files say that a run is not to go on, then those that run are asked to stop."""
+"""Cancelling: the files say that a run is not to go on, then whoever works on it is told."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import signal
 import time
 from collections.abc import Callable
 
-from jobs.run_dir import RunDir, SweepDir, this_host
+from jobs.run_dir import LeaseHolder, RunDir, SweepDir, this_host
 from launcher.plan import State
-from launcher.status import RunStatus, sweep_status
+from launcher.status import sweep_status
 
 WAIT_S = 60.0
+POLL_S = 0.1
 
 
 def cancel_sweep(sweep: SweepDir, report: Callable[[str], None]) -> None:
-    """Cancel every unfinished run, and wait until the running ones of this host have saved."""
+    """Cancel every unfinished run, and wait until those that run on this host have saved."""
     cancelled = [
         status
         for status in sweep_status(sweep)
@@ -24,26 +25,39 @@ def cancel_sweep(sweep: SweepDir, report: Callable[[str], None]) -> None:
     for status in cancelled:
         # Written before the signal, so that no queue starts the run again.
         sweep.run(status.run_id).observe("cancelled")
-    running = [status for status in cancelled if status.state is State.RUNNING]
-    for status in running:
-        _stop(sweep.run(status.run_id), status, report)
-    _wait([sweep.run(status.run_id) for status in running if status.host == this_host()], report)
-    report(f"{sweep.name}: cancelled {len(cancelled)} runs, {len(running)} of them running")
+    if any(record["executor"] == "slurm" for record in sweep.submissions().values()):
+        _cancel_jobs(sweep)
+    held = [(run, holder) for run in sweep.runs() if (holder := run.holder()) is not None]
+    stopping = [run for run, holder in held if _stop(run, holder, report)]
+    _wait(stopping, report)
+    running = sum(status.state is State.RUNNING for status in cancelled)
+    report(f"{sweep.name}: cancelled {len(cancelled)} runs, {running} of them running")
 
 
-def _stop(run: RunDir, status: RunStatus, report: Callable[[str], None]) -> None:
-    holder = run.holder()
-    if holder is None:
-        return  # it ended in the meantime
+def _cancel_jobs(sweep: SweepDir) -> None:
+    from launcher import slurm
+    from launcher.arrays import tasks_of_runs
+
+    tasks = [task for task in tasks_of_runs([sweep]).values() if not task.is_over]
+    if tasks:
+        slurm.scancel(task.id for task in tasks)
+
+
+def _stop(run: RunDir, holder: LeaseHolder, report: Callable[[str], None]) -> bool:
+    """Ask a process of this host to save and end; False if that is not for us to do."""
+    if holder["cluster"] not in ("local", "foreground"):
+        return False  # SLURM was told
     if holder["host"] != this_host():
         report(f"{run.run_id} runs on {holder['host']}: cancel it there as well")
-        return
+        return False
     try:
         os.kill(holder["pid"], signal.SIGTERM)
     except ProcessLookupError:
-        return
+        return False
     except PermissionError:
         report(f"{run.run_id} belongs to {holder['user']}, who alone can stop it")
+        return False
+    return True
 
 
 def _wait(runs: list[RunDir], report: Callable[[str], None]) -> None:
@@ -52,4 +66,4 @@ def _wait(runs: list[RunDir], report: Callable[[str], None]) -> None:
         if time.monotonic() > deadline_s:
             report(f"{', '.join(run.run_id for run in runs)} did not stop within {WAIT_S:.0f} s")
             return
-        time.sleep(0.1)
+        time.sleep(POLL_S)

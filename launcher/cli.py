@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jobs.run_dir import SweepDir
+    from launcher.cluster import Profile
     from launcher.local import Worker
     from launcher.plan import Action
 
@@ -88,15 +89,13 @@ def submit(
         launcher submit my.yaml --set epochs=2 --set seeds=[0,1] --workers 2
     """
     from launcher.cluster import read_cluster
-    from launcher.local import make_workers
     from launcher.matrix import read_matrix
     from launcher.submit import choose_profile, plan_submission
 
     asked = read_matrix(matrix, overrides or ())
     chosen = choose_profile(read_cluster(cluster), executor, profile, asked.resources)
-    queue_workers = make_workers(workers or chosen.workers)
     submission = plan_submission(asked, runs)
-    _show_plan(submission.sweep, submission.actions, show_all=show_all)
+    _show_plan(submission.sweep, submission.actions, chosen, show_all=show_all)
     if submission.unnamed:
         count = len(submission.unnamed)
         verb = "run of this sweep is" if count == 1 else "runs of this sweep are"
@@ -104,7 +103,7 @@ def submit(
         print(f"  {count} {verb} no longer in the matrix and {left}")
     if not dry_run:
         submission.write()
-        _work(submission.sweep, submission.actions, queue_workers)
+        _carry_out(submission.sweep, submission.actions, chosen, workers)
 
 
 @app.command()
@@ -115,10 +114,16 @@ def resume(
     cancelled: Annotated[
         bool, typer.Option("--cancelled", help="release what was cancelled, too")
     ] = False,
+    update_code: Annotated[
+        bool, typer.Option("--update-code", help="on SLURM: with today's code, not the frozen one")
+    ] = False,
     dry_run: DryRun = False,
     show_all: ShowAll = False,
 ) -> None:
     """Go on with what stopped or failed, and start what is planned. Never adds a run.
+
+    A sweep goes on where it was submitted last: on SLURM, with the profile and the frozen code of
+    that submission, or on this machine.
 
     Examples:
 
@@ -126,24 +131,23 @@ def resume(
 
         launcher resume demo --cancelled
     """
-    from launcher.local import make_workers
     from launcher.plan import Policy, Verb, plan
-    from launcher.status import sweep_status
+    from launcher.status import status_of_sweeps
+    from launcher.submit import check_can_be_planned, last_profile
 
-    queue_workers = make_workers(workers)
-    for sweep in _find_sweeps(sweeps, runs):
-        standings = [status for status in sweep_status(sweep) if status.named]
+    found = _find_sweeps(sweeps, runs)
+    for sweep, statuses in zip(found, status_of_sweeps(found), strict=True):
+        standings = [status for status in statuses if status.named]
         actions = plan(standings, Policy(release_cancelled=cancelled))
-        _show_plan(sweep, actions, show_all=show_all)
-        for action in actions:
-            if action.verb is not Verb.LEAVE:
-                sweep.run(action.run_id).read_config()  # an edited one is told before any starts
+        profile, code_hash = last_profile(sweep)
+        _show_plan(sweep, actions, profile, show_all=show_all)
+        check_can_be_planned(sweep, actions)
         if dry_run:
             continue
         for status, action in zip(standings, actions, strict=True):
-            if cancelled and status.state == "cancelled" and action.verb is not Verb.LEAVE:
+            if status.state == "cancelled" and action.verb is not Verb.LEAVE:
                 sweep.run(action.run_id).observe("released")
-        _work(sweep, actions, queue_workers)
+        _carry_out(sweep, actions, profile, workers, "" if update_code else code_hash)
 
 
 @app.command()
@@ -161,11 +165,13 @@ def status(
 
         launcher status --json | jq '.[] | select(.state == "failed")'
     """
+    import time
+
     from rich.console import Console, Group
     from rich.live import Live
 
     from launcher.plan import State
-    from launcher.status import status_table, sweep_status
+    from launcher.status import status_of_sweeps, status_table
 
     found = _find_sweeps(sweeps, runs)
     if as_json:
@@ -173,19 +179,20 @@ def status(
         return
     console = Console()
     if not watch:
-        for sweep in found:
-            console.print(status_table(sweep.name, sweep_status(sweep)))
+        for sweep, statuses in zip(found, status_of_sweeps(found), strict=True):
+            console.print(status_table(sweep.name, statuses))
         return
-    import time
-
+    rows = max(LIVE_ROWS // len(found), 3)
     with Live(console=console, auto_refresh=False) as live:
         while True:
-            tables = {sweep.name: sweep_status(sweep) for sweep in found}
-            rows = max(LIVE_ROWS // len(found), 3)
-            shown = [status_table(name, rows_of, limit=rows) for name, rows_of in tables.items()]
+            all_statuses = status_of_sweeps(found)
+            shown = [
+                status_table(sweep.name, statuses, limit=rows)
+                for sweep, statuses in zip(found, all_statuses, strict=True)
+            ]
             live.update(Group(*shown), refresh=True)
             moving = (State.RUNNING, State.QUEUED)
-            if not any(run.state in moving for rows_of in tables.values() for run in rows_of):
+            if not any(run.state in moving for statuses in all_statuses for run in statuses):
                 return
             time.sleep(WATCH_S)
 
@@ -248,10 +255,13 @@ def _find_sweeps(names: Sequence[str] | None, runs: Path) -> list[SweepDir]:
     return found
 
 
-def _show_plan(sweep: SweepDir, actions: Sequence[Action], *, show_all: bool) -> None:
+def _show_plan(
+    sweep: SweepDir, actions: Sequence[Action], profile: Profile, *, show_all: bool
+) -> None:
     from launcher.plan import summarise
 
-    print(f"{sweep.path}  {summarise(actions)}")
+    where = "on SLURM" if profile.executor == "slurm" else "on this machine"
+    print(f"{sweep.path}  {summarise(actions)} {where}")
     shown = actions if show_all else actions[:SHOWN_ACTIONS]
     width = max((len(action.run_id) for action in shown), default=0)
     for action in shown:
@@ -276,7 +286,30 @@ def _print_json(sweeps: Sequence[SweepDir]) -> None:
     sys.stdout.write(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode() + "\n")
 
 
-def _work(sweep: SweepDir, actions: Sequence[Action], workers: list[Worker]) -> None:
+def _carry_out(
+    sweep: SweepDir,
+    actions: Sequence[Action],
+    profile: Profile,
+    workers: int | None,
+    code_hash: str = "",
+) -> None:
+    from launcher.plan import Verb
+
+    if all(action.verb is Verb.LEAVE for action in actions):
+        return
+    if profile.executor == "local":
+        from launcher.local import make_workers
+
+        _train_here(sweep, actions, make_workers(workers or profile.workers))
+        return
+    from launcher.submit import submit_to_slurm
+
+    for job_id in submit_to_slurm(sweep, actions, profile, code_hash):
+        print(f"submitted job {job_id}")
+    print(f"`launcher status {sweep.name} --watch` shows how the runs get on")
+
+
+def _train_here(sweep: SweepDir, actions: Sequence[Action], workers: list[Worker]) -> None:
     """Train what is to be trained, with a live table in a terminal and plain lines elsewhere."""
     import time
 
@@ -288,8 +321,6 @@ def _work(sweep: SweepDir, actions: Sequence[Action], workers: list[Worker]) -> 
     from launcher.status import status_table, sweep_status
 
     run_ids = [action.run_id for action in actions if action.verb is not Verb.LEAVE]
-    if not run_ids:
-        return
     console = Console()
     with Live(console=console, auto_refresh=False, transient=True) as live:
         shown_s = 0.0

@@ -28,7 +28,8 @@ TIMING = {"attempt", "epoch_s", "eval_s", "throughput_img_s", "peak_mem_mb", "ti
 def main() -> None:
     sweep = SweepDir(RUNS / "demo")
     # Two at a time on any machine: a run's share of the CPUs is a part of its arithmetic.
-    submit = ["launcher", "submit", str(MATRIX), "--runs", str(RUNS), "--workers", "2"]
+    submit = ["launcher", "submit", str(MATRIX), "--runs", str(RUNS), "--executor", "local"]
+    submit += ["--workers", "2"]
     launcher = _start(submit)
     preempted = _preempt_one(sweep, launcher)
     _finish(launcher, submit)

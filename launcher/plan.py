@@ -13,6 +13,7 @@ class State(StrEnum):
 
     RUNNING = "running"
     QUEUED = "queued"
+    HELD = "held"
     STOPPED = "stopped"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -24,6 +25,7 @@ class Verb(StrEnum):
     START = "start"
     CONTINUE = "continue"
     RETRY = "retry"
+    RELEASE = "release"
     LEAVE = "leave"
 
 
@@ -61,6 +63,8 @@ def _decide(run: Standing, policy: Policy) -> Action:
     match run.state:
         case State.PLANNED:
             return Action(run.run_id, Verb.START, "not started yet")
+        case State.HELD:
+            return Action(run.run_id, Verb.RELEASE, run.detail)
         case State.STOPPED if policy.continue_stopped:
             return Action(run.run_id, Verb.CONTINUE, run.detail)
         case State.FAILED if policy.retry_failed:

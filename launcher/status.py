@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Group
 from rich.table import Table
@@ -14,10 +16,14 @@ from jobs.errors import InputError
 from jobs.run_dir import Attempt, RunDir, SweepDir, is_running, this_host
 from launcher.plan import Standing, State
 
+if TYPE_CHECKING:
+    from launcher.slurm import Task
+
 BAR_WIDTH = 10
 COLOURS = {
     State.RUNNING: "cyan",
     State.QUEUED: "blue",
+    State.HELD: "yellow",
     State.STOPPED: "yellow",
     State.FAILED: "red",
     State.CANCELLED: "magenta",
@@ -42,30 +48,51 @@ class RunStatus(Standing):
 
 def sweep_status(sweep: SweepDir) -> list[RunStatus]:
     """Every run of a sweep: those that its matrix names, in its order, then the others."""
-    named = {run_id: place for place, run_id in enumerate(sweep.named_runs())}
-    queued = queued_runs(sweep)
-    runs = sorted(sweep.runs(), key=lambda run: (named.get(run.run_id, len(named)), run.run_id))
-    return [run_status(run, queued, named=run.run_id in named) for run in runs]
+    return status_of_sweeps([sweep])[0]
+
+
+def status_of_sweeps(sweeps: Sequence[SweepDir]) -> list[list[RunStatus]]:
+    """The same for several sweeps, with one round of questions to SLURM, if it has any of them."""
+    tasks = _ask_slurm(sweeps)
+    found = []
+    for sweep in sweeps:
+        named = {run_id: place for place, run_id in enumerate(sweep.named_runs())}
+        queued = queued_runs(sweep)
+        runs = sorted(sweep.runs(), key=lambda run: (named.get(run.run_id, len(named)), run.run_id))
+        found.append(
+            [run_status(run, queued, tasks.get(run.path), run.run_id in named) for run in runs]
+        )
+    return found
+
+
+def _ask_slurm(sweeps: Sequence[SweepDir]) -> dict[Path, Task]:
+    submitted = (record for sweep in sweeps for record in sweep.submissions().values())
+    if not any(record["executor"] == "slurm" for record in submitted):
+        return {}
+    from launcher.arrays import tasks_of_runs  # with submitit, which others need not load
+
+    return tasks_of_runs(sweeps)
 
 
 def queued_runs(sweep: SweepDir) -> set[str]:
-    """The runs that wait for a worker of a launching process that is alive.
+    """The runs that a launching process which is alive is going to start.
 
     A process on another host cannot be looked up. Its runs count as free: should both start one,
     the run's lease lets only one of them train it.
     """
     waiting: set[str] = set()
-    for submission in sweep.submissions():
-        ended = "ended_unix_s" in submission
-        if not ended and submission["host"] == this_host() and is_running(submission):
+    for submission in sweep.submissions().values():
+        done = {"ended_unix_s", "job_id", "refused"} & submission.keys()
+        if not done and submission["host"] == this_host() and is_running(submission):
             waiting.update(submission["runs"])
     return waiting
 
 
-def run_status(run: RunDir, queued: set[str], *, named: bool = True) -> RunStatus:
+def run_status(
+    run: RunDir, queued: set[str], task: Task | None = None, named: bool = True
+) -> RunStatus:
     """Where one run stands. The order of the questions is the order of trust."""
     attempts = run.attempts()
-    last = attempts[-1] if attempts else None
     try:
         epochs = run.read_config().epochs
     except InputError as error:
@@ -77,16 +104,9 @@ def run_status(run: RunDir, queued: set[str], *, named: bool = True) -> RunStatu
             run.run_id, State.FINISHED, "", named, result["attempts"], epochs, epochs, 1.0, top1
         )
 
-    state, detail, host = State.PLANNED, "", ""
-    if (holder := run.holder()) is not None:
-        state, host = State.RUNNING, holder["host"]
-    elif is_cancelled(run):
-        state = State.CANCELLED
-    elif run.run_id in queued:
-        state = State.QUEUED
-    elif last is not None:
-        state, detail = how_it_ended(last)
-
+    holder = run.holder()
+    state, detail = _unfinished_state(run, attempts, queued, task, is_held=holder is not None)
+    host = holder["host"] if holder is not None else ""
     status = RunStatus(run.run_id, state, detail, named, len(attempts), epochs=epochs, host=host)
     if (progress := run.read_progress()) is None:
         return status
@@ -100,10 +120,29 @@ def run_status(run: RunDir, queued: set[str], *, named: bool = True) -> RunStatu
     )
 
 
+def _unfinished_state(
+    run: RunDir, attempts: Sequence[Attempt], queued: set[str], task: Task | None, *, is_held: bool
+) -> tuple[State, str]:
+    if task is not None and not task.is_over:
+        return task.state, task.reason if task.state is not State.RUNNING else ""
+    if task is None and is_held:
+        return State.RUNNING, ""
+    if is_cancelled(run):
+        return State.CANCELLED, ""
+    if run.run_id in queued:
+        return State.QUEUED, ""
+    if word := task.word if task is not None else _written_word(run, attempts):
+        return how_slurm_ended_it(attempts, word)
+    if attempts:
+        return how_it_ended(attempts[-1])
+    return State.PLANNED, ""
+
+
 def is_cancelled(run: RunDir) -> bool:
-    """Whether the last word about the run was `launcher cancel`."""
+    """Whether the run was cancelled, and not released since."""
     events = [record["event"] for record in run.observed()]
-    return bool(events) and events[-1] == "cancelled"
+    words = [event for event in events if event in ("cancelled", "released")]
+    return words[-1:] == ["cancelled"]
 
 
 def how_it_ended(attempt: Attempt) -> tuple[State, str]:
@@ -115,6 +154,27 @@ def how_it_ended(attempt: Attempt) -> tuple[State, str]:
             return State.STOPPED, attempt.get("message") or cause
         case cause:
             return State.FAILED, f"{cause}: {attempt.get('message', '')}"
+
+
+def how_slurm_ended_it(attempts: Sequence[Attempt], word: str) -> tuple[State, str]:
+    """The same when a job of SLURM has ended, where the run itself may not have had a last word."""
+    if attempts and attempts[-1].get("cause"):
+        return how_it_ended(attempts[-1])
+    if word == "OUT_OF_MEMORY":
+        return State.FAILED, "out_of_memory: SLURM killed it"
+    if attempts:
+        return State.STOPPED, f"killed ({word}); goes on from its last checkpoint"
+    if word in ("FAILED", "COMPLETED", "LAUNCH_FAILED"):
+        return State.FAILED, "its job ended before the run began; `launcher logs` shows its output"
+    return State.STOPPED, f"its job ended ({word}) before the run began"
+
+
+def _written_word(run: RunDir, attempts: Sequence[Attempt]) -> str:
+    """SLURM's word for how the last job ended, if that was written down and nothing came later."""
+    ends = [event for event in run.observed() if event["event"] == "ended"]
+    if not ends or (attempts and attempts[-1]["started_unix_s"] > ends[-1]["time_unix_s"]):
+        return ""
+    return ends[-1]["word"]
 
 
 def count_states(statuses: Iterable[Standing]) -> str:
@@ -145,7 +205,7 @@ def status_table(
     notes = [
         Text(f"  {status.run_id}: {status.detail}", style=COLOURS[status.state])
         for status in shown
-        if status.detail and status.state in (State.FAILED, State.STOPPED)
+        if status.detail and status.state not in (State.PLANNED, State.FINISHED)
     ]
     hidden = len(statuses) - len(shown)
     if hidden:

@@ -1,35 +1,37 @@
-"""From a matrix to a sweep on disk: which executor, what is planned, and the files that say so."""
+"""From a matrix to a sweep on disk, and from a plan to whoever carries it out."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.errors import InputError
 from jobs.run_dir import SweepDir
-from launcher.cluster import Cluster, LocalProfile, Resources
+from launcher.cluster import Cluster, Executor, LocalProfile, Profile, Resources, SlurmProfile
 from launcher.matrix import Matrix
-from launcher.plan import Action, Policy, Standing, State, plan
+from launcher.plan import Action, Policy, Standing, State, Verb, plan
 from launcher.status import sweep_status
 
 
 def choose_profile(
-    cluster: Cluster, executor: str, profile: str | None, resources: Resources
-) -> LocalProfile:
-    """The profile that a submission uses; InputError for one that cannot be used here.
+    cluster: Cluster, executor: str, name: str | None, resources: Resources
+) -> Profile:
+    """The profile of a submission, with the matrix's wishes.
 
-    A profile named on the command line must fit the executor. One named in the matrix gives way,
-    so that a matrix written for a cluster also runs on a workstation.
+    `auto` is the named profile's executor, else SLURM where there is an sbatch, else this machine.
+    A profile named in the matrix gives way where it does not fit the executor, so that a matrix
+    written for a cluster also runs on a workstation; one named on the command line does not.
     """
-    if executor == "slurm":
-        raise InputError("--executor slurm is not built yet. Valid: auto, local (this machine)")
-    if profile is None and resources.profile is not None:
-        wished = cluster.profiles.get(resources.profile)
-        profile = resources.profile if wished is None or wished.executor == "local" else None
-    chosen = cluster.profile(profile, "local")
-    assert isinstance(chosen, LocalProfile)
-    return chosen.with_resources(resources)
+    asked = cluster.profiles.get(name) if name else None
+    if executor == "auto":
+        fallback = "slurm" if shutil.which("sbatch") else "local"
+        executor = asked.executor if asked else fallback
+    fitting: Executor = "slurm" if executor == "slurm" else "local"
+    wished = cluster.profiles.get(resources.profile) if resources.profile else None
+    if name is None and (wished is None or wished.executor == fitting):
+        name = resources.profile
+    return cluster.profile(name, fitting).with_resources(resources)
 
 
 @dataclass(frozen=True)
@@ -59,3 +61,44 @@ def plan_submission(matrix: Matrix, runs: Path) -> Submission:
     standings = [known.get(run_id, Standing(run_id, State.PLANNED)) for run_id in named]
     unnamed = sorted(set(known) - set(named))
     return Submission(sweep, matrix, plan(standings, Policy()), unnamed)
+
+
+def last_profile(sweep: SweepDir) -> tuple[Profile, str]:
+    """The profile of a sweep's last submission, and the hash of the code that it froze."""
+    records = [record for record in sweep.submissions().values() if "refused" not in record]
+    if not records or records[-1]["executor"] == "local":
+        return LocalProfile(workers=None), ""
+    return SlurmProfile.model_validate(records[-1]["profile"]), records[-1]["code"]
+
+
+def submit_to_slurm(
+    sweep: SweepDir, actions: Sequence[Action], profile: SlurmProfile, code_hash: str = ""
+) -> list[str]:
+    """Carry out a plan on SLURM; the ids of the jobs that were submitted.
+
+    `code_hash` names the frozen code to go on with; without it the code is frozen as it is now.
+    """
+    from launcher import slurm
+    from launcher.arrays import submit_arrays, tasks_of_runs
+    from launcher.freeze import check_frozen, freeze_code
+
+    held = [action.run_id for action in actions if action.verb is Verb.RELEASE]
+    if held:
+        tasks = tasks_of_runs([sweep])
+        slurm.release(tasks[sweep.run(run_id).path].id for run_id in held)
+    new = [action.run_id for action in actions if action.verb not in (Verb.LEAVE, Verb.RELEASE)]
+    if not new:
+        return []
+    if code_hash:
+        code = sweep.code_folder(code_hash)
+        check_frozen(code)
+    else:
+        code = freeze_code(sweep)
+    return submit_arrays(sweep, new, profile, code)
+
+
+def check_can_be_planned(sweep: SweepDir, actions: Sequence[Action]) -> None:
+    """InputError if a run that is to be started was edited; told before any run starts."""
+    for action in actions:
+        if action.verb is not Verb.LEAVE:
+            sweep.run(action.run_id).read_config()

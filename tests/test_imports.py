@@ -19,6 +19,7 @@ ALLOWED = {
         "jobs.config",
         "jobs.errors",
         "jobs.run_dir",
+        "jobs.slurm_job",
         "jobs.train_job",
     ],
     "analysis": ["attention_models", "jobs.config", "jobs.errors", "jobs.run_dir"],

@@ -18,6 +18,8 @@ OUTPUT = Path("output.txt")
 
 
 def launcher(*words: str | Path, status: int = 0) -> subprocess.CompletedProcess[str]:
+    if words[0] == "submit":  # this machine may have an sbatch
+        words = (*words, "--executor", "local")
     done = subprocess.run(
         [sys.executable, "-m", "launcher", *map(str, words)],
         capture_output=True,
@@ -33,6 +35,7 @@ def launcher(*words: str | Path, status: int = 0) -> subprocess.CompletedProcess
 def start_endless(matrix: Path) -> tuple[subprocess.Popen[bytes], RunDir]:
     """A submission with a run that does not end by itself, in a session like a terminal's own."""
     words = ["submit", str(matrix), "--set", "epochs=100000", "--workers", "1"]
+    words += ["--executor", "local"]
     with open(OUTPUT, "wb") as output:  # a pipe would be held open by what outlives the launcher
         process = subprocess.Popen(
             [sys.executable, "-m", "launcher", *words],

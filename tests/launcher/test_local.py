@@ -64,8 +64,8 @@ def test_every_run_is_trained_to_the_end_by_its_own_process(sweep: SweepDir) -> 
     assert len(pids) == 2
     assert os.getpid() not in pids
     assert sum("finished: test top-1" in line for line in said) == 2
-    assert [record["executor"] for record in sweep.submissions()] == ["local"]
-    assert "ended_unix_s" in sweep.submissions()[0]
+    assert [record["executor"] for record in sweep.submissions().values()] == ["local"]
+    assert "ended_unix_s" in next(iter(sweep.submissions().values()))
 
 
 def test_no_more_runs_at_once_than_there_are_workers(sweep: SweepDir) -> None:

@@ -57,14 +57,30 @@ def test_a_matrix_for_the_cluster_also_runs_here() -> None:
     assert chosen == LocalProfile(workers=2)
 
 
+@pytest.mark.parametrize("has_slurm", [True, False])
+def test_auto_takes_slurm_where_there_is_an_sbatch(
+    has_slurm: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if has_slurm:
+        (tmp_path / "sbatch").touch(mode=0o755)
+    chosen = choose_profile(CLUSTER, "auto", None, Resources(time="2h"))
+    assert chosen.executor == ("slurm" if has_slurm else "local")
+    if isinstance(chosen, SlurmProfile):
+        assert chosen.time_min == 120
+    assert choose_profile(CLUSTER, "auto", "desk", Resources()).executor == "local"
+    assert choose_profile(CLUSTER, "auto", "v100", Resources()).executor == "slurm"
+
+
 def test_the_local_profile_of_the_matrix_is_used() -> None:
-    assert choose_profile(CLUSTER, "local", None, Resources(profile="desk")).workers == 3
+    chosen = choose_profile(CLUSTER, "local", None, Resources(profile="desk"))
+    assert chosen == LocalProfile(workers=3)
 
 
 def test_an_unknown_profile_is_told_with_the_known_ones() -> None:
     for name, resources in [("dsk", Resources()), (None, Resources(profile="dsk"))]:
         with pytest.raises(InputError, match="'dsk' is not a known local profile; did you mean"):
-            choose_profile(CLUSTER, "auto", name, resources)
+            choose_profile(CLUSTER, "local", name, resources)
 
 
 def test_the_shipped_cluster_file_is_valid() -> None:

@@ -1,0 +1,259 @@
+"""Submitting runs to SLURM as job arrays, each exactly once.
+
+Before sbatch is called, all that the array's tasks need is on disk: the record of the submission,
+with the runs in the order of the tasks and a token that stands in the job's name, the frozen code,
+and the pickle that the tasks share. So it does not matter where the launcher dies, or whether an
+answer of sbatch is lost: the job finds what it needs, and the next command finds the job by its
+token and adopts it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import secrets
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import submitit
+from submitit.core.utils import FailedJobError, FailedSubmissionError
+from submitit.helpers import DelayedSubmission, clean_env
+
+from jobs.errors import ExecutionError
+from jobs.run_dir import RunDir, SweepDir, is_running, this_host, this_process
+from jobs.slurm_job import ArrayJob
+from launcher import slurm
+from launcher.cluster import SlurmProfile
+from launcher.plan import State
+
+# submitit counts time-outs and gives up; here a run that makes progress may be stopped for ever.
+MAX_TIMEOUTS = 1_000_000
+
+# A signal that comes before the run's own handler stands must wait for it, not kill the process.
+# `env --block-signal` would do, but the coreutils of many clusters are older.
+BLOCK_STOP_SIGNALS = (
+    "import os, signal, sys; "
+    "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2, signal.SIGTERM}); "
+    "os.execv(sys.argv[1], sys.argv[1:])"
+)
+
+# How long accepted jobs may be missing from what SLURM answers.
+SQUEUE_LAG_S = 10.0
+
+
+def submit_arrays(
+    sweep: SweepDir, run_ids: Sequence[str], profile: SlurmProfile, code: Path
+) -> list[str]:
+    """Submit runs as arrays as large as the cluster allows; the ids of the jobs.
+
+    Raises ExecutionError when SLURM refuses; what was accepted until then stays.
+    """
+    pieces = cut(len(run_ids), slurm.max_array_size(), profile.array_parallelism)
+    return [_submit_array(sweep, run_ids[part], share, profile, code) for part, share in pieces]
+
+
+def cut(tasks: int, max_array_size: int, parallelism: int) -> list[tuple[slice, int]]:
+    """The pieces of an array, each from index 0 on, and how many of its tasks may run at once.
+
+    SLURM's limit is one of the index, so a piece that began higher would be refused. The pieces
+    share the parallelism as evenly as it goes, but each gets at least one.
+    """
+    starts = range(0, tasks, max_array_size)
+    share, rest = divmod(parallelism, max(1, len(starts)))
+    return [
+        (slice(start, min(start + max_array_size, tasks)), max(1, share + (number < rest)))
+        for number, start in enumerate(starts)
+    ]
+
+
+def _submit_array(
+    sweep: SweepDir, run_ids: Sequence[str], parallelism: int, profile: SlurmProfile, code: Path
+) -> str:
+    token = secrets.token_hex(4)
+    record: dict[str, Any] = {
+        "token": token,
+        "executor": "slurm",
+        "name": f"{sweep.name}-{token}",
+        "runs": list(run_ids),
+        "profile": profile.model_dump(mode="json"),
+        "code": code.name,
+        "user": getpass.getuser(),
+        "submitted_unix_s": time.time(),
+        **this_process(),
+    }
+    path = sweep.write_submission(record).resolve()
+    folder = sweep.job_folder(token).resolve()
+    job = ArrayJob(path)
+    pickle = folder / "task.pkl"
+    DelayedSubmission(job).dump(pickle)
+    executor = submitit.SlurmExecutor(folder, max_num_timeout=MAX_TIMEOUTS)
+    executor.update_parameters(
+        **sbatch_parameters(profile, record["name"], parallelism, code.resolve(), pickle)
+    )
+    try:
+        with _outside_of_any_job():
+            submitted = executor.submit_array([job] * len(run_ids))
+        job_id = submitted[0].job_id.partition("_")[0]
+    except (FailedJobError, FailedSubmissionError, OSError) as error:
+        # The answer may be lost while the job was accepted: ask by the token before giving up.
+        accepted = find_job(record)
+        if accepted is None:
+            sweep.write_submission({**record, "refused": str(error)}, path)
+            raise ExecutionError(f"sbatch refused: {_last_line(error)}") from None
+        job_id = accepted
+    sweep.write_submission({**record, "job_id": job_id}, path)
+    return job_id
+
+
+def sbatch_parameters(
+    profile: SlurmProfile, name: str, parallelism: int, code: Path, pickle: Path
+) -> dict[str, Any]:
+    """What submitit writes into the batch script. The profile alone brings shell lines."""
+    task = "${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}"
+    place = f'{shlex.quote(str(pickle.parent))}/"${{task:-$SLURM_JOB_ID}}_submitted.pkl"'
+    setup = [
+        "set -e",
+        *profile.setup,
+        "# the frozen code, before whatever lies in the working directory",
+        f"export PYTHONPATH={shlex.quote(str(code))} PYTHONSAFEPATH=1",
+        "# every task's pickle is the same, and here before the launcher can have moved it",
+        f'task="{task}"',
+        f"test -e {place} || cp {shlex.quote(str(pickle))} {place}",
+    ]
+    named = {
+        "partition": profile.partition,
+        "account": profile.account,
+        "qos": profile.qos,
+        "gres": profile.gres,
+        "mem": profile.mem,
+        "constraint": profile.constraint,
+        "mail_user": profile.mail_user,
+        "mail_type": profile.mail_type,
+    }
+    return {
+        "job_name": name,
+        "time": profile.time_min,
+        "nodes": profile.nodes,
+        "cpus_per_task": profile.cpus_per_task,
+        "signal_delay_s": profile.signal_delay_s,
+        "array_parallelism": parallelism,
+        "setup": setup,
+        "srun_args": [sys.executable, "-I", "-S", "-c", BLOCK_STOP_SIGNALS],
+        "stderr_to_stdout": True,
+        "wckey": None,  # submitit's own is refused where keys are checked
+        "additional_parameters": {"requeue": True},
+        **{key: value for key, value in named.items() if value is not None},
+    }
+
+
+def adopt(sweep: SweepDir) -> None:
+    """Complete the records of submissions whose launcher did not live to do it.
+
+    A submission without a job's id was accepted or not; SLURM knows by the token in the name.
+    """
+    for path, record in sweep.submissions().items():
+        open_end = record["executor"] == "slurm" and not {"job_id", "refused"} & record.keys()
+        if not open_end or is_being_submitted(record):
+            continue
+        job_id = find_job(record)
+        if job_id is not None:
+            sweep.write_submission({**record, "job_id": job_id}, path)
+        elif time.time() - record["submitted_unix_s"] > SQUEUE_LAG_S:
+            sweep.write_submission({**record, "refused": "never reached SLURM"}, path)
+
+
+def find_job(record: dict[str, Any]) -> str | None:
+    """The id of a submission's job, by its token: from squeue, else from the accounting."""
+    names = [record["name"]]
+    tasks = slurm.squeue(names) or slurm.sacct(names, record["submitted_unix_s"]) or []
+    return tasks[0].job_id if tasks else None
+
+
+def is_being_submitted(record: dict[str, Any]) -> bool:
+    """Whether a launcher is between writing the record and knowing the job's id."""
+    if "job_id" in record or "refused" in record:
+        return False
+    if record["host"] == this_host():
+        return is_running(record)
+    return time.time() - record["submitted_unix_s"] < slurm.TIMEOUT_S
+
+
+def tasks_of_runs(sweeps: Sequence[SweepDir]) -> dict[Path, slurm.Task]:
+    """What SLURM says of each unfinished run that was submitted to it, by the run's path.
+
+    One squeue for everything, and one sacct for what squeue has forgotten. What ended for good is
+    written down, so that nobody has to ask again; nothing is asked when nothing is open.
+    """
+    wanted: dict[tuple[str, int], tuple[RunDir, dict[str, Any]]] = {}
+    for sweep in sweeps:
+        adopt(sweep)
+        for run_id, (record, index) in _newest_submissions(sweep).items():
+            run = sweep.run(run_id)
+            if run.read_result() is None and not ended_in_slurm(run, record["token"]):
+                wanted[record["name"], index] = (run, record)
+    names = sorted({name for name, _ in wanted})
+    if not names:
+        return {}
+    found = {(task.name, task.index): task for task in slurm.squeue(names)}
+    if missing := sorted({name for name, _ in wanted.keys() - found.keys()}):
+        since_unix_s = min(record["submitted_unix_s"] for _, record in wanted.values())
+        ended = slurm.sacct(missing, since_unix_s) or []
+        found = {(task.name, task.index): task for task in ended} | found
+    tasks = {}
+    for key, (run, record) in wanted.items():
+        # Without accounting, a job that squeue has forgotten has ended, in a way nobody knows.
+        unknown = slurm.Task(record["name"], record["job_id"], key[1], "UNKNOWN")
+        task = found.get(key, unknown)
+        tasks[run.path] = task
+        if task.is_over:
+            _write_down(run, record["token"], task)
+    return tasks
+
+
+def ended_in_slurm(run: RunDir, token: str) -> str | None:
+    """The word with which a run's job ended, if that is written down."""
+    for event in reversed(run.observed()):
+        if event["event"] == "ended" and event["token"] == token:
+            return event["word"]
+    return None
+
+
+def _newest_submissions(sweep: SweepDir) -> dict[str, tuple[dict[str, Any], int]]:
+    """For each run that SLURM was last given, the submission's record and the task's index."""
+    newest = {}
+    for record in sweep.submissions().values():
+        for index, run_id in enumerate(record["runs"]):
+            if record["executor"] == "slurm" and "job_id" in record:
+                newest[run_id] = (record, index)
+            elif record["executor"] != "slurm":
+                newest.pop(run_id, None)
+    return newest
+
+
+def _write_down(run: RunDir, token: str, task: slurm.Task) -> None:
+    # A sweep that belongs to a colleague can be looked at without being written.
+    with contextlib.suppress(PermissionError):
+        run.observe("ended", token=token, word=task.word, job_id=task.id, nodes=task.reason)
+        if task.state is State.CANCELLED:
+            run.observe("cancelled", by="slurm")
+
+
+@contextlib.contextmanager
+def _outside_of_any_job() -> Iterator[None]:
+    """Without the variables of a job that this process may be in; they would be taken over."""
+    conf = os.environ.get("SLURM_CONF")
+    with clean_env():
+        if conf is not None:
+            os.environ["SLURM_CONF"] = conf
+        yield
+
+
+def _last_line(error: Exception) -> str:
+    """SLURM's own words, which submitit puts at the end of a longer message."""
+    lines = [line.strip() for line in str(error).splitlines() if "sbatch: error:" in line]
+    return "; ".join(line.removeprefix("sbatch: error: ") for line in lines) or str(error)

@@ -1,0 +1,94 @@
+"""Freezing the code: a queued job runs the source as it was when it was submitted.
+
+The packages that a job imports are copied into the sweep, once per content, untracked files
+included, with the commit they come from and what was changed since.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from jobs.errors import InputError
+from jobs.run_dir import SweepDir, check_private
+
+# What a job imports. The launcher is not among them: it runs where it was typed.
+PACKAGES = ("attention_models", "jobs")
+SOURCE = Path(__file__).resolve().parents[1]
+
+
+def freeze_code(sweep: SweepDir, source: Path = SOURCE) -> Path:
+    """The sweep's copy of the code as it is now; its folder is named by the content's hash."""
+    files = _source_files(source)
+    frozen = sweep.code_folder(_hash(source, files))
+    if not frozen.exists():
+        _copy(source, files, frozen)
+    check_frozen(frozen)
+    return frozen
+
+
+def check_frozen(frozen: Path) -> None:
+    """InputError if a frozen copy is gone, was changed, or could be changed by others."""
+    if not frozen.is_dir():
+        raise InputError(f"{frozen} is gone; `launcher resume --update-code` takes today's code")
+    check_private(frozen)
+    if _hash(frozen, _source_files(frozen)) != frozen.name:
+        raise InputError(
+            f"{frozen} was changed after it was frozen; remove it, and "
+            "`launcher resume --update-code` takes today's code"
+        )
+
+
+def _source_files(source: Path) -> list[Path]:
+    """Every Python file of the packages, relative to where they lie."""
+    found = (path for package in PACKAGES for path in (source / package).rglob("*.py"))
+    return sorted(path.relative_to(source) for path in found)
+
+
+def _hash(source: Path, files: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in files:
+        content = (source / path).read_bytes()
+        digest.update(f"{path.as_posix()} {len(content)}\n".encode() + content)
+    return digest.hexdigest()[:12]
+
+
+def _copy(source: Path, files: list[Path], frozen: Path) -> None:
+    """Copy beside, make read-only, rename: nobody imports half of a copy."""
+    beside = frozen.with_name(f".{frozen.name}.{os.getpid()}.tmp")
+    for path in files:
+        (beside / path).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        shutil.copyfile(source / path, beside / path)
+        (beside / path).chmod(0o444)
+    (beside / "HEAD").write_text(_git(source, "rev-parse", "HEAD"))
+    (beside / "changes.diff").write_text(_git(source, "diff", "HEAD", "--", *PACKAGES))
+    for folder in [path for path in beside.rglob("*") if path.is_dir()]:
+        folder.chmod(0o555)
+    beside.chmod(0o755)
+    try:
+        os.rename(beside, frozen)
+    except OSError:
+        # Somebody froze the same code at the same moment; the two copies are equal.
+        _remove(beside)
+        if not frozen.exists():
+            raise
+
+
+def _remove(folder: Path) -> None:
+    for path in [folder, *folder.rglob("*")]:
+        if path.is_dir():
+            path.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+def _git(source: Path, *words: str) -> str:
+    """What git says, or nothing where the code is not in a repository."""
+    try:
+        return subprocess.check_output(
+            ["git", "-C", str(source), *words], stderr=subprocess.DEVNULL, text=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""

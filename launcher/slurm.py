@@ -1,0 +1,155 @@
+"""Asking SLURM, in few questions: one squeue and at most one sacct for everything that is shown.
+
+Jobs are matched by their names, which hold a token that is never used twice. Their ids are reused,
+and their comments are not kept by every site.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from jobs.errors import ExecutionError
+from launcher.plan import State
+
+TIMEOUT_S = 60.0
+
+# Every state that SLURM has, in our words. FAILED and the like only say that SLURM does not work
+# on the run any more; why it ended, the run's own records say better.
+STATES = {
+    "PENDING": State.QUEUED,
+    "REQUEUED": State.QUEUED,
+    "REQUEUE_FED": State.QUEUED,
+    "RESV_DEL_HOLD": State.HELD,
+    "REQUEUE_HOLD": State.HELD,
+    "SPECIAL_EXIT": State.HELD,
+    "CONFIGURING": State.RUNNING,
+    "RUNNING": State.RUNNING,
+    "COMPLETING": State.RUNNING,
+    "RESIZING": State.RUNNING,
+    "SIGNALING": State.RUNNING,
+    "STAGE_OUT": State.RUNNING,
+    "STOPPED": State.RUNNING,
+    "SUSPENDED": State.RUNNING,
+    "COMPLETED": State.STOPPED,
+    "TIMEOUT": State.STOPPED,
+    "DEADLINE": State.STOPPED,
+    "PREEMPTED": State.STOPPED,
+    "NODE_FAIL": State.STOPPED,
+    "BOOT_FAIL": State.STOPPED,
+    "REVOKED": State.STOPPED,
+    "FAILED": State.FAILED,
+    "LAUNCH_FAILED": State.FAILED,
+    "RECONFIG_FAIL": State.FAILED,
+    "OUT_OF_MEMORY": State.FAILED,
+    "CANCELLED": State.CANCELLED,
+    "UNKNOWN": State.STOPPED,  # our own word for a job that SLURM has forgotten
+}
+
+# The reasons of a pending job that does not start unless somebody releases it.
+HELD_REASONS = {"JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue", "job_requeued_in_held_state"}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of an array as SLURM sees it; a job that is no array is its task 0."""
+
+    name: str
+    job_id: str
+    index: int
+    word: str
+    reason: str = ""
+    is_array: bool = True
+
+    @property
+    def id(self) -> str:
+        """As SLURM's commands take it."""
+        return f"{self.job_id}_{self.index}" if self.is_array else self.job_id
+
+    @property
+    def state(self) -> State:
+        if self.word == "PENDING" and self.reason in HELD_REASONS:
+            return State.HELD
+        return STATES.get(self.word, State.RUNNING)
+
+    @property
+    def is_over(self) -> bool:
+        return self.state in (State.STOPPED, State.FAILED, State.CANCELLED)
+
+
+def squeue(names: Sequence[str]) -> list[Task]:
+    """The tasks of the jobs of these names that SLURM still has in mind, ended ones included."""
+    # %K is the task's index, or N/A where the job is no array; %F the array's id.
+    columns = "%j|%F|%K|%T|%r"
+    which = ["-t", "all", f"--name={','.join(names)}"]
+    text = run_slurm(["squeue", "-h", "-r", *which, "-o", columns])
+    rows = (line.split("|", 4) for line in text.splitlines())
+    return [
+        Task(name, job_id, int(index) if index.isdigit() else 0, word, reason, index.isdigit())
+        for name, job_id, index, word, reason in rows
+    ]
+
+
+def sacct(names: Sequence[str], since_unix_s: float) -> list[Task] | None:
+    """The same from the accounting, or None where there is none."""
+    columns = "JobName,JobID,State,NodeList"
+    # Jobs that begin later than now are shown only up to an end in the future.
+    window = ["-S", _slurm_time(since_unix_s - 60), "-E", "now+1day"]
+    words = ["sacct", "-X", "-n", "-P", f"--name={','.join(names)}", *window, "-o", columns]
+    try:
+        text = run_slurm(words)
+    except ExecutionError:
+        return None
+    tasks = []
+    for line in text.splitlines():
+        name, own_id, words_of_state, nodes = line.split("|", 3)
+        job_id, _, index = own_id.partition("_")
+        if index and not index.isdigit():
+            continue  # tasks that have not begun stand together, as in 12_[3-9]: squeue has them
+        word = words_of_state.split()[0]  # as in `CANCELLED by 1000`
+        tasks.append(Task(name, job_id, int(index or 0), word, nodes, bool(index)))
+    return tasks
+
+
+def scancel(task_ids: Iterable[str]) -> None:
+    run_slurm(["scancel", *task_ids])
+
+
+def release(task_ids: Iterable[str]) -> None:
+    """Let held jobs wait for their turn again."""
+    run_slurm(["scontrol", "release", ",".join(task_ids)])
+
+
+def max_array_size() -> int:
+    """One more than the highest index that a task of an array may have."""
+    for line in run_slurm(["scontrol", "show", "config"]).splitlines():
+        key, _, value = line.partition("=")
+        if key.strip() == "MaxArraySize":
+            return int(value)
+    raise ExecutionError("`scontrol show config` does not say MaxArraySize")
+
+
+def run_slurm(words: Sequence[str]) -> str:
+    """The output of one of SLURM's commands; ExecutionError with what it said if it failed."""
+    # Times in seconds, whatever the site or the person has chosen.
+    environment = os.environ | {"SLURM_TIME_FORMAT": "%s"}
+    shown = f"`{words[0]}`"
+    try:
+        done = subprocess.run(
+            words, capture_output=True, text=True, timeout=TIMEOUT_S, env=environment, check=False
+        )
+    except FileNotFoundError:
+        raise ExecutionError(f"{shown} is not on this machine; is this a login node?") from None
+    except subprocess.TimeoutExpired:
+        raise ExecutionError(f"{shown} did not answer within {TIMEOUT_S:.0f} s") from None
+    if done.returncode != 0:
+        said = done.stderr.strip() or f"status {done.returncode}"
+        raise ExecutionError(f"{shown} failed: {said}")
+    return done.stdout
+
+
+def _slurm_time(time_unix_s: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(time_unix_s))
