@@ -1,5 +1,6 @@
 # make demo      train the demo matrix here, with a preemption on the way, and show the result
-# make test      run all tests
+# make test      run all tests; those that need a SLURM are skipped where there is none
+# make test SLURM=install    install one from Debian's packages first (as root), and skip nothing
 # make check     format, lint, types
 # make install   what the others call first; a second call does nothing
 
@@ -19,7 +20,12 @@ demo: $(INSTALLED)
 	$(BIN)/python -m launcher.demo
 
 test: $(INSTALLED)-test
+ifeq ($(SLURM),install)
+	sh tests/slurm_cluster/install.sh
+	SLURM_TESTS=required $(BIN)/python -m pytest $(PYTEST)
+else
 	$(BIN)/python -m pytest $(PYTEST)
+endif
 
 check: $(INSTALLED)-check $(INSTALLED)-test
 	$(BIN)/ruff format --check .

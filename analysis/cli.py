@@ -40,6 +40,12 @@ By = Annotated[
     str,
     typer.Option(help="Options that make a row or a line, such as model, lr or model,dataset."),
 ]
+AllVersions = Annotated[
+    bool,
+    typer.Option(
+        "--all-versions", help="Include finished runs that the newest matrix no longer names."
+    ),
+]
 RunsFolder = Annotated[Path, typer.Option("--runs", help="The folder that holds the sweeps.")]
 
 
@@ -57,6 +63,7 @@ def table(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write to this file.")
     ] = None,
+    all_versions: AllVersions = False,
     runs_folder: RunsFolder = Path("runs"),
 ) -> None:
     """Compare networks: best and final metric as mean ± standard deviation over seeds.
@@ -76,7 +83,7 @@ def table(
 
     from analysis import stats, tables
 
-    loaded = _load(found, by)
+    loaded = _load(found, by, all_versions)
     summary = stats.summarise(loaded.runs, loaded.epochs, by, metric)
     absent = stats.missing(loaded.runs, by)
     match format or _default_format(output):
@@ -118,6 +125,7 @@ def plot(
     baseline: Annotated[
         str | None, typer.Option(help="The line to draw in black (default: the first).")
     ] = None,
+    all_versions: AllVersions = False,
     runs_folder: RunsFolder = Path("runs"),
 ) -> None:
     """Draw test and training accuracy over the epochs, and the last quarter once more from near.
@@ -136,7 +144,7 @@ def plot(
     from analysis import figures, stats, tables
 
     stats.check_metric(metric, figures.PLOTTED)
-    loaded = _load(found, by)
+    loaded = _load(found, by, all_versions)
     metrics = [metric, metric.replace("test", "train")]
     lines = stats.curves(
         loaded.runs, loaded.epochs, by, [name for name in metrics if name in stats.METRICS]
@@ -144,25 +152,27 @@ def plot(
     if lines.empty:
         raise ExecutionError("nothing to draw yet: no run has finished an epoch")
     default_folder = found[0].path / "figures" if len(found) == 1 else Path("figures")
+    about = [*loaded.runs["sweep"].unique(), *loaded.runs["dataset"].unique()]
     written = figures.plot_accuracy(
         lines,
         output or default_folder,
         metric=metric,
         baseline=baseline,
-        about=", ".join([*loaded.runs["sweep"].unique(), *loaded.runs["dataset"].unique()]),
+        about=", ".join(about if by == "model" else [*about, f"by {by}"]),
         suffix="" if by == "model" else "_by_" + by.replace(",", "_"),
     )
+    _warn(tables.cut_lines(stats.cut_curves(loaded.runs, by)))
     _warn(tables.missing_lines(stats.missing(loaded.runs, by)))
     for path in written:
         print(path)
 
 
-def _load(sweeps: list[SweepDir], by: str) -> Runs:
+def _load(sweeps: list[SweepDir], by: str, all_versions: bool) -> Runs:
     """The sweeps' runs; what is wrong with them, or with this grouping, is said on stderr."""
     from analysis import stats
     from analysis.load import load_runs
 
-    loaded = load_runs(sweeps)
+    loaded = load_runs(sweeps, all_versions=all_versions)
     _warn(loaded.problems)
     if mixed := stats.mixed_options(loaded.runs, by):
         _warn(

@@ -94,11 +94,11 @@ def plot_accuracy(
     The same data gives the same bytes. `suffix` is added to the files' names.
     """
     stem = PLOTTED[metric].stem + suffix
-    out_dir.mkdir(parents=True, exist_ok=True)
     figures = {
         stem: draw_training(curves, metric, baseline, about),
         f"{stem}_zoomed": draw_last_quarter(curves, metric, baseline, about),
     }
+    out_dir.mkdir(parents=True, exist_ok=True)
     written = []
     for name, figure in figures.items():
         for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any
 
 import pandas as pd
@@ -15,7 +16,6 @@ from jobs.run_dir import EpochMetrics, RunDir, SweepDir
 _RUN_TYPES = {
     "sweep": str,
     "run_id": str,
-    "named": bool,
     "state": str,
     "epochs_done": int,
     "best_test_top1": float,
@@ -32,6 +32,7 @@ _FROM_RESULT = (
     *("wall_s", "attempts"),
 )
 _MEASURED = tuple(EpochMetrics.__annotations__)
+_WHOLE = {"attempt", "epoch", "step", "best_epoch", "attempts", "params", "macs"}
 _EPOCH_TYPES = {
     "sweep": str,
     "run_id": str,
@@ -48,9 +49,8 @@ class Runs:
 
     `runs` has a row per planned run, in the order of the matrix: `sweep`, `run_id`, every option
     of its configuration, its `state` (finished, unfinished or planned), and its results.
-    `named` says whether the newest version of the matrix still names it.
     `epochs` has a row per run and epoch, with the metrics. Epochs count from 1.
-    `problems` says which runs were left out, and why.
+    `problems` says what was left out, and why.
     """
 
     runs: pd.DataFrame
@@ -58,8 +58,12 @@ class Runs:
     problems: tuple[str, ...]
 
 
-def load_runs(sweeps: Iterable[SweepDir]) -> Runs:
-    """Everything that the sweeps' runs have written so far."""
+def load_runs(sweeps: Iterable[SweepDir], *, all_versions: bool = False) -> Runs:
+    """What the runs that the newest matrix of each sweep names have written so far.
+
+    With `all_versions`, finished runs that only an older version names come after them.
+    Raises InputError if the only sweep is damaged; one of several is left out.
+    """
     unique = {sweep.path.resolve(): sweep for sweep in sweeps}
     names = [path.name for path in unique]
     runs: list[dict[str, Any]] = []
@@ -68,16 +72,31 @@ def load_runs(sweeps: Iterable[SweepDir]) -> Runs:
     for path, sweep in unique.items():
         # Two sweeps of one name, in different folders, are told apart by their paths.
         label = path.name if names.count(path.name) == 1 else str(sweep.path)
-        named = sweep.named_runs()
-        unnamed = [run.run_id for run in sweep.runs() if run.run_id not in set(named)]
-        for run_id in [*named, *unnamed]:
+        try:
+            named = dict.fromkeys(sweep.named_runs())
+        except InputError as error:
+            if len(unique) == 1:
+                raise
+            problems.append(f"sweep {label} is left out: {error}")
+            continue
+        older = 0
+        for run_id in named | dict.fromkeys(run.run_id for run in sweep.runs()):
             try:
                 row, its_epochs = _read(sweep.run(run_id))
             except InputError as error:
                 problems.append(f"{run_id} is left out: {error}")
                 continue
-            runs.append({"sweep": label, "named": run_id in named, **row})
-            epochs += ({"sweep": label, **record} for record in its_epochs)
+            if run_id in named or (all_versions and row["state"] == "finished"):
+                runs.append({"sweep": label, **row})
+                epochs += ({"sweep": label, **record} for record in its_epochs)
+            elif row["state"] == "finished":
+                older += 1
+        if older:
+            which, are = ("run", "is") if older == 1 else ("runs", "are")
+            problems.append(
+                f"{older} finished {which} that the matrix of `{label}` no longer names "
+                f"{are} left out; --all-versions includes them"
+            )
     return Runs(
         runs=_frame(runs, _RUN_TYPES, options=RunConfig.model_fields),
         epochs=_frame(epochs, _EPOCH_TYPES),
@@ -99,33 +118,41 @@ def _rows(run: RunDir, config: RunConfig) -> tuple[dict[str, Any], list[dict[str
     result = run.read_result()
     attempts = run.attempts()
     metrics = run.read_metrics()
-    epochs_done = metrics[-1]["epoch"] if metrics else 0
+    about = {"run_id": run.run_id, "model": config.model, "seed": config.seed}
+    its_epochs = [about | _numbers(record, _MEASURED) for record in metrics]
+    for expected, record in enumerate(metrics, 1):
+        if record["epoch"] != expected:
+            raise InputError(f"its metrics lack epoch {expected}")
     row = {
         "run_id": run.run_id,
         **_options(config),
         "state": "planned",
-        "epochs_done": epochs_done,
+        "epochs_done": len(metrics),
         "attempts": len(attempts),
     }
     if result is not None:
-        if epochs_done != config.epochs:
+        if len(metrics) != config.epochs:
             raise InputError(
-                f"it has a result, but metrics of {epochs_done} of {config.epochs} epochs"
+                f"it has a result, but metrics of {len(metrics)} of {config.epochs} epochs"
             )
-        row |= {key: result[key] for key in _FROM_RESULT}  # type: ignore[literal-required]
+        row |= _numbers(result, _FROM_RESULT)
         row["state"] = "finished"
     elif attempts or metrics:
         row["state"] = "unfinished"
     # An attempt that was killed while it began does not know the size of the network.
     sizes = [record for record in (*attempts, result) if record and "params" in record]
     if sizes:
-        row |= {"params": sizes[-1]["params"], "macs": sizes[-1]["macs"]}
-    about = {"run_id": run.run_id, "model": config.model, "seed": config.seed}
-    its_epochs = [
-        about | {key: record[key] for key in _MEASURED}  # type: ignore[literal-required]
-        for record in metrics
-    ]
+        row |= _numbers(sizes[-1], ("params", "macs"))
     return row, its_epochs
+
+
+def _numbers(record: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    """These values of a record. A float may be null, which is how JSON holds a NaN."""
+    numbers = {key: record[key] for key in keys}
+    for key, value in numbers.items():
+        if type(value) is not int and (key in _WHOLE or type(value) not in (float, NoneType)):
+            raise InputError(f"one of its records is damaged ({key} is {value!r})")
+    return numbers
 
 
 def _options(config: RunConfig) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Statistics over seeds: every function takes the loaded frames and returns a frame.
 
-A run counts if the newest matrix still names it or if it has finished. Means and deviations are
-those of a sample (ddof=1) and are over finished runs only, except where a curve says otherwise.
+Means and deviations are those of a sample (ddof=1) and are over finished runs only, except where a
+curve says otherwise.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def summarise(
 
     `best_*` is the best epoch of each run, `final_*` its last one; both are NaN without a finished
     run, the deviations also with only one. `params` and `macs` are missing where a group mixes
-    networks. `epoch_s` and `attempts` are over all runs that count.
+    networks. `epoch_s` and `attempts` are over all runs, finished or not.
     """
     check_metric(metric)
     counted = _grouped(runs, by)
@@ -108,10 +108,23 @@ def curves(
     ]
 
 
+def cut_curves(runs: pd.DataFrame, by: str = "model") -> pd.DataFrame:
+    """A row per curve over finished runs of different length, which ends where the shortest do.
+
+    `group`, its last `epoch`, the one of its `longest` run, and the `run_ids` of the shortest.
+    """
+    finished = _grouped(runs, by).query("state == 'finished'")
+    lengths = finished.groupby("group")["epochs_done"]
+    ends = finished.assign(epoch=lengths.transform("min"), longest=lengths.transform("max"))
+    shortest = ends.query("epochs_done == epoch and epoch < longest")
+    runs_of = shortest.groupby(["group", "epoch", "longest"], sort=False)["run_id"]
+    return runs_of.agg(", ".join).rename("run_ids").reset_index()
+
+
 def missing(runs: pd.DataFrame, by: str = "model") -> pd.DataFrame:
     """A row per run that has not finished: its `name`, `state`, `epochs_done` and `epochs`."""
     counted = _grouped(runs, by)
-    about = counted["group"] if "model" in _keys(by) else counted["model"] + " " + counted["group"]
+    about = _labels(counted, [*dict.fromkeys(["model", *_keys(by)])])
     counted["name"] = about + " seed " + counted["seed"].astype(str)
     if counted["name"].duplicated().any():
         counted["name"] = counted["run_id"]
@@ -149,21 +162,25 @@ def _keys(by: str) -> list[str]:
 
 
 def _grouped(runs: pd.DataFrame, by: str) -> pd.DataFrame:
-    """The runs that count, with the label of the group that each belongs to.
+    """The runs, with the label of the group that each belongs to.
 
     One configuration that was trained in two sweeps is one run of its group, the one that got
     further: counted twice, it would make a deviation over seeds too small.
     """
-    keys = _keys(by)
-    counted = runs[runs["named"] | (runs["state"] == "finished")]
-    values = zip(*(counted[key] for key in keys), strict=True)
-    labels = [", ".join(_label(value) for value in row) for row in values]
-    counted = counted.assign(group=pd.Series(labels, index=counted.index, dtype=object))
-    furthest_first = counted.assign(finished=counted["state"] == "finished").sort_values(
+    grouped = runs.assign(group=_labels(runs, _keys(by)))
+    furthest_first = grouped.assign(finished=grouped["state"] == "finished").sort_values(
         ["finished", "epochs_done"], ascending=False
     )
     kept = furthest_first.drop_duplicates(["group", "run_id"]).index
-    return counted[counted.index.isin(kept)].copy()
+    return grouped[grouped.index.isin(kept)].copy()
+
+
+def _labels(runs: pd.DataFrame, keys: Sequence[str]) -> pd.Series:
+    """Each run's values: `0.02` for one key; of several, all but the network say their key."""
+    named = ["" if key == "model" or len(keys) == 1 else f"{key}=" for key in keys]
+    rows = zip(*(runs[key] for key in keys), strict=True)
+    labels = [", ".join(map(str.__add__, named, map(_label, row))) for row in rows]
+    return pd.Series(labels, index=runs.index, dtype=object)
 
 
 def _label(value: Any) -> str:

@@ -17,6 +17,8 @@ _NOTHING = "—"
 _INCOMPLETE = "*"
 
 _GAP = 2
+# The columns that a terminal can do without, the least important first.
+_OPTIONAL = ("attempts", "s per epoch", "MACs", "params")
 
 
 def to_terminal(
@@ -28,22 +30,18 @@ def to_terminal(
 ) -> RenderableType:
     """A rich renderable; incomplete rows are marked and explained below.
 
-    Where `width` does not do, the numbers move together, and then the names break; a number never
-    does, and no column is dropped.
+    Where `width` does not do, the numbers move together and the names break, and then columns are
+    hidden, which is said below; a number never breaks.
     """
-    cells = _cells(summary, by, metric)
-    network = cells.columns[0]
-    if _column_width(cells, network) + _numbers_width(cells) > width:
-        cells.iloc[:, 1:] = cells.iloc[:, 1:].map(lambda cell: cell.replace(" ", ""))
-        room = width - _numbers_width(cells)
-        cells[network] = [_broken_name(name, room) for name in cells[network]]
+    all_cells = _cells(summary, by, metric)
+    cells = _fitted(all_cells, width)
     table = Table(
         box=box.SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,
         collapse_padding=True,
         # Said here, because rich would cut numbers short on a terminal that is narrower still.
-        width=_column_width(cells, network) + _numbers_width(cells),
+        width=_table_width(cells),
     )
     for number, heading in enumerate(cells):
         table.add_column(
@@ -55,11 +53,32 @@ def to_terminal(
     for row, complete in zip(cells.itertuples(index=False), _complete(summary), strict=True):
         table.add_row(*map(Text, row), style=None if complete else "yellow")
     lines = [Text(line, style="yellow") for line in missing_lines(missing)]
+    if hidden := [heading for heading in all_cells if heading not in cells]:
+        lines.insert(0, Text(f"hidden: {', '.join(hidden)}; widen the terminal or use --format md"))
     return Group(table, *([Text(), *lines] if lines else []))
 
 
-def _numbers_width(cells: pd.DataFrame) -> int:
-    return sum(_GAP + _column_width(cells, heading) for heading in cells.columns[1:])
+def _fitted(cells: pd.DataFrame, width: int) -> pd.DataFrame:
+    """The cells with as many columns as fit, spread out if that fits too."""
+    for count in range(len(_OPTIONAL) + 1):
+        shown = cells.drop(columns=list(_OPTIONAL[:count]))
+        if _table_width(shown) <= width:
+            return shown
+        narrow = _narrowed(shown, width)
+        if _table_width(narrow) <= width:
+            return narrow
+    return narrow
+
+
+def _narrowed(cells: pd.DataFrame, width: int) -> pd.DataFrame:
+    network, *numbers = cells.columns
+    narrow = cells.assign(**{name: cells[name].str.replace(" ", "") for name in numbers})
+    room = width - _table_width(narrow[numbers]) - _GAP
+    return narrow.assign(**{network: [_broken_name(name, room) for name in cells[network]]})
+
+
+def _table_width(cells: pd.DataFrame) -> int:
+    return sum(_GAP + _column_width(cells, heading) for heading in cells) - _GAP
 
 
 def _column_width(cells: pd.DataFrame, heading: str) -> int:
@@ -82,7 +101,7 @@ def to_text(renderable: RenderableType, width: int) -> str:
     """A renderable as plain text, without colours and trailing blanks."""
     console = Console(width=width, color_system=None, force_terminal=False)
     with console.capture() as capture:
-        console.print(renderable)
+        console.print(renderable, crop=False)
     return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
 
 
@@ -124,11 +143,20 @@ def missing_lines(missing: pd.DataFrame) -> list[str]:
     return [
         f"missing: {run.name}: "
         + (
-            f"unfinished, epoch {run.epochs_done} of {run.epochs}"
+            f"unfinished, {run.epochs_done} of {run.epochs} epochs done"
             if run.state == "unfinished"
             else "not started"
         )
         for run in missing.itertuples(index=False)
+    ]
+
+
+def cut_lines(cut: pd.DataFrame) -> list[str]:
+    """One line per curve that is shorter than some of its runs."""
+    return [
+        f"the curve of {curve.group} is cut at epoch {curve.epoch} of {curve.longest}, "
+        f"where the shortest of its runs end: {curve.run_ids}"
+        for curve in cut.itertuples(index=False)
     ]
 
 

@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 
-from jobs.run_dir import RunDir, sync_folder, write_atomic
+from jobs.files import sync_folder, write_atomic
+from jobs.run_dir import RunDir
 
 State = dict[str, Any]
 

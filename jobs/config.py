@@ -21,12 +21,23 @@ from jobs.errors import InputError
 SCHEMA = 1
 DATASETS = ("cifar10", "cifar100", "digits", "synthetic")
 
+# Data sets that are read from files: the archive, and the folder that it unpacks to in `data_dir`.
+DATA_FILES = {
+    "cifar10": ("cifar-10-python.tar.gz", "cifar-10-batches-py"),
+    "cifar100": ("cifar-100-python.tar.gz", "cifar-100-python"),
+}
+
 
 class _CannotChangeResult:
     """Marks an option that is left out of the identity."""
 
 
 CannotChangeResult = _CannotChangeResult()
+
+# Larger numbers are typing errors, and JSON's readers have their limits.
+LARGEST = 10**9
+Count = Annotated[int, Field(le=LARGEST)]
+Images = Annotated[int | None, Field(le=LARGEST)]
 
 
 class RunConfig(BaseModel):
@@ -38,29 +49,35 @@ class RunConfig(BaseModel):
 
     model: str = Field(description="network, a name from the registry")
     model_options: dict[str, Any] = Field(
-        default_factory=dict, description="options of the network; the registry knows them"
+        default_factory=dict, description="options of the network, such as model_options.stem=cifar"
     )
     dataset: str = Field("cifar10", description=f"one of {', '.join(DATASETS)}")
     seed: int = Field(0, ge=0, lt=2**32, description="of initialisation, order and augmentation")
-    train_images: int | None = Field(None, ge=2, description="use only the first N training images")
-    test_images: int | None = Field(None, ge=1, description="use only the first N test images")
+    train_images: Images = Field(None, ge=2, description="use only the first N training images")
+    test_images: Images = Field(None, ge=1, description="use only the first N test images")
 
-    epochs: int = Field(150, ge=1, description="passes over the training images")
-    batch_size: int = Field(128, ge=2, description="images per step")
+    epochs: Count = Field(150, ge=1, description="passes over the training images")
+    batch_size: Count = Field(128, ge=2, description="images per step")
     lr: float = Field(0.1, gt=0, description="peak learning rate of SGD")
     momentum: float = Field(0.9, ge=0, lt=1, description="of SGD")
     nesterov: bool = Field(False, description="use Nesterov's form of momentum")
     weight_decay: float = Field(5e-4, ge=0, description="on every parameter")
-    schedule: Literal["cosine", "step"] = Field("cosine", description="of the learning rate")
-    lr_step_epochs: int = Field(30, ge=1, description="schedule step: epochs between drops")
+    schedule: Literal["cosine", "step"] = Field(
+        "cosine", description="of the learning rate: cosine or step"
+    )
+    lr_step_epochs: Count = Field(30, ge=1, description="schedule step: epochs between drops")
     lr_step_factor: float = Field(0.1, gt=0, le=1, description="schedule step: factor of a drop")
-    warmup_epochs: float = Field(0.0, ge=0, description="epochs of linear rise from zero to lr")
+    warmup_epochs: float = Field(
+        0.0, ge=0, le=LARGEST, description="epochs of linear rise from zero to lr"
+    )
 
-    crop_padding_px: int = Field(4, ge=0, description="random crop from an image padded so far")
+    crop_padding_px: int = Field(
+        4, ge=0, le=256, description="random crop from an image padded so far"
+    )
     flip: bool = Field(True, description="mirror half of the training images")
 
     threads: int | None = Field(
-        None, ge=1, description="CPU threads of torch (default: as many as the job may use)"
+        None, ge=1, le=1024, description="CPU threads of torch (default: what the job may use)"
     )
 
     data_dir: Annotated[Path, CannotChangeResult] = Field(
@@ -70,10 +87,10 @@ class RunConfig(BaseModel):
         600.0, ge=0, description="seconds between checkpoints; 0 is every step"
     )
     progress_every_s: Annotated[float, CannotChangeResult] = Field(
-        30.0, ge=0, description="seconds between heartbeats in progress.json"
+        30.0, ge=0, le=60, description="seconds between heartbeats in progress.json"
     )
     keep: Annotated[Literal["none", "final", "best"], CannotChangeResult] = Field(
-        "final", description="checkpoint that stays when the run has finished"
+        "final", description="checkpoint that stays after the end: none, final or best"
     )
 
     @field_validator("*", mode="before")
@@ -114,15 +131,26 @@ class RunConfig(BaseModel):
         object.__setattr__(self, "model_options", said)
         return self
 
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> RunConfig:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov: needs a momentum above 0")
+        return self
+
+    @classmethod
+    def counting_fields(cls) -> list[str]:
+        """The options that can change the result."""
+        fields = cls.model_fields.items()
+        return [name for name, field in fields if CannotChangeResult not in field.metadata]
+
     @property
     def identity(self) -> dict[str, Any]:
         """The options that can change the result and differ from their defaults."""
-        defaults = RunConfig.model_construct(model="")
+        defaults = {name: RunConfig.model_fields[name] for name in self.counting_fields()}
         return {
             name: getattr(self, name)
-            for name, field in RunConfig.model_fields.items()
-            if CannotChangeResult not in field.metadata
-            and getattr(self, name) != getattr(defaults, name, None)
+            for name, field in defaults.items()
+            if getattr(self, name) != field.get_default(call_default_factory=True)
         }
 
     @property
@@ -139,6 +167,19 @@ class RunConfig(BaseModel):
             "config": config,
             "sha256": _sha256(config),
         }
+
+
+def missing_data(config: RunConfig) -> str:
+    """What to do if the files of a run's data set are not there; empty if they are."""
+    archive, unpacked = DATA_FILES.get(config.dataset, ("", ""))
+    folder = config.data_dir / unpacked
+    if not archive or folder.is_dir():
+        return ""
+    return (
+        f"the files of {config.dataset} are not in {config.data_dir}. Unpack {archive} there, so "
+        f"that {folder} exists, or run `python -m jobs.data {config.dataset} {config.data_dir}` "
+        "on a machine with a network"
+    )
 
 
 def make_config(values: Mapping[str, Any]) -> RunConfig:
@@ -175,24 +216,22 @@ def read_document(document: Any, run_id: str) -> RunConfig:
             and make_run_id(document["identity"]) == run_id
             and _sha256(document["config"]) == document["sha256"]
         )
-    except (KeyError, TypeError):
+        schema = document["schema"]
+    except (KeyError, TypeError, AttributeError):
         intact = False
     if not intact:
         raise InputError(
             "its configuration was edited after it was planned; restore the file, "
             "or remove the run's folder and submit the changed matrix"
         )
-    if document["schema"] != SCHEMA:
-        raise InputError(
-            f"it was written with schema {document['schema']}, this is schema {SCHEMA}"
-        )
+    if schema != SCHEMA:
+        raise InputError(f"it has schema {schema}, and this version reads {SCHEMA}")
     return make_config(document["config"])
 
 
 def changed_document(document: Mapping[str, Any], config: RunConfig) -> dict[str, Any]:
     """A stored document with today's values of the options that cannot change the result."""
-    fields = RunConfig.model_fields.items()
-    free = {name for name, field in fields if CannotChangeResult in field.metadata}
+    free = set(RunConfig.model_fields) - set(RunConfig.counting_fields())
     new = document["config"] | config.model_dump(mode="json", include=free)
     return {**document, "config": new, "sha256": _sha256(new)}
 

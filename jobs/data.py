@@ -11,13 +11,14 @@ import hashlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.error import URLError
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from jobs.config import RunConfig
-from jobs.errors import InputError, run_command
+from jobs.config import RunConfig, missing_data
+from jobs.errors import ExecutionError, InputError, run_command
 
 DIGITS_TRAIN_IMAGES = 1437  # the first four fifths; the rest was written by other people
 SYNTHETIC_IMAGES = {"train": 512, "test": 256}
@@ -62,12 +63,20 @@ class DataSet:
 
 def load_dataset(config: RunConfig) -> DataSet:
     """The data set of a run; InputError if its files are not in `data_dir`."""
+    if missing := missing_data(config):
+        raise InputError(missing)
     if config.dataset == "digits":
         data = _digits()
     elif config.dataset == "synthetic":
         data = _synthetic()
     else:
         data = _cifar(config.dataset, config.data_dir)
+    for name, found, wanted in (
+        ("train_images", len(data.train), config.train_images),
+        ("test_images", len(data.test), config.test_images),
+    ):
+        if wanted is not None and wanted > found:
+            raise InputError(f"{name}: {wanted}, but {config.dataset} has {found}")
     return DataSet(
         data.train.first(config.train_images),
         data.test.first(config.test_images),
@@ -126,12 +135,13 @@ def _cifar(name: str, folder: Path, *, download: bool = False) -> DataSet:
 
     try:
         return DataSet(load(True), load(False), num_classes, mean, std)
-    except RuntimeError as error:
+    except RuntimeError:
         raise InputError(
-            f"the files of {name} are not in {folder}, or are damaged ({error}). "
-            f"Unpack {make.filename} there, so that {folder / make.base_folder} exists, or run "
+            f"the files of {name} in {folder} are damaged; remove them, and run "
             f"`python -m jobs.data {name} {folder}` on a machine with a network"
         ) from None
+    except URLError as error:
+        raise ExecutionError(f"{name} could not be downloaded: {error.reason}") from None
 
 
 # ------------------------------------------------------------------------------- randomness
@@ -160,6 +170,7 @@ class EpochDraw:
 def draw_epoch(
     seed: int, epoch: int, images: int, *, margin_px: int, flip: bool, device: torch.device
 ) -> EpochDraw:
+    """The draw of an epoch for a set of so many images; epochs count from 0 here."""
     generator = torch.Generator().manual_seed(derive_seed(seed, "epoch", epoch))
     order = torch.randperm(images, generator=generator)
     top = torch.randint(2 * margin_px + 1, (images,), generator=generator)

@@ -31,7 +31,8 @@ def run_command(command: Callable[[], object]) -> NoReturn:
         status = _complain(error, 1)
     except OSError as error:
         # The file system's own words: which file, and what is wrong with it.
-        status = _complain(error, 1)
+        said = f"{error.filename}: {error.strerror}" if error.filename else error
+        status = _complain(said, 1)
     except KeyboardInterrupt:
         status = 130
     else:
@@ -44,6 +45,6 @@ def run_app(app: typer.Typer, prog: str) -> NoReturn:
     run_command(lambda: app(prog_name=prog))
 
 
-def _complain(error: Exception, status: int) -> int:
+def _complain(error: object, status: int) -> int:
     print(f"error: {error}", file=sys.stderr)
     return status

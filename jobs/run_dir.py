@@ -11,27 +11,33 @@ import getpass
 import os
 import re
 import secrets
-import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 import orjson
-import psutil
 
 from attention_models import UnknownNameError
 from jobs.config import RunConfig, changed_document, read_document
 from jobs.errors import ExecutionError, InputError
+from jobs.files import (
+    append_record,
+    pretty,
+    read_json,
+    read_record,
+    read_records,
+    remove_half_written,
+    write_atomic,
+    write_exclusive,
+)
+from jobs.processes import Process, is_running, this_host, this_process
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 # A run on another host, whose process cannot be looked up from here, counts as alive until its
 # heartbeat is older than this: ten heartbeats at the default interval.
 STALE_AFTER_S = 300.0
-
-# A lease is created empty and filled at once; one that stays empty has lost its writer.
-TORN_LEASE_AFTER_S = 10.0
 
 
 class Environment(TypedDict):
@@ -89,7 +95,7 @@ class EpochMetrics(TypedDict):
 
 
 class Progress(TypedDict):
-    """The heartbeat of a running attempt. Epochs count from 1."""
+    """The heartbeat of a running attempt. `epoch` counts the finished ones."""
 
     attempt: int
     epoch: int
@@ -117,7 +123,18 @@ class Result(TypedDict):
     time_unix_s: float
 
 
-class LeaseHolder(TypedDict):
+# What may differ between two trainings of one run: everything else is equal to the bit.
+NOT_REPRODUCED = {
+    "attempt",
+    "epoch_s",
+    "eval_s",
+    "throughput_img_s",
+    "peak_mem_mb",
+    "time_unix_s",
+}
+
+
+class LeaseHolder(Process):
     """Who may write in a run directory."""
 
     token: str
@@ -125,22 +142,11 @@ class LeaseHolder(TypedDict):
     job_id: str
     restart: int
     user: str
-    host: str
-    pid: int
-    pid_started_unix_s: float
     time_unix_s: float
 
 
 class LeaseHeldError(ExecutionError):
     """Another job is working on this run."""
-
-
-class Process(TypedDict):
-    """A process, told apart from a later one with the same id."""
-
-    host: str
-    pid: int
-    pid_started_unix_s: float
 
 
 class RunDir:
@@ -181,23 +187,24 @@ class RunDir:
         """
         if not self.is_planned():
             self.path.mkdir(parents=True, exist_ok=True)
-            write_atomic(self._config, _pretty(config.to_document()))
+            write_atomic(self._config, pretty(config.to_document()))
         elif self.read_config() != config:
-            write_atomic(self._config, _pretty(changed_document(_load(self._config), config)))
+            document = changed_document(read_json(self._config), config)
+            write_atomic(self._config, pretty(document))
 
     def read_config(self) -> RunConfig:
         """The configuration as it was planned; InputError if the file was edited since."""
         try:
-            return read_document(_load(self._config), self.run_id)
+            return read_document(read_json(self._config), self.run_id)
         except InputError as error:
             raise InputError(f"{self._config}: {error}") from None
 
     # ---- attempts: written by the job
 
     def attempts(self) -> list[Attempt]:
-        """All attempts, in order. A damaged file is left out."""
-        records = (_load_or_none(self._attempts / f"{n}.json") for n in _numbers(self._attempts))
-        return [record for record in records if record is not None]
+        """All attempts, in order."""
+        paths = (self._attempts / f"{number}.json" for number in _numbers(self._attempts))
+        return [read_record(path, ("attempt", "started_unix_s", "pid")) for path in paths]
 
     def next_attempt(self) -> int:
         return max(_numbers(self._attempts), default=0) + 1
@@ -205,7 +212,7 @@ class RunDir:
     def write_attempt(self, attempt: Attempt) -> None:
         """At the start of an attempt, and again at its end."""
         self._attempts.mkdir(exist_ok=True)
-        write_atomic(self._attempts / f"{attempt['attempt']}.json", _pretty(attempt))
+        write_atomic(self._attempts / f"{attempt['attempt']}.json", pretty(attempt))
 
     def log(self, attempt: int) -> Path:
         return self.path / f"log.{attempt}.txt"
@@ -226,7 +233,7 @@ class RunDir:
         write_atomic(self._progress, orjson.dumps(progress), sync=False)
 
     def read_progress(self) -> Progress | None:
-        return _load_or_none(self._progress)
+        return read_record(self._progress, Progress.__annotations__)
 
     def append_metrics(self, metrics: EpochMetrics) -> None:
         append_record(self._metrics, metrics)
@@ -237,14 +244,14 @@ class RunDir:
         A run that goes on from a checkpoint trains some epochs again, so the last record of an
         epoch counts. A torn last line is what a killed writer leaves, and is left out.
         """
-        by_epoch = {record["epoch"]: record for record in read_records(self._metrics)}
-        return [by_epoch[epoch] for epoch in sorted(by_epoch)]
+        by_epoch = {record["epoch"]: record for record in read_records(self._metrics, ["epoch"])}
+        return [by_epoch[epoch] for epoch in sorted(by_epoch)]  # type: ignore[misc]
 
     def write_result(self, result: Result) -> None:
-        write_atomic(self._result, _pretty(result))
+        write_atomic(self._result, pretty(result))
 
     def read_result(self) -> Result | None:
-        return _load_or_none(self._result)
+        return read_record(self._result, Result.__annotations__)
 
     # ---- what only the launcher knows
 
@@ -252,8 +259,14 @@ class RunDir:
         """Append what the launcher saw or was told, such as `cancelled`."""
         append_record(self._observed, {"event": event, **facts, "time_unix_s": time.time()})
 
+    def is_cancelled(self) -> bool:
+        """Whether the run was cancelled, and not released since."""
+        events = [record["event"] for record in self.observed()]
+        words = [event for event in events if event in ("cancelled", "released")]
+        return words[-1:] == ["cancelled"]
+
     def observed(self) -> list[dict[str, Any]]:
-        return list(read_records(self._observed))
+        return list(read_records(self._observed, ("event", "time_unix_s")))
 
     # ---- lease: who may write here
 
@@ -268,9 +281,9 @@ class RunDir:
 
         `is_gone` may know from the scheduler whether a holder has ended, or say None.
 
-        The file is created exclusively (no locks: they do not hold on every network file system).
-        A dead holder's lease is moved aside first; if two jobs try, one rename wins, and the
-        loser finds the winner's lease.
+        The file is created exclusively, and no locks are used: they do not hold on every network
+        file system. A dead holder's lease is moved aside first; if two jobs try, one rename wins,
+        and the loser finds the winner's lease.
         """
         holder = LeaseHolder(
             token=secrets.token_hex(8),
@@ -287,16 +300,12 @@ class RunDir:
                 f"{self.run_id} is being trained by process {held['pid']} on {held['host']} "
                 f"(job {held['job_id']}); wait for it, or cancel it first"
             )
-        if held is not None or self._lease_is_torn():
+        if held is not None:
             self._move_aside(held, holder["token"])
         try:
-            descriptor = os.open(self._lease, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+            write_exclusive(self._lease, orjson.dumps(holder))
         except FileExistsError:
             raise LeaseHeldError(f"{self.run_id} was just taken by another job") from None
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(orjson.dumps(holder))
-            file.flush()
-            os.fsync(file.fileno())
         if self.lease() != holder:
             raise LeaseHeldError(f"{self.run_id} was just taken by another job")
         return holder
@@ -306,7 +315,7 @@ class RunDir:
             self._lease.unlink(missing_ok=True)
 
     def lease(self) -> LeaseHolder | None:
-        return _load_or_none(self._lease)
+        return read_record(self._lease, LeaseHolder.__annotations__)
 
     def holder(self) -> LeaseHolder | None:
         """Who is working on this run now; a dead holder's lease does not count."""
@@ -322,37 +331,38 @@ class RunDir:
         last_sign = max(held["time_unix_s"], progress["time_unix_s"] if progress else 0.0)
         return time.time() - last_sign < STALE_AFTER_S
 
-    def _lease_is_torn(self) -> bool:
-        """Whether a lease's taker was killed before it had written who it is."""
-        try:
-            return time.time() - self._lease.stat().st_mtime > TORN_LEASE_AFTER_S
-        except FileNotFoundError:
-            return False
-
-    def _move_aside(self, held: LeaseHolder | None, token: str) -> None:
-        aside = self.path / f"lease.{token}"
+    def _move_aside(self, held: LeaseHolder, token: str) -> None:
+        aside = self.path / f".lease.{token}.tmp"
         try:
             os.rename(self._lease, aside)
         except FileNotFoundError:
             return
-        moved = _load_or_none(aside)
-        if moved != held:
-            # Another job was faster, and what was moved is its lease: put it back.
-            os.rename(aside, self._lease)
-            raise LeaseHeldError(f"{self.run_id} was just taken by another job")
-        aside.unlink()
+        if read_json(aside) == held:
+            aside.unlink()
+            return
+        # Another job was faster, and what was moved is its lease: put it back, unless a third
+        # has one by now.
+        try:
+            os.link(aside, self._lease)
+        except FileExistsError:
+            pass
+        finally:
+            aside.unlink()
+        raise LeaseHeldError(f"{self.run_id} was just taken by another job")
 
     # ---- the end
 
     def remove_leftovers(self) -> None:
         """Remove what a killed writer left half-written; for the holder of the lease."""
-        for path in self.path.glob(".*.tmp"):
-            path.unlink(missing_ok=True)
+        remove_half_written(self.path)
 
     def drop_checkpoints(self, keep: str) -> None:
-        """Remove what is not to stay: `keep` is none, final or best."""
+        """Remove what is not to stay: `keep` is none, final or best.
+
+        Asked to keep the best of a run that began without that wish, it keeps the final one too.
+        """
         self.previous_checkpoint.unlink(missing_ok=True)
-        if keep != "final":
+        if keep == "none" or (keep == "best" and self.best.exists()):
             self.checkpoint.unlink(missing_ok=True)
         if keep != "best":
             self.best.unlink(missing_ok=True)
@@ -390,23 +400,27 @@ class SweepDir:
 
         Returns the version's number.
         """
-        run_ids = list(run_ids)
+        names = list(run_ids)
         newest = self.newest_matrix()
-        if newest and newest[1] == text and self.named_runs() == run_ids:
+        if newest is not None and newest[1] == text and self.named_runs() == names:
             return newest[0]
-        number = newest[0] + 1 if newest else 1
         self._matrices.mkdir(parents=True, exist_ok=True)
-        # The names are stored beside, and first: what a version names is not derived again later.
-        write_atomic(self._matrices / f"{number}.runs.json", _pretty(run_ids))
+        number = max(_numbers(self._matrices, ".runs.json"), default=0) + 1
+        while True:
+            # The names are stored beside, so that what a version names is never derived again;
+            # and first, which makes the number ours.
+            try:
+                write_exclusive(self._names(number), pretty(names))
+                break
+            except FileExistsError:
+                number += 1
         write_atomic(self._matrix(number), text.encode())
         return number
 
     def newest_matrix(self) -> tuple[int, str] | None:
+        """The number and the text of the newest version, if there is one."""
         numbers = _numbers(self._matrices, ".yaml")
         return (numbers[-1], self._matrix(numbers[-1]).read_text()) if numbers else None
-
-    def _matrix(self, number: int) -> Path:
-        return self._matrices / f"{number}.yaml"
 
     def named_runs(self) -> list[str]:
         """The runs that the newest version of the matrix names, in its order.
@@ -416,7 +430,17 @@ class SweepDir:
         newest = self.newest_matrix()
         if newest is None:
             return [run.run_id for run in self.runs()]
-        return _load_or_none(self._matrices / f"{newest[0]}.runs.json") or []
+        path = self._names(newest[0])
+        names = read_json(path)
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise InputError(f"{path} is missing or damaged; submit the matrix again")
+        return names
+
+    def _matrix(self, number: int) -> Path:
+        return self._matrices / f"{number}.yaml"
+
+    def _names(self, number: int) -> Path:
+        return self._matrices / f"{number}.runs.json"
 
     # ---- submissions: who asked for what, when
 
@@ -426,14 +450,12 @@ class SweepDir:
             self._submissions.mkdir(parents=True, exist_ok=True)
             stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
             path = self._submissions / f"{stamp}-{record['token']}.json"
-        write_atomic(path, _pretty(record))
+        write_atomic(path, pretty(record))
         return path
 
     def submissions(self) -> dict[Path, dict[str, Any]]:
         """All submissions, oldest first."""
-        paths = sorted(self._submissions.glob("*.json"))
-        records = {path: _load_or_none(path) for path in paths}
-        return {path: record for path, record in records.items() if record is not None}
+        return {path: read_submission(path) for path in sorted(self._submissions.glob("*.json"))}
 
     def code_folder(self, content_hash: str) -> Path:
         """Where the launcher keeps the code that jobs of this sweep import, once per content."""
@@ -461,10 +483,10 @@ def check_private(folder: Path) -> None:
 
 def read_submission(path: Path) -> dict[str, Any]:
     """One submission's record; InputError if it is missing or damaged."""
-    try:
-        return _load(path)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+    record = read_record(path, ("token", "executor", "runs", *Process.__annotations__))
+    if record is None:
+        raise InputError(f"{path} is missing")
+    return record
 
 
 def find_sweep(name_or_path: str, runs: Path) -> SweepDir:
@@ -495,110 +517,7 @@ def check_name(kind: str, name: object) -> str:
     return name
 
 
-# ---- processes
-
-
-def this_host() -> str:
-    return socket.gethostname()
-
-
-def this_process() -> Process:
-    return Process(
-        host=this_host(),
-        pid=os.getpid(),
-        pid_started_unix_s=psutil.Process().create_time(),
-    )
-
-
-def is_running(process: Mapping[str, Any]) -> bool:
-    """Whether a process of this host is alive, and no later one that got its id."""
-    try:
-        found = psutil.Process(process["pid"])
-        # The start is derived from the clock at boot, which may be corrected a little later.
-        same = abs(found.create_time() - process["pid_started_unix_s"]) < 2.0
-        return same and found.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-# ---- files
-
-
-def write_atomic(path: Path, content: bytes, *, sync: bool = True) -> None:
-    """Write beside, sync, rename: a reader sees the old file or the new one, never half of one."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(beside, "wb") as file:
-            file.write(content)
-            file.flush()
-            if sync:
-                os.fsync(file.fileno())
-        os.replace(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-    if sync:
-        sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a loss of power."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def append_record(path: Path, record: Mapping[str, Any]) -> None:
-    """Append one line of JSON. A torn line before it is ended first, so that it stays one loss."""
-    line = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
-    with open(path, "a+b") as file:
-        if file.tell() and _last_byte(path) != b"\n":
-            line = b"\n" + line
-        file.write(line)
-        file.flush()
-
-
-def read_records(path: Path) -> Iterator[Any]:
-    """Every whole line of a JSON-lines file; a file that is not there has none."""
-    try:
-        lines = path.read_bytes().splitlines()
-    except FileNotFoundError:
-        return
-    for line in lines:
-        try:
-            yield orjson.loads(line)
-        except orjson.JSONDecodeError:
-            continue
-
-
 def _numbers(folder: Path, suffix: str = ".json") -> list[int]:
     """The numbers that name files of a folder, `3` for `3.json`, in order."""
-    return sorted(int(path.stem) for path in folder.glob(f"*{suffix}") if path.stem.isdigit())
-
-
-def _last_byte(path: Path) -> bytes:
-    with open(path, "rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1)
-
-
-def _pretty(value: Any) -> bytes:
-    return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-
-
-def _load(path: Path) -> Any:
-    try:
-        return orjson.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise InputError("the file is missing") from None
-    except orjson.JSONDecodeError as error:
-        raise InputError(f"the file is not JSON ({error})") from None
-
-
-def _load_or_none(path: Path) -> Any:
-    try:
-        return orjson.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError, orjson.JSONDecodeError):
-        return None
+    stems = (path.name.removesuffix(suffix) for path in folder.glob(f"*{suffix}"))
+    return sorted(int(stem) for stem in stems if stem.isdigit())

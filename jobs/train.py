@@ -9,6 +9,8 @@ same metrics and weights, to the bit, as one that was not.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import platform
 import resource
 import signal
@@ -145,11 +147,16 @@ def train(
         }
         save_checkpoint(run, state)
 
+    def show_progress() -> None:
+        with contextlib.suppress(OSError):  # a full disk is no reason to stop training
+            run.write_progress(make_progress(attempt, config, loop, wall.elapsed_s()))
+
     def must_leave() -> bool:
         """Between two steps: leave if asked to, save and show progress if it is time."""
         attempt["last_step"] = loop.step
         if stop.is_set:
             save()
+            show_progress()
             return True
         if checkpoint_timer.is_due():
             try:
@@ -158,9 +165,10 @@ def train(
                 # The one before is untouched, and the next may succeed.
                 say(f"the checkpoint could not be written: {error}")
         if progress_timer.is_due():
-            run.write_progress(make_progress(attempt, config, loop, wall.elapsed_s()))
+            show_progress()
         return False
 
+    show_progress()
     while loop.epoch < config.epochs:
         # ----------------------------------------------------------------------- train an epoch
         model.train()
@@ -230,6 +238,7 @@ def train(
         loop.epoch_s = loop.eval_s = 0.0
         train_sums.zero_()
         test_sums.zero_()
+        show_progress()
 
     # --------------------------------------------------------------------------- finish
     attempt["last_step"] = loop.step
@@ -398,7 +407,7 @@ def make_progress(
     done = loop.step - attempt["first_step"]
     return Progress(
         attempt=attempt["attempt"],
-        epoch=min(loop.epoch + 1, config.epochs),
+        epoch=loop.epoch,
         epochs=config.epochs,
         step=loop.step,
         steps=steps,
@@ -443,7 +452,9 @@ def main(arguments: list[str]) -> None:
     if not arguments or "--help" in arguments or "-h" in arguments:
         print(usage())
         return
-    config = make_config(parse_arguments(arguments))
+    values = {"data_dir": "data"} | parse_arguments(arguments)
+    # The run may go on in another folder.
+    config = make_config(values | {"data_dir": os.path.abspath(str(values["data_dir"]))})
     run = SweepDir(FOREGROUND_SWEEP).run(config.run_id)
     run.write_config(config)
     stop = StopOnSignal()
@@ -458,24 +469,30 @@ def main(arguments: list[str]) -> None:
         )
     else:
         print("stopped and saved; the same command goes on from there")
+        raise KeyboardInterrupt
 
 
 def parse_arguments(arguments: list[str]) -> dict[str, Any]:
     """MODEL and `key=value`, where a value is JSON or a bare word."""
     values: dict[str, Any] = {"model": arguments[0]}
+    options: dict[str, Any] = {}
     for argument in arguments[1:]:
         key, equals, text = argument.partition("=")
         if not equals:
-            raise InputError(f"{argument!r} is not of the form key=value\n{usage()}")
+            raise InputError(
+                f"{argument!r} is not of the form key=value; "
+                "`python -m jobs.train --help` lists the options"
+            )
         try:
             value = orjson.loads(text)
         except orjson.JSONDecodeError:
             value = text
-        if key.startswith("model_options."):
-            values.setdefault("model_options", {})[key.removeprefix("model_options.")] = value
-        else:
-            values[key] = value
-    return values
+        name = key.removeprefix("model_options.")
+        target = values if name == key else options
+        if name in target:
+            raise InputError(f"{key} is given twice; keep one")
+        target[name] = value
+    return values | ({"model_options": options} if options else {})
 
 
 def usage() -> str:

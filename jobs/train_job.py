@@ -6,9 +6,11 @@ handlers stand, so that a stop in those seconds is not lost.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -74,15 +76,21 @@ def attempt_run(
     stop: StopOnSignal,
     is_gone: Callable[[LeaseHolder], bool | None] = lambda held: None,
 ) -> str:
-    """One attempt: `finished` or `stopped`."""
+    """One attempt: `finished`, `stopped` or, if the run was cancelled meanwhile, `cancelled`.
+
+    Raises LeaseHeldError while another job works on the run, and whatever ended the attempt.
+    """
     config = run.read_config()
     executor = os.environ.get("SUBMITIT_EXECUTOR", "foreground")
     job_id, restart = job_identity(executor)
     cluster = os.environ.get("SLURM_CLUSTER_NAME", executor) if executor == "slurm" else executor
     lease = run.take_lease(cluster, job_id, restart, is_gone)
     try:
+        # Looked at again: much can have happened between the submission and now.
         if run.read_result() is not None:
             return "finished"
+        if run.is_cancelled():
+            return "cancelled"
         run.remove_leftovers()
         number = run.next_attempt()
         attempt = Attempt(
@@ -112,10 +120,13 @@ def _end_well_or_badly(
     try:
         from jobs.train import train
 
-        finished = train(run, config, attempt, stop, say)
+        finished = not stop.is_set and train(run, config, attempt, stop, say)
         cause = "finished" if finished else "stopped"
         if stop.signal is not None and not finished:
-            message = f"{stop.signal.name} after step {attempt['last_step']}"
+            when = (
+                f"after step {attempt['last_step']}" if "last_step" in attempt else "at the start"
+            )
+            message = f"{stop.signal.name} {when}"
     except InputError as error:
         cause, message = "data_missing", str(error)
         raise
@@ -126,7 +137,8 @@ def _end_well_or_badly(
         if type(error).__name__ == "OutOfMemoryError":  # torch's, which may not be imported here
             cause = "out_of_memory"
         message = f"{type(error).__name__}: {error}"
-        log.write(traceback.format_exc())
+        with contextlib.suppress(OSError):
+            log.write(traceback.format_exc())
         raise
     except KeyboardInterrupt:
         cause, message = "interrupted", "ended without saving"
@@ -144,8 +156,10 @@ def make_say(log: IO[str]) -> Callable[[str], None]:
 
     def say(text: str) -> None:
         line = f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}"
-        print(line, file=log)
-        print(line, flush=True)
+        # A full disk or a closed terminal is no reason to stop training.
+        for output in (log, sys.stdout):
+            with contextlib.suppress(OSError):
+                print(line, file=output, flush=True)
 
     return say
 

@@ -25,7 +25,8 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 from submitit.helpers import DelayedSubmission, clean_env
 
 from jobs.errors import ExecutionError
-from jobs.run_dir import RunDir, SweepDir, is_running, this_host, this_process
+from jobs.processes import is_running, this_host, this_process
+from jobs.run_dir import RunDir, SweepDir
 from jobs.slurm_job import ArrayJob
 from launcher import slurm
 from launcher.cluster import SlurmProfile

@@ -7,7 +7,9 @@ import signal
 import time
 from collections.abc import Callable
 
-from jobs.run_dir import LeaseHolder, RunDir, SweepDir, this_host
+from jobs.errors import ExecutionError
+from jobs.processes import this_host
+from jobs.run_dir import LeaseHolder, RunDir, SweepDir
 from launcher.plan import State
 from launcher.status import sweep_status
 
@@ -16,7 +18,10 @@ POLL_S = 0.1
 
 
 def cancel_sweep(sweep: SweepDir, report: Callable[[str], None]) -> None:
-    """Cancel every unfinished run, and wait until those that run on this host have saved."""
+    """Cancel every unfinished run, and wait until those that run on this host have saved.
+
+    Raises ExecutionError if one that runs could not be told, or did not listen.
+    """
     cancelled = [
         status
         for status in sweep_status(sweep)
@@ -27,11 +32,15 @@ def cancel_sweep(sweep: SweepDir, report: Callable[[str], None]) -> None:
         sweep.run(status.run_id).observe("cancelled")
     if any(record["executor"] == "slurm" for record in sweep.submissions().values()):
         _cancel_jobs(sweep)
+    problems: list[str] = []
     held = [(run, holder) for run in sweep.runs() if (holder := run.holder()) is not None]
-    stopping = [run for run, holder in held if _stop(run, holder, report)]
-    _wait(stopping, report)
+    stopping = [run for run, holder in held if _stop(run, holder, problems)]
+    _wait(stopping, problems)
     running = sum(status.state is State.RUNNING for status in cancelled)
-    report(f"{sweep.name}: cancelled {len(cancelled)} runs, {running} of them running")
+    plural = "" if len(cancelled) == 1 else "s"
+    report(f"{sweep.name}: cancelled {len(cancelled)} run{plural}, {running} of them running")
+    if problems:
+        raise ExecutionError("; ".join(problems))
 
 
 def _cancel_jobs(sweep: SweepDir) -> None:
@@ -43,27 +52,28 @@ def _cancel_jobs(sweep: SweepDir) -> None:
         slurm.scancel(task.id for task in tasks)
 
 
-def _stop(run: RunDir, holder: LeaseHolder, report: Callable[[str], None]) -> bool:
+def _stop(run: RunDir, holder: LeaseHolder, problems: list[str]) -> bool:
     """Ask a process of this host to save and end; False if that is not for us to do."""
     if holder["cluster"] not in ("local", "foreground"):
         return False  # SLURM was told
     if holder["host"] != this_host():
-        report(f"{run.run_id} runs on {holder['host']}: cancel it there as well")
+        problems.append(f"{run.run_id} runs on {holder['host']}: cancel it there as well")
         return False
     try:
         os.kill(holder["pid"], signal.SIGTERM)
     except ProcessLookupError:
         return False
     except PermissionError:
-        report(f"{run.run_id} belongs to {holder['user']}, who alone can stop it")
+        problems.append(f"{run.run_id} belongs to {holder['user']}, who alone can stop it")
         return False
     return True
 
 
-def _wait(runs: list[RunDir], report: Callable[[str], None]) -> None:
+def _wait(runs: list[RunDir], problems: list[str]) -> None:
     deadline_s = time.monotonic() + WAIT_S
     while runs := [run for run in runs if run.holder() is not None]:
         if time.monotonic() > deadline_s:
-            report(f"{', '.join(run.run_id for run in runs)} did not stop within {WAIT_S:.0f} s")
+            names = ", ".join(run.run_id for run in runs)
+            problems.append(f"{names} did not stop within {WAIT_S:.0f} s")
             return
         time.sleep(POLL_S)

@@ -11,16 +11,19 @@ import typer
 from jobs.errors import ExecutionError, InputError, run_app
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    from rich.console import Console, Group
 
     from jobs.run_dir import SweepDir
     from launcher.cluster import Profile
     from launcher.local import Worker
     from launcher.plan import Action
+    from launcher.status import RunStatus
 
 SHOWN_ACTIONS = 20
 WATCH_S = 1.0
-LIVE_ROWS = 20
+PLAIN_WIDTH = 160
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -89,13 +92,15 @@ def submit(
         launcher submit my.yaml --set epochs=2 --set seeds=[0,1] --workers 2
     """
     from launcher.cluster import read_cluster
+    from launcher.labels import label_runs
     from launcher.matrix import read_matrix
     from launcher.submit import choose_profile, plan_submission
 
     asked = read_matrix(matrix, overrides or ())
     chosen = choose_profile(read_cluster(cluster), executor, profile, asked.resources)
     submission = plan_submission(asked, runs)
-    _show_plan(submission.sweep, submission.actions, chosen, show_all=show_all)
+    labels = label_runs({config.run_id: config for config in asked.configs})
+    _show_plan(submission.sweep, submission.actions, labels, chosen, show_all=show_all)
     if submission.unnamed:
         count = len(submission.unnamed)
         verb = "run of this sweep is" if count == 1 else "runs of this sweep are"
@@ -103,7 +108,8 @@ def submit(
         print(f"  {count} {verb} no longer in the matrix and {left}")
     if not dry_run:
         submission.write()
-        _carry_out(submission.sweep, submission.actions, chosen, workers)
+        if not _carry_out(submission.sweep, submission.actions, chosen, workers):
+            raise ExecutionError(_how_to_go_on(submission.sweep))
 
 
 @app.command()
@@ -135,19 +141,27 @@ def resume(
     from launcher.status import status_of_sweeps
     from launcher.submit import check_can_be_planned, last_profile
 
-    found = _find_sweeps(sweeps, runs)
+    found = _find_sweeps(sweeps, runs, started_by_hand=False)
+    plans = []
     for sweep, statuses in zip(found, status_of_sweeps(found), strict=True):
         standings = [status for status in statuses if status.named]
         actions = plan(standings, Policy(release_cancelled=cancelled))
         profile, code_hash = last_profile(sweep)
-        _show_plan(sweep, actions, profile, show_all=show_all)
+        labels = {status.run_id: status.label for status in standings}
+        _show_plan(sweep, actions, labels, profile, show_all=show_all)
         check_can_be_planned(sweep, actions)
-        if dry_run:
-            continue
+        plans.append((sweep, standings, actions, profile, code_hash))
+    if dry_run:
+        return
+    unfinished = []
+    for sweep, standings, actions, profile, code_hash in plans:
         for status, action in zip(standings, actions, strict=True):
             if status.state == "cancelled" and action.verb is not Verb.LEAVE:
                 sweep.run(action.run_id).observe("released")
-        _carry_out(sweep, actions, profile, workers, "" if update_code else code_hash)
+        if not _carry_out(sweep, actions, profile, workers, "" if update_code else code_hash):
+            unfinished.append(sweep)
+    if unfinished:
+        raise ExecutionError("\n".join(_how_to_go_on(sweep) for sweep in unfinished))
 
 
 @app.command()
@@ -167,7 +181,7 @@ def status(
     """
     import time
 
-    from rich.console import Console, Group
+    from rich.console import Group
     from rich.live import Live
 
     from launcher.plan import State
@@ -177,12 +191,12 @@ def status(
     if as_json:
         _print_json(found)
         return
-    console = Console()
+    console = _console()
     if not watch:
         for sweep, statuses in zip(found, status_of_sweeps(found), strict=True):
             console.print(status_table(sweep.name, statuses))
         return
-    rows = max(LIVE_ROWS // len(found), 3)
+    rows = max((console.height - 4) // len(found) - 3, 3)
     with Live(console=console, auto_refresh=False) as live:
         while True:
             all_statuses = status_of_sweeps(found)
@@ -242,12 +256,15 @@ def logs(
     print_log(find_run(run, runs), attempt, follow=follow)
 
 
-def _find_sweeps(names: Sequence[str] | None, runs: Path) -> list[SweepDir]:
+def _find_sweeps(
+    names: Sequence[str] | None, runs: Path, *, started_by_hand: bool = True
+) -> list[SweepDir]:
+    """The named sweeps, or all; `started_by_hand` counts runs in that belong to no matrix."""
     from jobs.run_dir import all_sweeps, find_sweep
 
     if names:
         return [find_sweep(name, runs) for name in names]
-    found = all_sweeps(runs)
+    found = [sweep for sweep in all_sweeps(runs) if started_by_hand or sweep.newest_matrix()]
     if not found:
         raise InputError(
             f"there is no sweep in {runs}; submit a matrix first, or give the folder with --runs"
@@ -256,16 +273,23 @@ def _find_sweeps(names: Sequence[str] | None, runs: Path) -> list[SweepDir]:
 
 
 def _show_plan(
-    sweep: SweepDir, actions: Sequence[Action], profile: Profile, *, show_all: bool
+    sweep: SweepDir,
+    actions: Sequence[Action],
+    labels: Mapping[str, str],
+    profile: Profile,
+    *,
+    show_all: bool,
 ) -> None:
+    from launcher.labels import short_id
     from launcher.plan import summarise
 
     where = "on SLURM" if profile.executor == "slurm" else "on this machine"
     print(f"{sweep.path}  {summarise(actions)} {where}")
     shown = actions if show_all else actions[:SHOWN_ACTIONS]
-    width = max((len(action.run_id) for action in shown), default=0)
+    width = max((len(labels[action.run_id]) for action in shown), default=0)
     for action in shown:
-        print(f"  {action.verb:<8}  {action.run_id:<{width}}  {action.reason}")
+        name = f"{labels[action.run_id]:<{width}}  {short_id(action.run_id)}"
+        print(f"  {action.verb:<8}  {name}  {action.reason}")
     if len(shown) < len(actions):
         print(f"  and {len(actions) - len(shown)} more; --all lists them")
 
@@ -292,36 +316,43 @@ def _carry_out(
     profile: Profile,
     workers: int | None,
     code_hash: str = "",
-) -> None:
-    from launcher.plan import Verb
+) -> bool:
+    """Do what the plan says; False if runs that were trained here did not finish."""
+    from launcher.plan import State, Verb
+    from launcher.status import sweep_status
 
     if all(action.verb is Verb.LEAVE for action in actions):
-        return
+        moving = (State.RUNNING, State.QUEUED)
+        if any(status.state in moving for status in sweep_status(sweep)):
+            print(f"under way: `launcher status {sweep.name} --watch` shows how the runs get on")
+        return True
     if profile.executor == "local":
         from launcher.local import make_workers
 
-        _train_here(sweep, actions, make_workers(workers or profile.workers))
-        return
+        run_ids = [action.run_id for action in actions if action.verb is not Verb.LEAVE]
+        return _train_here(sweep, run_ids, make_workers(workers or profile.workers))
     from launcher.submit import submit_to_slurm
 
     for job_id in submit_to_slurm(sweep, actions, profile, code_hash):
         print(f"submitted job {job_id}")
     print(f"`launcher status {sweep.name} --watch` shows how the runs get on")
+    return True
 
 
-def _train_here(sweep: SweepDir, actions: Sequence[Action], workers: list[Worker]) -> None:
-    """Train what is to be trained, with a live table in a terminal and plain lines elsewhere."""
+def _train_here(sweep: SweepDir, run_ids: Sequence[str], workers: list[Worker]) -> bool:
+    """Train with a live table in a terminal and plain lines elsewhere; whether all finished."""
     import time
 
-    from rich.console import Console
     from rich.live import Live
 
     from launcher.local import LocalQueue
-    from launcher.plan import State, Verb
+    from launcher.plan import State
     from launcher.status import status_table, sweep_status
+    from launcher.submit import check_data
 
-    run_ids = [action.run_id for action in actions if action.verb is not Verb.LEAVE]
-    console = Console()
+    check_data(sweep, run_ids)
+    labels = {status.run_id: status.label for status in sweep_status(sweep)}
+    console = _console()
     with Live(console=console, auto_refresh=False, transient=True) as live:
         shown_s = 0.0
 
@@ -329,26 +360,41 @@ def _train_here(sweep: SweepDir, actions: Sequence[Action], workers: list[Worker
             nonlocal shown_s
             if console.is_terminal and time.monotonic() - shown_s > WATCH_S:
                 shown_s = time.monotonic()
-                live.update(
-                    status_table(sweep.name, sweep_status(sweep), limit=LIVE_ROWS), refresh=True
-                )
+                live.update(_table(sweep_status(sweep)), refresh=True)
 
         def report(line: str) -> None:
             console.print(f"{time.strftime('%H:%M:%S')}  {line}", highlight=False, soft_wrap=True)
 
-        queue = LocalQueue(sweep, run_ids, workers, report, refresh)
+        def _table(statuses: Sequence[RunStatus]) -> Group:
+            return status_table(sweep.name, statuses, limit=max(3, min(20, console.height - 6)))
+
+        queue = LocalQueue(sweep, run_ids, workers, report, refresh, labels)
         queue.work()
-    console.print(status_table(sweep.name, sweep_status(sweep), limit=SHOWN_ACTIONS))
-    after = {status.run_id: status for status in sweep_status(sweep)}
-    unfinished = [run_id for run_id in run_ids if after[run_id].state is not State.FINISHED]
+    statuses = sweep_status(sweep)
+    console.print(status_table(sweep.name, statuses, limit=SHOWN_ACTIONS))
     if queue.stopping:
         print(f"stopped; `launcher resume {sweep.name}` goes on from here")
         raise KeyboardInterrupt
-    if unfinished:
-        raise ExecutionError(
-            f"{len(unfinished)} of {len(run_ids)} runs did not finish; `launcher logs RUN` says "
-            f"why, and `launcher resume {sweep.name}` tries again"
-        )
+    settled = (State.FINISHED, State.CANCELLED)
+    return all(status.state in settled for status in statuses if status.run_id in set(run_ids))
+
+
+def _how_to_go_on(sweep: SweepDir) -> str:
+    return (
+        f"not all runs of {sweep.name} finished: `launcher logs ID` says why, and "
+        f"`launcher resume {sweep.name}` tries again"
+    )
+
+
+def _console() -> Console:
+    """For tables: as wide as the terminal, and wide enough for names where there is none."""
+    import os
+    import sys
+
+    from rich.console import Console
+
+    plain = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    return Console(width=PLAIN_WIDTH if plain else None)
 
 
 def main() -> NoReturn:

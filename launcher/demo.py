@@ -6,6 +6,7 @@ sends. The preempted run is then trained once more without a disturbance, and co
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import time
 from pathlib import Path
 
 from jobs.errors import ExecutionError, run_command
-from jobs.run_dir import RunDir, SweepDir
+from jobs.run_dir import NOT_REPRODUCED, Attempt, RunDir, SweepDir
 from launcher.plan import State
 from launcher.status import sweep_status
 
@@ -22,7 +23,6 @@ MATRIX = Path(__file__).parents[1] / "jobs" / "matrices" / "demo.yaml"
 RUNS = Path("runs")
 PREEMPT_FROM_EPOCH = 3
 POLL_S = 0.2
-TIMING = {"attempt", "epoch_s", "eval_s", "throughput_img_s", "peak_mem_mb", "time_unix_s"}
 
 
 def main() -> None:
@@ -31,41 +31,51 @@ def main() -> None:
     submit = ["launcher", "submit", str(MATRIX), "--runs", str(RUNS), "--executor", "local"]
     submit += ["--workers", "2"]
     launcher = _start(submit)
-    preempted = _preempt_one(sweep, launcher)
+    stopped = _preempt_one(sweep, launcher)
     _finish(launcher, submit)
-    if preempted is None:
+    if stopped is None:
         print(f"\nnothing was left to preempt; remove {sweep.path} to see the demo from the start")
     else:
-        _compare_with_undisturbed(preempted, submit)
+        _compare_with_undisturbed(*stopped, submit)
     for words in ("table", "plot"):
         _run(["analysis", words, sweep.name, "--runs", str(RUNS)])
 
 
-def _preempt_one(sweep: SweepDir, launcher: subprocess.Popen[bytes]) -> RunDir | None:
+def _preempt_one(
+    sweep: SweepDir, launcher: subprocess.Popen[bytes]
+) -> tuple[RunDir, Attempt] | None:
     """Preempt a run that is well on its way, in the middle of an epoch; None if none is left."""
+    tried: set[str] = set()
     while launcher.poll() is None:
         time.sleep(POLL_S)
         for status in sweep_status(sweep):
-            run = sweep.run(status.run_id)
             if status.state is not State.RUNNING or status.epoch < PREEMPT_FROM_EPOCH:
                 continue
-            attempt = run.attempts()[-1]
-            os.kill(attempt["pid"], signal.SIGUSR2)
-            while run.holder() is not None:
-                time.sleep(POLL_S / 10)
-            attempt = run.attempts()[attempt["attempt"] - 1]
+            if status.run_id in tried:
+                continue
+            tried.add(status.run_id)
+            run = sweep.run(status.run_id)
+            attempt = _preempt(run)
             # A stop between two epochs is no proof, so then the next run is taken as well.
-            if attempt.get("cause") == "stopped":
-                if attempt["last_step"] % attempt["steps_per_epoch"]:
-                    return run
-                break
+            if attempt is not None and attempt["last_step"] % attempt["steps_per_epoch"]:
+                return run, attempt
     return None
 
 
-def _compare_with_undisturbed(preempted: RunDir, submit: list[str]) -> None:
+def _preempt(run: RunDir) -> Attempt | None:
+    """Send the signal, wait for the end of the attempt; None if it was over before."""
+    number = run.attempts()[-1]["attempt"]
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(run.attempts()[-1]["pid"], signal.SIGUSR2)
+    while run.holder() is not None and len(run.attempts()) == number:
+        time.sleep(POLL_S / 10)
+    attempt = run.attempts()[number - 1]
+    return attempt if attempt.get("cause") == "stopped" else None
+
+
+def _compare_with_undisturbed(preempted: RunDir, stop: Attempt, submit: list[str]) -> None:
     """Train the same run in a sweep of its own, and compare every metric and the weights."""
     config = preempted.read_config()
-    stop = preempted.attempts()[0]
     epoch, batch = divmod(stop["last_step"], stop["steps_per_epoch"])
     print(
         f"\n{preempted.run_id} was preempted after batch {batch} of {stop['steps_per_epoch']} in "
@@ -90,7 +100,7 @@ def _compare_with_undisturbed(preempted: RunDir, submit: list[str]) -> None:
 
 def _metrics(run: RunDir) -> list[dict[str, object]]:
     return [
-        {key: value for key, value in record.items() if key not in TIMING}
+        {key: value for key, value in record.items() if key not in NOT_REPRODUCED}
         for record in run.read_metrics()
     ]
 
@@ -100,8 +110,13 @@ def _start(words: list[str]) -> subprocess.Popen[bytes]:
 
 
 def _finish(process: subprocess.Popen[bytes], words: list[str]) -> None:
-    if process.wait() != 0:
-        raise ExecutionError(f"`{' '.join(words)}` ended with status {process.returncode}")
+    try:
+        status = process.wait()
+    except KeyboardInterrupt:
+        process.wait()  # it has heard Ctrl-C too, and lets its runs save
+        raise
+    if status != 0:
+        raise ExecutionError(f"`{' '.join(words)}` ended with status {status}")
 
 
 def _run(words: list[str]) -> None:

@@ -16,7 +16,7 @@ import signal
 import subprocess
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -26,7 +26,8 @@ import psutil
 import submitit
 
 from jobs.errors import InputError
-from jobs.run_dir import RunDir, SweepDir, this_process
+from jobs.processes import this_process
+from jobs.run_dir import RunDir, SweepDir
 from jobs.train_job import TrainJob
 from launcher.plan import State
 from launcher.status import run_status
@@ -59,6 +60,7 @@ class LocalQueue:
     workers: list[Worker]
     report: Callable[[str], None]
     refresh: Callable[[], None] = lambda: None
+    labels: Mapping[str, str] = field(default_factory=dict)
     stopping: bool = False
     _waiting: deque[str] = field(init=False)
     _idle_stops: dict[str, int] = field(default_factory=dict)
@@ -74,6 +76,7 @@ class LocalQueue:
             "executor": "local",
             "runs": list(self.run_ids),
             "submitted_unix_s": time.time(),
+            "workers": len(self.workers),
             **this_process(),
         }
         path = self.sweep.write_submission(submission)
@@ -105,7 +108,7 @@ class LocalQueue:
         run = self.sweep.run(self._waiting.popleft())
         status = run_status(run, queued=set())
         if status.state in (State.FINISHED, State.RUNNING, State.CANCELLED):
-            self.report(f"{run.run_id} is {status.state} by now and was left alone")
+            self.report(f"{self._name(run)} is {status.state} by now and was left alone")
             return
         executor = submitit.LocalExecutor(folder=folder)
         gpus = {} if worker.gpu is None else {"gpus_per_node": 1, "visible_gpus": [worker.gpu]}
@@ -114,20 +117,29 @@ class LocalQueue:
             worker.job = executor.submit(TrainJob(run.path.resolve()))
         worker.run = run
         where = "" if worker.gpu is None else f" on GPU {worker.gpu}"
-        self.report(f"{run.run_id} started{where}")
+        self.report(f"{self._name(run)} started{where}")
 
     def _collect(self, worker: Worker) -> None:
         """Read from the run directory how the worker's run ended, and what is to come of it."""
-        run, worker.run, worker.job = worker.run, None, None
+        run, job = worker.run, worker.job
+        worker.run, worker.job = None, None
+        assert job is not None, "only a worker with a job is collected"
         assert run is not None, "a worker with a job has a run"
         status = run_status(run, queued=set())
         if status.state is State.FINISHED:
-            self.report(f"{run.run_id} finished: test top-1 {status.test_top1:.2f} %")
+            self.report(f"{self._name(run)} finished: test top-1 {status.test_top1:.2f} %")
         elif status.state is State.STOPPED and not self.stopping and self._goes_on(run):
-            self.report(f"{run.run_id} was preempted ({status.detail}) and waits to go on")
+            self.report(f"{self._name(run)} was preempted ({status.detail}) and waits to go on")
             self._waiting.append(run.run_id)
+        elif status.state is State.PLANNED:
+            # It died before it could say a word; submitit kept what was printed.
+            self.report(f"{self._name(run)} did not begin; see {job.paths.stdout}")
         else:
-            self.report(f"{run.run_id} {status.state}: {status.detail or 'not trained to the end'}")
+            detail = f": {status.detail}" if status.detail else ""
+            self.report(f"{self._name(run)} {status.state}{detail}")
+
+    def _name(self, run: RunDir) -> str:
+        return self.labels.get(run.run_id, run.run_id)
 
     def _goes_on(self, run: RunDir) -> bool:
         """Whether a stopped run is started again: if it was asked to stop and had got further.
@@ -137,7 +149,7 @@ class LocalQueue:
         attempt = run.attempts()[-1]
         if attempt.get("cause") != "stopped":
             return False
-        progressed = attempt["last_step"] > attempt["first_step"]
+        progressed = attempt.get("last_step", 0) > attempt.get("first_step", 0)
         stops = 0 if progressed else self._idle_stops.get(run.run_id, 0) + 1
         self._idle_stops[run.run_id] = stops
         return stops < STOPS_WITHOUT_PROGRESS

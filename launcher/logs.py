@@ -6,63 +6,92 @@ import time
 from pathlib import Path
 from typing import IO
 
-from attention_models import UnknownNameError
 from jobs.errors import InputError
 from jobs.run_dir import RunDir, all_sweeps
+from launcher.plan import State
+from launcher.status import sweep_status
 
-FOLLOW_S = 0.2
-AMBIGUOUS_SHOWN = 10
+FOLLOW_S = 0.3
+MATCHES_SHOWN = 10
 
 
 def find_run(name: str, runs: Path) -> RunDir:
-    """The run that is meant: a path, `SWEEP/RUN`, a run's name, or a unique part of one."""
+    """The run that is meant: a path, a run's name, or a unique part of one, also SWEEP/PART."""
     for path in (runs / name, Path(name)):
         if RunDir(path).is_planned():
             return RunDir(path)
-    known = {
-        f"{sweep.name}/{run.run_id}": run for sweep in all_sweeps(runs) for run in sweep.runs()
-    }
-    exact = [run for key, run in known.items() if run.run_id == name]
-    found = exact or [run for key, run in known.items() if name in key]
+    sweep_name, slash, part = name.rpartition("/")
+    found = [
+        run
+        for sweep in all_sweeps(runs)
+        if not slash or sweep.name == sweep_name
+        for run in sweep.runs()
+        if part in run.run_id
+    ]
+    exact = [run for run in found if run.run_id == part]
+    found = exact or found
     if len(found) == 1:
         return found[0]
     if not found:
-        raise InputError(f"{UnknownNameError('run', name, known)} (looked in {runs})")
-    matches = "".join(f"\n  {key}" for key, run in known.items() if run in found)
-    raise InputError(f"{name!r} is a part of several runs' names; say which:{matches}")
+        raise InputError(f"no run in {runs} is called {name!r}; `launcher status` lists them")
+    shown = "".join(f"\n  {run.path.parent.name}/{run.run_id}" for run in found[:MATCHES_SHOWN])
+    more = f"\n  and {len(found) - MATCHES_SHOWN} more" if len(found) > MATCHES_SHOWN else ""
+    raise InputError(f"{name!r} is a part of several runs' names; say which:{shown}{more}")
 
 
 def print_log(run: RunDir, attempt: int | None, *, follow: bool) -> None:
-    """Print the log of one attempt, the last by default; go on with the next if it follows."""
+    """Print the log of one attempt, by default the last.
+
+    With `follow` it goes on while the run does, over preemptions, from attempt to attempt.
+    """
     logs = run.logs()
-    if not logs and not follow:
-        raise InputError(f"{run.run_id} has said nothing yet: it has not been started")
     if attempt is not None and attempt not in logs:
         known = ", ".join(map(str, logs)) or "none"
         raise InputError(f"{run.run_id} has no attempt {attempt}. Valid: {known}")
-    number = attempt or max(logs, default=1)
-    if not follow:
-        print(logs[number].read_text(errors="replace"), end="")
-        return
+    if follow:
+        _follow(run, attempt or max(logs, default=1))
+    elif not logs:
+        raise InputError(_why_silent(run))
+    else:
+        print(logs[attempt or max(logs)].read_text(errors="replace"), end="")
+
+
+def _follow(run: RunDir, number: int) -> None:
     while True:
-        at_rest = run.holder() is None
+        under_way = _is_under_way(run)
         if number in (logs := run.logs()):
             with open(logs[number], errors="replace") as log:
-                _follow(run, log)
+                _follow_attempt(run, log, number)
             number += 1
-        elif at_rest:
-            return
-        else:
+        elif under_way:
             time.sleep(FOLLOW_S)
+        else:
+            return
 
 
-def _follow(run: RunDir, log: IO[str]) -> None:
-    """Print a log as it grows, until nobody writes it any more."""
+def _follow_attempt(run: RunDir, log: IO[str], number: int) -> None:
+    """Print one attempt's log as it grows, until the attempt is over."""
     while True:
-        at_rest = run.holder() is None
+        over = run.next_attempt() - 1 > number or run.holder() is None
         if text := log.read():
             print(text, end="", flush=True)
-        elif at_rest:
+        elif over:
             return
         else:
             time.sleep(FOLLOW_S)
+
+
+def _is_under_way(run: RunDir) -> bool:
+    """Whether the run is being trained, or will be without anybody's doing."""
+    statuses = {status.run_id: status.state for status in sweep_status(run.sweep)}
+    return statuses[run.run_id] in (State.RUNNING, State.QUEUED)
+
+
+def _why_silent(run: RunDir) -> str:
+    """Nothing was said by the run itself; its job may have said why."""
+    said = f"{run.run_id} has said nothing yet"
+    for record in reversed(run.sweep.submissions().values()):
+        if run.run_id in record["runs"]:
+            folder = run.sweep.path / "slurm" / record.get("user", "") / record["token"]
+            return f"{said}; what its job printed is in {folder}"
+    return f"{said}: it has not been started"

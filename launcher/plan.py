@@ -40,10 +40,8 @@ class Standing:
 
 @dataclass(frozen=True)
 class Policy:
-    """What is to happen to runs that nobody is working on."""
+    """What is to happen to runs that nobody is working on, beyond going on with them."""
 
-    continue_stopped: bool = True
-    retry_failed: bool = True
     release_cancelled: bool = False
 
 
@@ -65,15 +63,16 @@ def _decide(run: Standing, policy: Policy) -> Action:
             return Action(run.run_id, Verb.START, "not started yet")
         case State.HELD:
             return Action(run.run_id, Verb.RELEASE, run.detail)
-        case State.STOPPED if policy.continue_stopped:
+        case State.STOPPED:
             return Action(run.run_id, Verb.CONTINUE, run.detail)
-        case State.FAILED if policy.retry_failed:
+        case State.FAILED:
             return Action(run.run_id, Verb.RETRY, run.detail)
         case State.CANCELLED if policy.release_cancelled:
             return Action(run.run_id, Verb.CONTINUE, "was cancelled")
         case State.CANCELLED:
-            reason = "cancelled; `launcher resume --cancelled` releases it"
-            return Action(run.run_id, Verb.LEAVE, reason)
+            return Action(
+                run.run_id, Verb.LEAVE, "cancelled; `resume` leaves it without --cancelled"
+            )
         case _:
             reason = f"{run.state}: {run.detail}" if run.detail else str(run.state)
             return Action(run.run_id, Verb.LEAVE, reason)

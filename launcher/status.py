@@ -12,14 +12,17 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from jobs.config import RunConfig
 from jobs.errors import InputError
-from jobs.run_dir import Attempt, RunDir, SweepDir, is_running, this_host
+from jobs.processes import is_running, this_host
+from jobs.run_dir import Attempt, RunDir, SweepDir
+from launcher.labels import label_runs, short_id
 from launcher.plan import Standing, State
 
 if TYPE_CHECKING:
     from launcher.slurm import Task
 
-BAR_WIDTH = 10
+BAR_WIDTH = 8
 COLOURS = {
     State.RUNNING: "cyan",
     State.QUEUED: "blue",
@@ -36,6 +39,7 @@ COLOURS = {
 class RunStatus(Standing):
     """A row of `launcher status`."""
 
+    label: str = ""
     named: bool = True
     attempts: int = 0
     epoch: int = 0
@@ -59,10 +63,27 @@ def status_of_sweeps(sweeps: Sequence[SweepDir]) -> list[list[RunStatus]]:
         named = {run_id: place for place, run_id in enumerate(sweep.named_runs())}
         queued = queued_runs(sweep)
         runs = sorted(sweep.runs(), key=lambda run: (named.get(run.run_id, len(named)), run.run_id))
+        configs = {run.run_id: config for run in runs if (config := _config_or_none(run))}
+        labels = label_runs(configs)
+        statuses = [run_status(run, queued, tasks.get(run.path)) for run in runs]
         found.append(
-            [run_status(run, queued, tasks.get(run.path), run.run_id in named) for run in runs]
+            [
+                replace(
+                    status,
+                    label=labels.get(status.run_id, status.run_id),
+                    named=status.run_id in named,
+                )
+                for status in statuses
+            ]
         )
     return found
+
+
+def _config_or_none(run: RunDir) -> RunConfig | None:
+    try:
+        return run.read_config()
+    except InputError:
+        return None
 
 
 def _ask_slurm(sweeps: Sequence[SweepDir]) -> dict[Path, Task]:
@@ -88,26 +109,31 @@ def queued_runs(sweep: SweepDir) -> set[str]:
     return waiting
 
 
-def run_status(
-    run: RunDir, queued: set[str], task: Task | None = None, named: bool = True
-) -> RunStatus:
+def run_status(run: RunDir, queued: set[str], task: Task | None = None) -> RunStatus:
     """Where one run stands. The order of the questions is the order of trust."""
-    attempts = run.attempts()
     try:
-        epochs = run.read_config().epochs
+        return _intact_run_status(run, queued, task)
     except InputError as error:
-        return RunStatus(run.run_id, State.FAILED, str(error), named, len(attempts))
+        return RunStatus(run.run_id, State.FAILED, str(error))
 
+
+def _intact_run_status(run: RunDir, queued: set[str], task: Task | None) -> RunStatus:
+    epochs = run.read_config().epochs
+    attempts = run.attempts()
     if (result := run.read_result()) is not None:
-        top1 = result["final_test_top1"]
         return RunStatus(
-            run.run_id, State.FINISHED, "", named, result["attempts"], epochs, epochs, 1.0, top1
+            run.run_id,
+            State.FINISHED,
+            attempts=result["attempts"],
+            epoch=epochs,
+            epochs=epochs,
+            done=1.0,
+            test_top1=result["final_test_top1"],
         )
-
     holder = run.holder()
     state, detail = _unfinished_state(run, attempts, queued, task, is_held=holder is not None)
     host = holder["host"] if holder is not None else ""
-    status = RunStatus(run.run_id, state, detail, named, len(attempts), epochs=epochs, host=host)
+    status = RunStatus(run.run_id, state, detail, attempts=len(attempts), epochs=epochs, host=host)
     if (progress := run.read_progress()) is None:
         return status
     is_current = state is State.RUNNING and progress["attempt"] == len(attempts)
@@ -127,7 +153,7 @@ def _unfinished_state(
         return task.state, task.reason if task.state is not State.RUNNING else ""
     if task is None and is_held:
         return State.RUNNING, ""
-    if is_cancelled(run):
+    if run.is_cancelled():
         return State.CANCELLED, ""
     if run.run_id in queued:
         return State.QUEUED, ""
@@ -138,18 +164,13 @@ def _unfinished_state(
     return State.PLANNED, ""
 
 
-def is_cancelled(run: RunDir) -> bool:
-    """Whether the run was cancelled, and not released since."""
-    events = [record["event"] for record in run.observed()]
-    words = [event for event in events if event in ("cancelled", "released")]
-    return words[-1:] == ["cancelled"]
-
-
 def how_it_ended(attempt: Attempt) -> tuple[State, str]:
     """What the record of a run's last attempt says, when nobody works on the run now."""
     match attempt.get("cause"):
         case None:
             return State.STOPPED, "killed; goes on from its last checkpoint"
+        case "finished":
+            return State.STOPPED, "its result is missing; goes on from its last checkpoint"
         case "stopped" | "interrupted" as cause:
             return State.STOPPED, attempt.get("message") or cause
         case cause:
@@ -188,11 +209,11 @@ def status_table(
 ) -> Group:
     """The table of one sweep, with at most `limit` rows, the ones in motion first."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
-    # In a narrow terminal the names give way, from their end: the digits of the hash.
-    table.add_column("run", min_width=10)
+    table.add_column("run", min_width=10)  # gives way in a narrow terminal
+    table.add_column("id", no_wrap=True, min_width=8)
     table.add_column("state", no_wrap=True, min_width=9)
     table.add_column("", no_wrap=True, min_width=BAR_WIDTH)
-    table.add_column("epoch", justify="right", no_wrap=True, min_width=7)
+    table.add_column("epoch", justify="right", no_wrap=True, min_width=5)
     table.add_column("top-1 %", justify="right", no_wrap=True, min_width=7)
     table.add_column("attempts", justify="right", no_wrap=True, min_width=8)
     table.add_column("left", justify="right", no_wrap=True, min_width=6)
@@ -203,7 +224,10 @@ def status_table(
     for status in shown:
         table.add_row(*_row(status))
     notes = [
-        Text(f"  {status.run_id}: {status.detail}", style=COLOURS[status.state])
+        Text(
+            f"  {status.label} ({short_id(status.run_id)}): {status.detail}",
+            style=COLOURS[status.state],
+        )
         for status in shown
         if status.detail and status.state not in (State.PLANNED, State.FINISHED)
     ]
@@ -217,7 +241,8 @@ def status_table(
 def _row(status: RunStatus) -> tuple[Text | str, ...]:
     note = "" if status.named else "(no longer in the matrix) "
     return (
-        Text.assemble((note, "dim"), status.run_id, no_wrap=True, overflow="ellipsis"),
+        Text.assemble((note, "dim"), status.label, no_wrap=True, overflow="ellipsis"),
+        short_id(status.run_id),
         Text(status.state, style=COLOURS[status.state]),
         Text("━" * round(BAR_WIDTH * status.done), style=COLOURS[status.state]),
         f"{status.epoch}/{status.epochs}",

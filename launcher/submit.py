@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobs.config import missing_data
+from jobs.errors import InputError
 from jobs.run_dir import SweepDir
 from launcher.cluster import Cluster, Executor, LocalProfile, Profile, Resources, SlurmProfile
 from launcher.matrix import Matrix
@@ -67,7 +69,7 @@ def last_profile(sweep: SweepDir) -> tuple[Profile, str]:
     """The profile of a sweep's last submission, and the hash of the code that it froze."""
     records = [record for record in sweep.submissions().values() if "refused" not in record]
     if not records or records[-1]["executor"] == "local":
-        return LocalProfile(workers=None), ""
+        return LocalProfile(workers=records[-1].get("workers") if records else None), ""
     return SlurmProfile.model_validate(records[-1]["profile"]), records[-1]["code"]
 
 
@@ -95,6 +97,13 @@ def submit_to_slurm(
     else:
         code = freeze_code(sweep)
     return submit_arrays(sweep, new, profile, code)
+
+
+def check_data(sweep: SweepDir, run_ids: Sequence[str]) -> None:
+    """InputError if the files of a data set are missing on this machine, once for all runs."""
+    for run_id in run_ids:
+        if missing := missing_data(sweep.run(run_id).read_config()):
+            raise InputError(missing)
 
 
 def check_can_be_planned(sweep: SweepDir, actions: Sequence[Action]) -> None:

@@ -18,6 +18,7 @@ ALLOWED = {
         "attention_models",
         "jobs.config",
         "jobs.errors",
+        "jobs.processes",
         "jobs.run_dir",
         "jobs.slurm_job",
         "jobs.train_job",
@@ -27,13 +28,15 @@ ALLOWED = {
 
 
 def imports(path: Path) -> set[str]:
-    """Every module that a file imports anywhere, `from a import b` as a.b and as a."""
+    """Every module that a file imports anywhere; `from jobs import x` counts as jobs.x."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
+            inside = node.module in PACKAGES
+            found.update(f"{node.module}.{alias.name}" for alias in node.names if inside)
+            found.update(set() if inside else {node.module})
     return found
 
 

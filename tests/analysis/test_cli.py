@@ -9,7 +9,7 @@ import pytest
 
 from analysis.cli import main
 from jobs.run_dir import SweepDir
-from tests.analysis.conftest import add_run, name_runs
+from tests.analysis.conftest import EPOCHS, add_run, name_runs
 
 
 class Ended:
@@ -89,6 +89,56 @@ def test_what_is_averaged_besides_seeds_is_said(run, tmp_path: Path) -> None:
     assert run("table", "rates", "--by", "model,lr").err == ""
 
 
+def test_finished_runs_of_an_older_matrix_count_only_on_demand(run, tmp_path: Path) -> None:
+    sweep = SweepDir(tmp_path / "runs" / "two")
+    old = [add_run(sweep, "resnet_small", seed=seed, final=10.0) for seed in range(3)]
+    new = [add_run(sweep, "resnet_small", seed=0, epochs=5, epochs_done=5, final=90.0)]
+    name_runs(sweep, old, "the first matrix")
+    name_runs(sweep, new, "the second matrix")
+    said = (
+        "3 finished runs that the matrix of `two` no longer names are left out; "
+        "--all-versions includes them\n"
+    )
+    newest = run("table", "two")
+    assert newest.err == said
+    assert " 1/1 " in newest.out
+    everything = run("table", "two", "--all-versions")
+    assert "left out" not in everything.err
+    assert "differ in epochs" in everything.err
+    assert " 4/4 " in everything.out
+    assert run("plot", "two").err == said
+    assert pd.read_csv("runs/two/figures/accuracy.csv")["epoch"].max() == 5
+    run("plot", "two", "--all-versions")
+    assert set(pd.read_csv("runs/two/figures/accuracy.csv")["n"]) == {4}
+
+
+def test_a_curve_that_is_cut_off_is_said(run, tmp_path: Path) -> None:
+    one, two = SweepDir(tmp_path / "runs" / "one"), SweepDir(tmp_path / "runs" / "two")
+    short = add_run(one, "resnet_small", epochs=3, epochs_done=3)
+    name_runs(one, [short])
+    name_runs(two, [add_run(two, "resnet_small", seed=seed) for seed in (0, 1)])
+    said = (
+        f"the curve of resnet_small is cut at epoch 3 of {EPOCHS}, "
+        f"where the shortest of its runs end: {short.run_id}\n"
+    )
+    assert said in run("plot", "one", "two").err
+    assert run("plot", "one", "two", "--by", "model,epochs").err == ""
+
+
+def test_a_damaged_sweep_is_an_error_alone_and_named_beside_others(run, tmp_path: Path) -> None:
+    damaged = SweepDir(tmp_path / "runs" / "damaged")
+    name_runs(damaged, [add_run(damaged, "bam_resnet_small")])
+    (damaged.path / "matrices" / "1.runs.json").write_text("{")
+    alone = run("table", "damaged")
+    assert (alone.status, alone.out) == (2, "")
+    assert alone.err.startswith("error: ")
+    assert "1.runs.json" in alone.err
+    both = run("table", "damaged", "demo")
+    assert both.status == 0
+    assert "sweep damaged is left out: " in both.err
+    assert "sresnet_small" in both.out
+
+
 def test_a_damaged_run_is_named_and_the_table_made_without_it(run, half_finished: SweepDir) -> None:
     damaged = half_finished.runs()[0]
     (damaged.path / "config.json").write_text("{")
@@ -155,6 +205,16 @@ def test_a_mistake_ends_with_2_and_says_what_is_valid(run, arguments: list[str],
     assert ended.status == 2
     assert said in ended.err
     assert "Traceback" not in ended.err
+
+
+def test_a_mistake_leaves_no_folder_behind(run) -> None:
+    assert run("plot", "demo", "--baseline", "foo", "-o", "f").status == 2
+    assert not Path("f").exists()
+
+
+def test_a_figure_says_by_what_its_lines_differ(run) -> None:
+    run("plot", "demo", "--by", "lr")
+    assert "demo, digits, by lr" in Path("runs/demo/figures/accuracy_by_lr.svg").read_text()
 
 
 def test_help_shows_examples(run) -> None:

@@ -5,8 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from analysis.load import load_runs
+from jobs.errors import InputError
 from jobs.run_dir import SweepDir
 from tests.analysis.conftest import EPOCHS, add_run, make_attempt, make_metrics, name_runs
 
@@ -117,10 +119,69 @@ def test_damaged_records_are_reported_and_left_out(sweep: SweepDir) -> None:
     assert loaded.runs.empty
     about_lacking, about_short, about_gone, about_unmeasured = loaded.problems
     assert lacking.run_id in about_lacking
-    assert "'wall_s'" in about_lacking
+    assert "wall_s" in about_lacking
     assert f"metrics of 2 of {EPOCHS} epochs" in about_short
-    assert "the file is missing" in about_gone
+    assert str(gone.path / "config.json") in about_gone
     assert "'step'" in about_unmeasured
+
+
+def test_a_missing_epoch_in_the_middle_is_reported(sweep: SweepDir) -> None:
+    holes = [
+        add_run(sweep, "resnet_small"),
+        add_run(sweep, "sresnet_small", epochs_done=EPOCHS - 1),
+    ]
+    name_runs(sweep, holes)
+    for run in holes:
+        edit(run.path / "metrics.jsonl", lambda text: without_line(text, 1))
+    assert load_runs([sweep]).problems == tuple(
+        f"{run.run_id} is left out: its metrics lack epoch 2" for run in holes
+    )
+
+
+def without_line(text: str, number: int) -> str:
+    lines = text.splitlines(keepends=True)
+    return "".join([*lines[:number], *lines[number + 1 :]])
+
+
+@pytest.mark.parametrize(
+    ("file", "before", "after"),
+    [
+        ("result.json", "{", "[{"),
+        ("result.json", '"best_epoch": 3', '"best_epoch": "third"'),
+        ("result.json", '"wall_s": 6.0', '"wall_s": []'),
+        ("attempts/1.json", "{", ""),
+        ("attempts/1.json", '"attempt"', '"attmept"'),
+        ("config.json", "{", "[{"),
+        ("metrics.jsonl", '"epoch":2', '"epoch":"two"'),
+        ("metrics.jsonl", '"epoch":2', '"epoch":[2]'),
+        ("metrics.jsonl", '"step":20', '"step":null'),
+        ("metrics.jsonl", '"test_top5":99.0', '"test_top5":"99 %"'),
+    ],
+)
+def test_one_damaged_file_leaves_out_one_run(
+    sweep: SweepDir, file: str, before: str, after: str
+) -> None:
+    good, damaged = add_run(sweep, "resnet_small"), add_run(sweep, "sresnet_small")
+    name_runs(sweep, [good, damaged])
+    edit(damaged.path / file, lambda text: text.replace(before, after))
+    loaded = load_runs([sweep])
+    assert list(loaded.runs["run_id"]) == [good.run_id]
+    [problem] = loaded.problems
+    assert problem.startswith(f"{damaged.run_id} is left out: ")
+
+
+def test_a_damaged_sweep_is_left_out_of_several_and_alone_an_error(tmp_path: Path) -> None:
+    good, damaged = SweepDir(tmp_path / "good"), SweepDir(tmp_path / "damaged")
+    for sweep in (good, damaged):
+        name_runs(sweep, [add_run(sweep, "resnet_small")])
+    (damaged.path / "matrices" / "1.runs.json").write_text("{")
+    loaded = load_runs([damaged, good])
+    assert list(loaded.runs["sweep"]) == ["good"]
+    [problem] = loaded.problems
+    assert problem.startswith("sweep damaged is left out: ")
+    assert "1.runs.json" in problem
+    with pytest.raises(InputError, match=r"1\.runs\.json"):
+        load_runs([damaged])
 
 
 def test_a_torn_last_line_of_the_metrics_is_no_problem(sweep: SweepDir) -> None:
@@ -133,13 +194,21 @@ def test_a_torn_last_line_of_the_metrics_is_no_problem(sweep: SweepDir) -> None:
     assert len(loaded.epochs) == 2
 
 
-def test_runs_that_the_newest_matrix_no_longer_names_come_last(sweep: SweepDir) -> None:
-    old, new = add_run(sweep, "resnet_small"), add_run(sweep, "sresnet_small")
-    name_runs(sweep, [old, new], "the first matrix")
+def test_runs_that_the_newest_matrix_no_longer_names_are_left_out(sweep: SweepDir) -> None:
+    old, new = add_run(sweep, "resnet_small"), add_run(sweep, "resnet_small", epochs=EPOCHS + 1)
+    begun = add_run(sweep, "resnet_small", seed=1, epochs_done=2)
+    name_runs(sweep, [old, begun], "the first matrix")
     name_runs(sweep, [new], "the second matrix")
-    runs = load_runs([sweep]).runs
-    assert list(runs["run_id"]) == [new.run_id, old.run_id]
-    assert list(runs["named"]) == [True, False]
+    loaded = load_runs([sweep])
+    assert list(loaded.runs["run_id"]) == [new.run_id]
+    assert set(loaded.epochs["run_id"]) <= {new.run_id}
+    assert loaded.problems == (
+        "1 finished run that the matrix of `demo` no longer names is left out; "
+        "--all-versions includes them",
+    )
+    everything = load_runs([sweep], all_versions=True)
+    assert list(everything.runs["run_id"]) == [new.run_id, old.run_id]
+    assert everything.problems == ()
 
 
 def test_an_empty_sweep_gives_empty_tables_with_all_columns(sweep: SweepDir) -> None:

@@ -86,7 +86,7 @@ def test_runs_can_be_grouped_by_any_option_and_by_several(sweep: SweepDir) -> No
     assert list(by_rate["group"]) == ["0.1", "0.01"]
     assert by_rate["params"].isna().all(), "a rate has no number of parameters"
     both = stats.summarise(runs_frame, epochs, "model,lr")["group"]
-    assert list(both)[:2] == ["sresnet_small, 0.1", "sresnet_small, 0.01"]
+    assert list(both)[:2] == ["sresnet_small, lr=0.1", "sresnet_small, lr=0.01"]
     assert list(stats.summarise(runs_frame, epochs, "nesterov")["group"]) == ["true"]
     assert list(stats.summarise(runs_frame, epochs, "train_images")["group"]) == ["not set"]
 
@@ -116,18 +116,6 @@ def test_a_misspelt_name_is_answered_with_the_valid_ones(
     assert said in str(error.value)
 
 
-def test_a_run_that_is_no_longer_named_counts_only_if_it_has_finished(sweep: SweepDir) -> None:
-    named = add_run(sweep, "resnet_small", seed=0)
-    finished = add_run(sweep, "resnet_small", seed=1)
-    begun = add_run(sweep, "resnet_small", seed=2, epochs_done=2)
-    name_runs(sweep, [named, finished, begun], "the first matrix")
-    name_runs(sweep, [named], "the second matrix")
-    runs, epochs = frames(sweep)
-    row = row_of(stats.summarise(runs, epochs), "resnet_small")
-    assert (row["finished"], row["planned"], row["attempts"]) == (2, 2, 2)
-    assert stats.missing(runs).empty
-
-
 def test_a_run_of_two_sweeps_counts_once_where_it_got_further(tmp_path: Path) -> None:
     first, second = SweepDir(tmp_path / "first"), SweepDir(tmp_path / "second")
     name_runs(first, [add_run(first, "resnet_small", final=60.0, epochs_done=3)])
@@ -153,7 +141,8 @@ def test_missing_runs_that_share_a_name_are_called_by_their_id(sweep: SweepDir) 
     frame, _ = frames(sweep)
     assert list(stats.missing(frame)["name"]) == [run.run_id for run in runs]
     by_rate = stats.missing(frame, "lr")["name"]
-    assert list(by_rate) == ["resnet_small 0.1 seed 0", "resnet_small 0.2 seed 0"]
+    assert list(by_rate) == ["resnet_small, lr=0.1 seed 0", "resnet_small, lr=0.2 seed 0"]
+    assert list(stats.missing(frame, "model,lr")["name"]) == list(by_rate)
 
 
 def test_a_curve_ends_at_the_final_mean_of_the_table(half_finished: SweepDir) -> None:
@@ -182,6 +171,20 @@ def test_the_curve_of_unfinished_runs_ends_where_the_slowest_is(sweep: SweepDir)
     assert not curve["finished"].any()
 
 
+def test_a_curve_that_shorter_runs_cut_off_is_found(sweep: SweepDir) -> None:
+    short = [add_run(sweep, "resnet_small", seed=seed, epochs=3, epochs_done=3) for seed in (0, 1)]
+    long = [add_run(sweep, "resnet_small", seed=seed, epochs=30, epochs_done=30) for seed in (0, 1)]
+    begun = add_run(sweep, "resnet_small", seed=2, epochs_done=1)
+    equal = [add_run(sweep, "sresnet_small", seed=seed) for seed in (0, 1)]
+    name_runs(sweep, [*long, *short, begun, *equal])
+    runs, epochs = frames(sweep)
+    [cut] = stats.cut_curves(runs).to_dict("records")
+    ids = ", ".join(run.run_id for run in short)
+    assert cut == {"group": "resnet_small", "epoch": 3, "longest": 30, "run_ids": ids}
+    assert stats.curves(runs, epochs).groupby("group")["epoch"].max()["resnet_small"] == 3
+    assert stats.cut_curves(runs, "model,epochs").empty
+
+
 def test_an_empty_sweep_has_empty_statistics(sweep: SweepDir) -> None:
     name_runs(sweep, [])
     runs, epochs = frames(sweep)
@@ -189,6 +192,7 @@ def test_an_empty_sweep_has_empty_statistics(sweep: SweepDir) -> None:
     assert stats.curves(runs, epochs).empty
     assert stats.missing(runs).empty
     assert stats.mixed_options(runs) == []
+    assert stats.cut_curves(runs).empty
 
 
 percent = st.floats(0, 100, allow_nan=False)
@@ -207,7 +211,7 @@ def as_frames(groups: list[list[list[float]]]) -> tuple[pd.DataFrame, pd.DataFra
         for seed, history in enumerate(histories):
             key = {"sweep": "demo", "run_id": f"{group}-{seed}"}
             about = {"model": f"m{group}", "seed": seed, "epochs_done": 3, "attempts": 1}
-            facts = {"named": True, "state": "finished", "params": 1, "macs": 1}
+            facts = {"state": "finished", "params": 1, "macs": 1}
             runs.append({**options, **key, **about, **facts})
             for epoch, value in enumerate(history, 1):
                 epochs.append({**key, "epoch": epoch, "test_top1": value, "epoch_s": 1.0})

@@ -16,7 +16,7 @@ MARKDOWN = """\
 | resnet_small  |  2/2 |        72.00 ± 1.41 |         71.00 ± 1.41 |  175 k | 26.0 M |        1.50 |        2 |
 | sresnet_small | 1/3* |               81.50 |                80.50 | 1.23 M | 1.30 G |        1.50 |        3 |
 
-- missing: sresnet_small seed 1: unfinished, epoch 2 of 4
+- missing: sresnet_small seed 1: unfinished, 2 of 4 epochs done
 - missing: sresnet_small seed 2: not started
 """  # noqa: E501  a golden table is as wide as it is
 
@@ -27,7 +27,7 @@ network        runs     top-1 (%)     top-1 (%)  params    MACs  epoch  attempts
 resnet_small    2/2  72.00 ± 1.41  71.00 ± 1.41   175 k  26.0 M   1.50         2
 sresnet_small  1/3*         81.50         80.50  1.23 M  1.30 G   1.50         3
 
-missing: sresnet_small seed 1: unfinished, epoch 2 of 4
+missing: sresnet_small seed 1: unfinished, 2 of 4 epochs done
 missing: sresnet_small seed 2: not started
 """
 
@@ -78,7 +78,7 @@ def test_a_table_of_complete_rows_has_nothing_below_it(summary: pd.DataFrame) ->
     [
         (79, ["resnet_small", "sresnet_small"]),
         (74, ["resnet_small", "sresnet_", "small"]),
-        (40, ["resnet_", "small", "sresnet_", "small"]),
+        (70, ["resnet_", "small", "sresnet_", "small"]),
     ],
 )
 def test_on_a_narrow_terminal_names_break_at_underscores_and_numbers_never(
@@ -86,9 +86,41 @@ def test_on_a_narrow_terminal_names_break_at_underscores_and_numbers_never(
 ) -> None:
     text = tables.to_text(tables.to_terminal(summary, NOTHING_MISSING, width=width), 200)
     assert "…" not in text
+    assert "hidden" not in text
     for number in ("72.00±1.41", "175k", "26.0M", "1.50", "1/3*"):
         assert number in text
     assert [line.split()[0] for line in text.splitlines()[3:]] == names
+
+
+NARROWEST = 40
+
+
+@pytest.mark.parametrize(
+    ("width", "hidden"),
+    [
+        (65, "attempts"),
+        (55, "s per epoch, attempts"),
+        (48, "MACs, s per epoch, attempts"),
+        (NARROWEST, "params, MACs, s per epoch, attempts"),
+    ],
+)
+def test_columns_that_do_not_fit_are_hidden_the_least_important_first(
+    summary: pd.DataFrame, missing: pd.DataFrame, width: int, hidden: str
+) -> None:
+    text = tables.to_text(tables.to_terminal(summary, missing, width=width), 200)
+    table, below = text.split("\n\n")
+    assert max(map(len, table.splitlines())) <= width
+    explained, *others = below.splitlines()
+    assert explained == f"hidden: {hidden}; widen the terminal or use --format md"
+    assert others == tables.missing_lines(missing)
+
+
+@pytest.mark.parametrize("width", range(20, 100))
+def test_a_number_stands_whole_at_every_width(summary: pd.DataFrame, width: int) -> None:
+    text = tables.to_text(tables.to_terminal(summary, NOTHING_MISSING, width=width), width)
+    joined = text.replace(" ± ", "±")
+    for number in ("72.00±1.41", "71.00±1.41", "81.50", "80.50", "2/2", "1/3*"):
+        assert number in joined
 
 
 def test_rows_that_are_not_complete_are_yellow(summary: pd.DataFrame) -> None:

@@ -1,30 +1,24 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from jobs.config import RunConfig
 from jobs.errors import InputError
 from jobs.run_dir import (
     STALE_AFTER_S,
     LeaseHeldError,
+    Progress,
     RunDir,
     SweepDir,
-    append_record,
     check_name,
     find_sweep,
-    is_running,
-    read_records,
-    this_process,
-    write_atomic,
 )
 
 
@@ -52,29 +46,6 @@ def test_the_last_record_of_an_epoch_counts(run: RunDir) -> None:
     for epoch, step in [(1, 10), (2, 20), (3, 29), (2, 21), (3, 30)]:
         run.append_metrics({"epoch": epoch, "step": step})  # type: ignore[typeddict-item]
     assert [record["step"] for record in run.read_metrics()] == [10, 21, 30]
-
-
-@given(st.integers(0, 60))
-def test_a_torn_last_line_loses_that_line_only(cut: int) -> None:
-    path = Path("metrics.jsonl")
-    path.unlink(missing_ok=True)
-    for number in range(3):
-        append_record(path, {"epoch": number, "loss": 0.123456})
-    whole = path.read_bytes()
-    kept = whole[: len(whole) - cut]
-    path.write_bytes(kept)
-    append_record(path, {"epoch": 9})
-    complete = [json.loads(line) for line in kept.splitlines() if line.endswith(b"}")]
-    assert list(read_records(path)) == [*complete, {"epoch": 9}]
-
-
-def test_a_failed_write_leaves_the_old_file_and_no_leftover(tmp_path: Path) -> None:
-    path = tmp_path / "result.json"
-    write_atomic(path, b"old")
-    with pytest.raises(TypeError):
-        write_atomic(path, "not bytes")  # type: ignore[arg-type]
-    assert path.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["result.json"]
 
 
 def test_what_a_killed_writer_left_is_removed(run: RunDir) -> None:
@@ -110,13 +81,18 @@ def test_a_holder_on_another_host_is_alive_while_its_heartbeat_is_fresh(run: Run
     assert run.holder() is not None
     lease.write_text(json.dumps(holder | {"time_unix_s": time.time() - 2 * STALE_AFTER_S}))
     assert run.holder() is None
-    run.write_progress({"time_unix_s": time.time()})  # type: ignore[typeddict-item]
+    run.write_progress(
+        Progress(
+            attempt=1, epoch=0, epochs=1, step=0, steps=1, eta_s=None, test_top1=None,
+            time_unix_s=time.time(),
+        )
+    )  # fmt: skip
     assert run.holder() is not None
 
 
 def test_of_many_that_try_at_once_one_gets_the_lease(run: RunDir) -> None:
     """Real processes, and a dead holder's lease in the way, so that the take-over is raced too."""
-    stale = run.take_lease("local", "old", 0) | {"pid": 2**22 + 1}
+    stale = run.take_lease("local", "old", 0) | {"boot_id": "another"}
     (run.path / "lease").write_text(json.dumps(stale))
     code = (
         "import sys, time; from jobs.run_dir import RunDir, LeaseHeldError\n"
@@ -140,22 +116,55 @@ def test_of_many_that_try_at_once_one_gets_the_lease(run: RunDir) -> None:
     assert sorted(said) == ["held"] * 5 + ["mine"]
 
 
-def test_a_lease_whose_taker_was_killed_at_once_does_not_hold_for_ever(run: RunDir) -> None:
-    lease = run.path / "lease"
-    lease.touch()
-    with pytest.raises(LeaseHeldError, match="just taken"):
-        run.take_lease("local", "1", 0)
-    os.utime(lease, (0, 0))
-    assert run.take_lease("local", "1", 0) == run.holder()
-
-
-def test_a_process_with_a_reused_id_is_not_the_same_process() -> None:
-    me = this_process()
-    assert is_running(me)
-    assert not is_running({**me, "pid_started_unix_s": me["pid_started_unix_s"] - 100})
-
-
 # ---- sweeps
+
+
+def test_two_that_add_a_matrix_at_once_both_keep_their_version(tmp_path: Path) -> None:
+    sweep = SweepDir(tmp_path / "sweep")
+    threads = [
+        threading.Thread(target=sweep.add_matrix, args=(f"text {n}", [f"run {n}"]))
+        for n in range(20)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    kept = {path.read_text() for path in (sweep.path / "matrices").glob("*.yaml")}
+    assert kept == {f"text {n}" for n in range(20)}
+    newest = sweep.newest_matrix()
+    assert newest is not None
+    assert sweep.named_runs() == [newest[1].replace("text", "run")]
+
+
+def test_lost_names_of_a_matrix_are_told_and_not_taken_for_none(tmp_path: Path) -> None:
+    sweep = SweepDir(tmp_path / "sweep")
+    sweep.add_matrix("a", ["x"])
+    (sweep.path / "matrices" / "1.runs.json").write_text("{")
+    with pytest.raises(InputError, match=r"1\.runs\.json"):
+        sweep.named_runs()
+
+
+@pytest.mark.parametrize("name", ["result.json", "progress.json", "lease", "attempts/1.json"])
+@pytest.mark.parametrize("content", ["{}", "[]", "{", "3"])
+def test_a_damaged_record_is_told_by_the_name_of_its_file(
+    name: str, content: str, run: RunDir
+) -> None:
+    path = run.path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(content)
+    with pytest.raises(InputError, match=f"{path.name} is damaged"):
+        {
+            "result.json": run.read_result,
+            "progress.json": run.read_progress,
+            "lease": run.lease,
+            "attempts/1.json": run.attempts,
+        }[name]()
+
+
+def test_asked_late_for_the_best_weights_a_run_keeps_its_final_ones(run: RunDir) -> None:
+    run.checkpoint.touch()
+    run.drop_checkpoints("best")
+    assert run.checkpoint.exists()
 
 
 def test_every_version_of_a_matrix_is_kept_once(tmp_path: Path) -> None:

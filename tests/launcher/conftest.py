@@ -2,11 +2,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
-from jobs.run_dir import SweepDir, all_sweeps
+from jobs.run_dir import Attempt, RunDir, SweepDir, all_sweeps
 from launcher.matrix import read_matrix
 from launcher.submit import plan_submission
 
@@ -24,6 +25,15 @@ base:
 axes:
   model: [resnet_small, sresnet_small]
 """
+
+
+def add_attempt(run: RunDir, **end: Any) -> None:
+    number = run.next_attempt()
+    start = Attempt(
+        attempt=number, started_unix_s=1.0, executor="local", job_id="1", restart=0,
+        host="here", pid=1, user="me", code="",
+    )  # fmt: skip
+    run.write_attempt({**start, **end})  # type: ignore[typeddict-item]
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.config import RunConfig
 from jobs.run_dir import RunDir, SweepDir
 
 OUTPUT = Path("output.txt")
@@ -99,12 +100,45 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(matrix: Path) -> None:
 
 
 def test_a_failed_run_is_started_again_and_the_finished_ones_are_not(matrix: Path) -> None:
-    data = ["--set", "dataset=cifar10", "--set", "model=resnet_small"]
+    data = ["--set", "train_images=1000", "--set", "model=resnet_small"]
     failed = launcher("submit", matrix, *data, status=1)
-    assert "data_missing: the files of cifar10 are not in" in failed.stdout
-    assert "error: 1 of 1 runs did not finish" in failed.stderr
+    assert "data_missing: train_images: 1000, but synthetic has 512" in failed.stdout
+    assert "error: not all runs of tiny finished: `launcher logs ID` says why" in failed.stderr
     assert "retry" in launcher("submit", matrix, *data, "--dry-run").stdout
     assert "retry" in launcher("resume", "tiny", "--dry-run").stdout
+
+
+def test_missing_data_is_told_once_before_any_run_starts(matrix: Path) -> None:
+    said = launcher("submit", matrix, "--set", "dataset=cifar10", status=2)
+    assert said.stderr.count("the files of cifar10 are not in") == 1
+    assert SweepDir("runs/tiny").submissions() == {}
+
+
+def test_a_failure_in_one_sweep_does_not_keep_the_next_from_going_on(matrix: Path) -> None:
+    launcher("submit", matrix, "--set", "train_images=1000", "--set", "name=a", status=1)
+    launcher("submit", matrix, "--set", "name=b", "--workers", "2")
+    launcher("submit", matrix, "--set", "name=b", "--set", "seeds=2", "--dry-run")
+    for run in SweepDir("runs/b").runs():
+        (run.path / "result.json").unlink()
+    failed = launcher("resume", "--workers", "2", status=1)
+    assert "b: finished 2" in failed.stdout
+    assert "error: not all runs of a finished" in failed.stderr
+
+
+def test_resume_leaves_runs_that_were_started_by_hand_unless_they_are_named(matrix: Path) -> None:
+    config = RunConfig(model="resnet_small", dataset="synthetic")
+    SweepDir("runs/foreground").run(config.run_id).write_config(config)
+    launcher("resume", status=2)
+    assert "start 1" in launcher("resume", "foreground", "--dry-run").stdout
+
+
+def test_resume_takes_as_many_workers_as_were_asked_for_at_submission(matrix: Path) -> None:
+    launcher("submit", matrix, "--workers", "2")
+    for run in SweepDir("runs/tiny").runs():
+        (run.path / "result.json").unlink()
+    launcher("resume")
+    records = SweepDir("runs/tiny").submissions().values()
+    assert [record["workers"] for record in records] == [2, 2]
 
 
 def test_cells_no_longer_named_are_left_alone_and_shown_as_such(matrix: Path) -> None:
@@ -146,7 +180,7 @@ def test_after_the_launcher_was_killed_its_runs_go_on_and_status_says_so(matrix:
     rows = {row["run_id"]: row for row in json.loads(launcher("status", "--json").stdout)}
     assert rows.pop(run.run_id)["state"] == "running"
     assert [row["state"] for row in rows.values()] == ["planned"]
-    assert "leave     " + run.run_id in launcher("resume", "--dry-run").stdout
+    assert "leave     resnet_small s0" in launcher("resume", "--dry-run").stdout
     launcher("cancel", "tiny")
     assert run.attempts()[0]["cause"] == "stopped"
 
@@ -185,11 +219,12 @@ def test_watching_ends_when_nothing_moves(sweep: SweepDir) -> None:
 
 def test_the_log_of_an_attempt_is_printed_and_followed(sweep: SweepDir) -> None:
     launcher("resume", "--workers", "2")
-    run_id = sweep.named_runs()[0]
+    run_id = sweep.named_runs()[1]
     said = launcher("logs", run_id).stdout
     assert "epoch 2/2" in said
     assert launcher("logs", run_id, "--attempt", "1").stdout == said
-    assert launcher("logs", f"tiny/{run_id[:15]}", "--follow").stdout == said
+    assert launcher("logs", f"tiny/{run_id[:12]}", "--follow").stdout == said
+    assert launcher("logs", run_id[-8:]).stdout == said
 
 
 # ---- bad input
@@ -203,9 +238,9 @@ def test_the_log_of_an_attempt_is_printed_and_followed(sweep: SweepDir) -> None:
         (["cancel", "tyny"], "'tyny' is not a known sweep; did you mean 'tiny'?"),
         (["resume", "nosuch"], "'nosuch' is not a known sweep"),
         (["status", "--runs", "empty"], "there is no sweep in empty; submit a matrix first"),
-        (["logs", "nosuch"], "'nosuch' is not a known run"),
+        (["logs", "nosuch"], "no run in runs is called 'nosuch'; `launcher status` lists them"),
         (["logs", "small"], "'small' is a part of several runs' names; say which:"),
-        (["logs", "tiny/resnet"], "has said nothing yet"),
+        (["logs", "tiny/sresnet"], "has said nothing yet: it has not been started"),
         (["submit", "tiny.yaml", "--set", "epoch=2"], "did you mean 'epochs'?"),
         (["submit", "tiny.yaml", "--profile", "nosuch"], "'nosuch' is not a known local profile"),
         (["submit", "tiny.yaml", "--cluster", "nosuch.yaml"], "nosuch.yaml: No such file"),

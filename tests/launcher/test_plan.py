@@ -15,6 +15,7 @@ standings = st.lists(st.builds(Standing, st.text(), st.sampled_from(State), st.t
         (State.PLANNED, Verb.START),
         (State.STOPPED, Verb.CONTINUE),
         (State.FAILED, Verb.RETRY),
+        (State.HELD, Verb.RELEASE),
         (State.CANCELLED, Verb.LEAVE),
         (State.RUNNING, Verb.LEAVE),
         (State.QUEUED, Verb.LEAVE),
@@ -27,16 +28,8 @@ def test_what_is_missing_or_failed_is_started_and_the_rest_left(state: State, ve
 
 def test_what_was_cancelled_goes_on_only_when_asked_for() -> None:
     run = Standing("a", State.CANCELLED)
-    assert "--cancelled" in plan([run], Policy())[0].reason
+    assert "without --cancelled" in plan([run], Policy())[0].reason
     assert plan([run], Policy(release_cancelled=True))[0].verb is Verb.CONTINUE
-
-
-def test_a_policy_can_leave_what_stopped_or_failed() -> None:
-    policy = Policy(continue_stopped=False, retry_failed=False)
-    runs = [Standing("a", State.STOPPED), Standing("b", State.FAILED, "code_error: x")]
-    actions = plan(runs, policy)
-    assert [action.verb for action in actions] == [Verb.LEAVE, Verb.LEAVE]
-    assert actions[1].reason == "failed: code_error: x"
 
 
 @given(standings)
@@ -45,7 +38,7 @@ def test_every_run_has_one_action_in_its_place(runs: list[Standing]) -> None:
     assert [action.run_id for action in actions] == [run.run_id for run in runs]
 
 
-@given(standings, st.builds(Policy, st.booleans(), st.booleans(), st.booleans()))
+@given(standings, st.builds(Policy, st.booleans()))
 def test_nobody_is_disturbed_at_work_and_nothing_finished_is_done_again(
     runs: list[Standing], policy: Policy
 ) -> None:

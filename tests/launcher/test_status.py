@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from jobs.run_dir import Attempt, Progress, Result, RunDir, SweepDir, this_process
+from jobs.processes import this_process
+from jobs.run_dir import Progress, Result, RunDir, SweepDir
+from launcher.labels import short_id
 from launcher.plan import State
 from launcher.status import format_duration, run_status, status_table, sweep_status
+from tests.launcher.conftest import add_attempt
 
 
 @pytest.fixture
@@ -20,15 +23,6 @@ def run(sweep: SweepDir) -> RunDir:
 def state_of(run: RunDir) -> tuple[State, str]:
     status = run_status(run, queued=set())
     return status.state, status.detail
-
-
-def add_attempt(run: RunDir, **end: Any) -> None:
-    number = run.next_attempt()
-    start = Attempt(
-        attempt=number, started_unix_s=1.0, executor="local", job_id="1", restart=0,
-        host="here", pid=1, user="me", code="",
-    )  # fmt: skip
-    run.write_attempt({**start, **end})  # type: ignore[typeddict-item]
 
 
 def add_result(run: RunDir) -> None:
@@ -51,6 +45,7 @@ def test_a_run_without_an_attempt_is_planned(run: RunDir) -> None:
         ({}, State.STOPPED, "killed; goes on from its last checkpoint"),
         ({"cause": "stopped", "message": "SIGTERM after step 5"}, State.STOPPED, "SIGTERM after"),
         ({"cause": "interrupted", "message": ""}, State.STOPPED, "interrupted"),
+        ({"cause": "finished"}, State.STOPPED, "its result is missing"),
         ({"cause": "code_error", "message": "KeyError: 'x'"}, State.FAILED, "code_error: KeyError"),
         ({"cause": "data_missing", "message": "no files"}, State.FAILED, "data_missing: no files"),
     ],
@@ -99,7 +94,7 @@ def test_runs_of_a_living_queue_are_queued_and_those_of_a_dead_one_are_not(sweep
         {"token": "b", "executor": "local", "runs": [second], **me, "ended_unix_s": 1.0}
     )
     sweep.write_submission(
-        {"token": "c", "executor": "local", "runs": [second], **me, "pid_started_unix_s": 1.0}
+        {"token": "c", "executor": "local", "runs": [second], **me, "start_ticks": 1}
     )
     sweep.write_submission(
         {"token": "d", "executor": "local", "runs": [second], **me, "host": "elsewhere"}
@@ -130,6 +125,20 @@ def test_an_edited_configuration_is_shown_as_a_failure(run: RunDir) -> None:
     assert "was edited" in said
 
 
+@pytest.mark.parametrize("name", ["result.json", "progress.json", "attempts/1.json"])
+def test_a_damaged_file_is_shown_with_its_run_and_hides_no_other(
+    name: str, sweep: SweepDir
+) -> None:
+    first, second = (sweep.run(run_id) for run_id in sweep.named_runs())
+    path = first.path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("{}")
+    statuses = sweep_status(sweep)
+    assert [status.state for status in statuses] == [State.FAILED, State.PLANNED]
+    assert f"{path} is damaged" in statuses[0].detail
+    assert second.run_id == statuses[1].run_id
+
+
 def test_runs_stand_in_the_order_of_the_matrix_and_unnamed_ones_last(sweep: SweepDir) -> None:
     first, second = (run.run_id for run in sweep.runs())
     sweep.add_matrix("changed", [second])
@@ -153,8 +162,9 @@ def test_the_table_shows_a_row_for_each_run_and_why_one_failed(sweep: SweepDir) 
     sweep.add_matrix("changed", [first.run_id])
     table = render(sweep, 120)
     assert table.startswith("tiny: failed 1, planned 1\n")
-    assert f"{first.run_id}: code_error: KeyError: 'x'" in table
-    assert f"(no longer in the matrix) {second.run_id}" in table
+    assert f"resnet_small s0 ({short_id(first.run_id)}): code_error: KeyError: 'x'" in table
+    assert "(no longer in the matrix) sresnet_small s0" in table
+    assert short_id(second.run_id) in table
 
 
 def test_a_narrow_table_keeps_every_column(sweep: SweepDir) -> None:
@@ -166,7 +176,7 @@ def test_a_long_table_shows_what_moves_first_and_counts_the_rest(sweep: SweepDir
     last = sweep.run(sweep.named_runs()[-1])
     last.take_lease("local", "1", 0)
     table = render(sweep, 120, limit=1)
-    assert last.run_id in table
+    assert short_id(last.run_id) in table
     assert "and 1 more" in table
 
 

@@ -1,7 +1,7 @@
 """A private SLURM cluster by hand, to try things on.
 
-    python -m tests.slurm_cluster start DIR    starts a cluster in DIR and says how to use it
-    python -m tests.slurm_cluster stop DIR     stops it, from any shell; DIR stays, with its logs
+python -m tests.slurm_cluster start DIR    starts a cluster in DIR and says how to use it
+python -m tests.slurm_cluster stop DIR     stops it, from any shell; DIR stays, with its logs
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ def start(directory: Path) -> int:
         return _fail(1, f"No private SLURM cluster can be had here: {reason}")
     try:
         slurm = cluster.SlurmCluster(directory)
-        slurm.check_directory()
     except cluster.SlurmClusterError as error:
         return _fail(2, str(error))
     try:

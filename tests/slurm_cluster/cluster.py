@@ -125,10 +125,13 @@ class SlurmCluster:
         )
         self._is_temporary = directory is None
         # Not below TMPDIR: the path of a unix socket has room for some 100 characters.
-        self.directory = (directory or Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))).resolve()
+        self.directory = (
+            directory or Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))
+        ).resolve()
         self.conf = self.directory / "slurm.conf"
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._guard: subprocess.Popen[bytes] | None = None
+        self._check_directory()
 
     # ------------------------------------------------------------------ up and down
 
@@ -146,7 +149,6 @@ class SlurmCluster:
 
     def start(self) -> Self:
         """Starts the cluster. It stays until `stop`, even when this process ends before."""
-        self.check_directory()
         try:
             for last_attempt in (False, False, True):
                 try:
@@ -156,16 +158,14 @@ class SlurmCluster:
                     # Somebody took one of our ports between the choice and the start.
                     if last_attempt or "Address already in use" not in str(error):
                         raise
-                    stop(self.directory)
+                    self._stop_daemons()
         except BaseException:
             self.stop()
             raise
         return self
 
     def stop(self) -> None:
-        stop(self.directory)
-        for child in self._children.values():
-            child.wait()
+        self._stop_daemons()
         if self._is_temporary:
             shutil.rmtree(self.directory, ignore_errors=True)
         if self._guard:
@@ -183,17 +183,20 @@ class SlurmCluster:
 
     def run(self, *argv: str, check: bool = True, timeout: float = 30) -> str:
         """Runs a command against this cluster and returns what it prints."""
-        done = subprocess.run(
-            argv,
-            env=self.env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        command = " ".join(argv)
+        try:
+            done = subprocess.run(
+                argv,
+                env=self.env,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise SlurmClusterError(f"`{command}` did not end within {timeout:g} s") from error
         if check and done.returncode != 0:
-            command = " ".join(argv)
             said = done.stderr.strip() or done.stdout.strip()
             raise SlurmClusterError(f"`{command}` ended with status {done.returncode}: {said}")
         return done.stdout
@@ -223,16 +226,15 @@ class SlurmCluster:
         return dict(line.split() for line in lines)
 
     def reset(self) -> None:
-        """Cancels all jobs and mends all nodes, for the next test."""
+        """Cancels all jobs and mends what is broken, for the next test."""
+        if not processes.recorded(self._record("slurmctld")):
+            self.start_controller()
         self.run("scancel", "--user", _user())
-        for name, state in self.node_states().items():
+        for name in config.NODES:
             if not processes.recorded(self._record(name)):
-                self.restore_node(name)
-            elif state.startswith(("down", "drain")):
-                self._update_node(name, "resume")
-        wait_for(
-            lambda: set(self.node_states().values()) == {"idle"}, NODE_TIMEOUT_S, "all nodes idle"
-        )
+                self._start_node(name)
+        for name in config.NODES:
+            self._wait_for_node(name, "idle")
 
     # ------------------------------------------------------------------ what tests break and mend
 
@@ -242,25 +244,31 @@ class SlurmCluster:
         By itself the controller would notice after some 25 s, however short its timers are.
         """
         processes.kill_at_once(lambda: _node_processes(self.directory, name))
-        self._forget(name)
+        self._reap(name)
         self._update_node(name, "down", "reason=lost by a test")
 
     def restore_node(self, name: str) -> None:
         self._start_node(name)
-        self._update_node(name, "resume")
+        self._wait_for_node(name, "idle", "mixed", "allocated")
+
+    def wait_until_saved(self, job_id: str) -> None:
+        """Until then a killed controller would forget the job, and give its id to another one."""
+        mark = secrets.token_hex(8)
+        self.run("scontrol", "update", f"jobid={job_id}", f"admincomment={mark}")
+        saved = self.directory / "state" / "job_state"
         wait_for(
-            lambda: self.node_states()[name] in ("idle", "mixed", "allocated"),
-            NODE_TIMEOUT_S,
-            f"node {name} is back",
+            lambda: saved.exists() and mark.encode() in saved.read_bytes(),
+            60,
+            f"job {job_id} as it is now is saved",
         )
 
     def kill_controller(self) -> None:
-        """The controller dies and forgets what it has not saved yet: up to the last 6 seconds."""
+        """The controller dies and forgets what it has not saved yet: see `wait_until_saved`."""
         controller = processes.recorded(self._record("slurmctld"))
         if controller is None:
             raise SlurmClusterError("The controller does not run")
         processes.kill_at_once(lambda: {controller, *controller.children(recursive=True)})
-        self._forget("slurmctld")
+        self._reap("slurmctld")
 
     def start_controller(self) -> None:
         self._spawn("slurmctld", "slurmctld", "-D")
@@ -273,7 +281,7 @@ class SlurmCluster:
 
     # ------------------------------------------------------------------ the directory
 
-    def check_directory(self) -> None:
+    def _check_directory(self) -> None:
         directory = self.directory
         # SLURM's files know no quotes, and slurmstepd makes unix sockets in the directory.
         if not re.fullmatch(r"[A-Za-z0-9/._-]{1,60}", str(directory)):
@@ -293,7 +301,7 @@ class SlurmCluster:
     def _write_files(self) -> None:
         base = self.directory
         base.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for name in ("daemons", "db", "dev", "log", "munge", "run", "spool", "state"):
+        for name in ("daemons", "db", "db/tmp", "dev", "log", "munge", "run", "spool", "state"):
             (base / name).mkdir(exist_ok=True)
         for name in config.NODES:
             (base / "spool" / name).mkdir(exist_ok=True)
@@ -342,7 +350,13 @@ class SlurmCluster:
 
     def _start_database(self) -> None:
         base = self.directory / "db"
-        options = ("--no-defaults", f"--datadir={base / 'data'}", f"--user={_user()}")
+        options = (
+            "--no-defaults",
+            f"--user={_user()}",
+            f"--datadir={base / 'data'}",
+            # At its start each server removes what looks like left-overs: not from /tmp, please.
+            f"--tmpdir={base / 'tmp'}",
+        )
         if not (base / "data").exists():
             self.run(
                 "mariadb-install-db",
@@ -375,7 +389,7 @@ class SlurmCluster:
             self.run("sacctmgr", "-i", "add", "cluster", config.CLUSTER_NAME)
 
     def _start_node(self, name: str) -> None:
-        # slurmd hands its environment on to slurmstepd, which is found by it: see _node_processes.
+        # The variable is for us, to find it again: see _node_processes.
         self._spawn(name, "slurmd", "-D", "-N", name, SLURMD_NODENAME=name)
 
     def _spawn(self, name: str, *argv: str, **environment: str) -> None:
@@ -415,16 +429,29 @@ class SlurmCluster:
             return any(socket.status == psutil.CONN_LISTEN for socket in sockets)
         return False
 
+    def _wait_for_node(self, name: str, *wanted: str) -> None:
+        def mended() -> bool:
+            state = self.node_states()[name]
+            if state.startswith(("down", "drain")):
+                self._update_node(name, "resume")
+            return state in wanted
+
+        wait_for(mended, NODE_TIMEOUT_S, f"node {name} is {' or '.join(wanted)}")
+
+    def _stop_daemons(self) -> None:
+        stop(self.directory)
+        while self._children:
+            self._children.popitem()[1].wait()
+
     def _update_node(self, name: str, state: str, *more: str) -> None:
         self.run("scontrol", "update", f"nodename={name}", f"state={state}", *more)
 
     def _record(self, name: str) -> Path:
         return self.directory / "daemons" / name
 
-    def _forget(self, name: str) -> None:
+    def _reap(self, name: str) -> None:
         self._record(name).unlink()
-        if child := self._children.pop(name, None):
-            child.wait()
+        self._children.pop(name).wait()
 
     def _start_guard(self) -> None:
         """A process that takes the cluster down when this one ends without doing so."""
@@ -445,13 +472,21 @@ class SlurmCluster:
 def _node_processes(directory: Path, *names: str) -> set[psutil.Process]:
     """slurmd, slurmstepd and the jobs of these nodes.
 
-    slurmstepd is nobody's child and does not name the directory, but like all processes of a job it
-    has the name of the node and the configuration in its environment.
+    slurmd and the jobs have the configuration and the node in their environment. slurmstepd is
+    nobody's child and writes its title over its environment, but it keeps the node's log open.
     """
     conf = str(directory / "slurm.conf")
-    return processes.with_environment(
-        lambda env: env.get("SLURM_CONF") == conf and env.get("SLURMD_NODENAME") in names
-    )
+    logs = {str(directory / "log" / f"{name}.log") for name in names}
+
+    def is_ours(process: psutil.Process) -> bool:
+        environment = process.environ()
+        if environment.get("SLURM_CONF") == conf and environment.get("SLURMD_NODENAME") in names:
+            return True
+        return process.name() == "slurmstepd" and any(
+            file.path in logs for file in process.open_files()
+        )
+
+    return processes.matching(is_ours)
 
 
 def _free_ports() -> config.Ports:

@@ -1,8 +1,8 @@
-"""The configuration files of the private cluster, as functions of where it lives and what it may do.
+"""The configuration files of the private cluster, as functions of its place and its options.
 
-Every value here was measured; most keep a small machine quick (schedule at once, short timers) or
-keep the cluster inside its own directory. `/dev/null` plays the GPUs: slurmd only asks that a GPU be
-a character device, and then jobs get `CUDA_VISIBLE_DEVICES` as on a real node.
+Most values make a small machine quick (schedule at once, short timers) or keep the cluster inside
+its own directory. `/dev/null` plays the GPUs: slurmd only asks that a GPU be a character device,
+and then jobs get `CUDA_VISIBLE_DEVICES` as on a real node.
 """
 
 from __future__ import annotations

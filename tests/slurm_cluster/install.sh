@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what a private SLURM cluster needs (Debian 12; 17 packages, about 70 MB), and starts nothing.
+# Installs what a private SLURM cluster needs (Debian 12; 17 packages, 73 MB), and starts nothing.
 #
 #   sudo tests/slurm_cluster/install.sh
 #

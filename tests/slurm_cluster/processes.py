@@ -62,13 +62,13 @@ def kill_at_once(find: Callable[[], set[psutil.Process]]) -> None:
         raise RuntimeError(f"Still there after SIGKILL: {stopped}")
 
 
-def with_environment(required: Callable[[dict[str, str]], bool]) -> set[psutil.Process]:
-    """The processes whose environment satisfies the condition, and all their children."""
+def matching(condition: Callable[[psutil.Process], bool]) -> set[psutil.Process]:
+    """The processes that satisfy the condition, and all their children."""
     found = set()
     for process in psutil.process_iter():
         # Gone in the meantime, a zombie, or another user's.
         with contextlib.suppress(psutil.Error):
-            if required(process.environ()):
+            if condition(process):
                 found.add(process)
     return _with_children(found)
 

@@ -1,0 +1,120 @@
+"""Files that are whole or not there: written beside and renamed, or appended line by line."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from jobs.errors import InputError
+
+
+def write_atomic(path: Path, content: bytes, *, sync: bool = True) -> None:
+    """Write beside, sync, rename: a reader sees the old file or the new one, never half of one."""
+    beside = _write_beside(path, content, sync=sync)
+    os.replace(beside, path)
+    if sync:
+        sync_folder(path.parent)
+
+
+def write_exclusive(path: Path, content: bytes) -> None:
+    """Write a file that must not be there yet; FileExistsError if it is, and nothing is changed."""
+    beside = _write_beside(path, content, sync=True)
+    try:
+        os.link(beside, path)
+    finally:
+        beside.unlink()
+    sync_folder(path.parent)
+
+
+def _write_beside(path: Path, content: bytes, *, sync: bool) -> Path:
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(beside, "wb") as file:
+            file.write(content)
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    return beside
+
+
+def remove_half_written(folder: Path) -> None:
+    """Remove what killed writers left in a folder and below it."""
+    for path in folder.rglob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a loss of power."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def pretty(value: Any) -> bytes:
+    """JSON for a file that a person may open."""
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def append_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Append one line of JSON. A torn line before it is ended first, so that it stays one loss."""
+    line = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+    with open(path, "a+b") as file:
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                line = b"\n" + line
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_records(path: Path, keys: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """Every whole record of a JSON-lines file that has these keys; a missing file has none."""
+    needed = set(keys)
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return
+    for line in lines:
+        try:
+            record = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            continue
+        if isinstance(record, dict) and needed <= record.keys():
+            yield record
+
+
+def read_record(path: Path, keys: Iterable[str]) -> Any:
+    """A JSON object that has these keys, or None if there is no such file.
+
+    Raises InputError if the file is there and holds something else.
+    """
+    value = read_json(path)
+    if value is None:
+        return None
+    missing = sorted(set(keys) - value.keys()) if isinstance(value, dict) else ["everything"]
+    if missing:
+        raise InputError(f"{path} is damaged: it lacks {', '.join(missing)}")
+    return value
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds, None if it is not there; InputError if it is damaged."""
+    try:
+        return orjson.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except IsADirectoryError:
+        raise InputError(f"{path} is damaged: it is a folder") from None
+    except orjson.JSONDecodeError as error:
+        raise InputError(f"{path} is damaged: {error}") from None

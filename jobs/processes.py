@@ -1,0 +1,61 @@
+"""Telling a process from a later one that got its id, on Linux."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypedDict
+
+
+class Process(TypedDict):
+    """A process: ids are reused, but not at one tick of the clock since one boot."""
+
+    host: str
+    pid: int
+    start_ticks: int
+    boot_id: str
+
+
+def this_host() -> str:
+    return socket.gethostname()
+
+
+def this_process() -> Process:
+    _, start_ticks = _state_and_start(os.getpid())
+    return Process(host=this_host(), pid=os.getpid(), start_ticks=start_ticks, boot_id=_boot_id())
+
+
+def is_running(process: Mapping[str, Any]) -> bool:
+    """Whether a process of this host is alive."""
+    if process["boot_id"] != _boot_id():
+        return False
+    try:
+        state, start_ticks = _state_and_start(process["pid"])
+    except FileNotFoundError:
+        # Some sites hide the processes of others, and only those.
+        return _exists_but_is_hidden(process["pid"])
+    return state not in "ZX" and start_ticks == process["start_ticks"]
+
+
+def _state_and_start(pid: int) -> tuple[str, int]:
+    """The state's letter and the start in ticks since boot, which no change of the clock moves."""
+    text = Path(f"/proc/{pid}/stat").read_text()
+    # The second field is the name in parentheses, and may hold anything.
+    fields = text.rpartition(")")[2].split()
+    return fields[0], int(fields[19])
+
+
+def _exists_but_is_hidden(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return False  # ours, and it ended between the two questions
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from jobs import processes
+from jobs.processes import is_running, this_process
+
+
+def test_this_process_is_running_and_a_later_one_with_its_id_is_another() -> None:
+    me = this_process()
+    assert is_running(me)
+    assert not is_running({**me, "start_ticks": me["start_ticks"] - 1})
+    assert not is_running({**me, "boot_id": "another boot"})
+
+
+def test_a_process_that_ended_is_not_running_even_before_it_is_waited_for() -> None:
+    code = "import json; from jobs.processes import this_process; print(json.dumps(this_process()))"
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    import json
+
+    record = json.loads(child.stdout.read())
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # a zombie now
+    assert not is_running(record)
+    child.wait()
+    assert not is_running(record)
+    child.stdout.close()
+
+
+def test_a_process_that_the_site_hides_counts_as_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Process 1 belongs to somebody else; a site that hides it cannot be had here."""
+
+    def hidden(pid: int) -> tuple[str, int]:
+        raise FileNotFoundError
+
+    def refused(pid: int, number: int) -> None:
+        raise PermissionError
+
+    me = this_process()
+    monkeypatch.setattr(processes, "_state_and_start", hidden)
+    assert not is_running({**me, "pid": 2**22 + 1})
+    monkeypatch.setattr(os, "kill", refused)
+    assert is_running({**me, "pid": 1})

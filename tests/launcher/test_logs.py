@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from jobs.errors import InputError
+from jobs.processes import this_process
+from jobs.run_dir import RunDir, SweepDir
+from launcher.logs import find_run, print_log
+from tests.launcher.conftest import add_attempt
+
+
+@pytest.fixture
+def run(sweep: SweepDir) -> RunDir:
+    return sweep.runs()[0]
+
+
+def write_log(run: RunDir, attempt: int, text: str) -> None:
+    with open(run.log(attempt), "a") as log:
+        log.write(text)
+
+
+def test_a_run_is_found_by_any_unique_part_of_its_name(sweep: SweepDir, run: RunDir) -> None:
+    runs = sweep.path.parent
+    for name in (run.run_id, run.run_id[-8:], f"tiny/{run.run_id[-8:]}", str(run.path)):
+        assert find_run(name, runs).path.resolve() == run.path.resolve()
+
+
+def test_a_part_of_several_names_is_answered_with_those(sweep: SweepDir) -> None:
+    with pytest.raises(InputError) as caught:
+        find_run("synthetic", sweep.path.parent)
+    for run in sweep.runs():
+        assert f"\n  tiny/{run.run_id}" in str(caught.value)
+
+
+def test_the_last_attempt_is_printed_unless_another_is_asked_for(
+    run: RunDir, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_log(run, 1, "first\n")
+    write_log(run, 2, "second\n")
+    print_log(run, None, follow=False)
+    print_log(run, 1, follow=False)
+    assert capsys.readouterr().out == "second\nfirst\n"
+    with pytest.raises(InputError, match=r"no attempt 3\. Valid: 1, 2"):
+        print_log(run, 3, follow=False)
+
+
+def test_a_silent_run_says_where_its_job_may_have_spoken(run: RunDir) -> None:
+    with pytest.raises(InputError, match="it has not been started"):
+        print_log(run, None, follow=False)
+    record = {"token": "ab12", "executor": "local", "runs": [run.run_id], "user": "me"}
+    run.sweep.write_submission({**record, **this_process()})
+    with pytest.raises(InputError, match=r"what its job printed is in .*/slurm/me/ab12"):
+        print_log(run, None, follow=False)
+
+
+def test_following_goes_on_over_a_preemption_until_the_run_is_at_rest(
+    run: RunDir, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Between two attempts nobody holds the run, but a living queue is going to start it."""
+    record = {"token": "ab12", "executor": "local", "runs": [run.run_id], **this_process()}
+    path = run.sweep.write_submission(record)
+    add_attempt(run)
+    write_log(run, 1, "first\n")
+    follower = threading.Thread(target=print_log, args=(run, None), kwargs={"follow": True})
+    follower.start()
+    follower.join(timeout=1)
+    assert follower.is_alive()
+    holder = run.take_lease("local", "1", 0)
+    add_attempt(run)
+    write_log(run, 2, "second\n")
+    follower.join(timeout=1)
+    write_log(run, 2, "third\n")
+    run.release_lease(holder)
+    run.sweep.write_submission({**record, "ended_unix_s": 1.0}, path)
+    follower.join(timeout=20)
+    assert not follower.is_alive()
+    assert capsys.readouterr().out == "first\nsecond\nthird\n"
+
+
+def test_following_a_run_at_rest_prints_what_is_there_and_ends(
+    run: RunDir, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_log(run, 1, "all\n")
+    print_log(run, None, follow=True)
+    assert capsys.readouterr().out == "all\n"
