@@ -1,0 +1,467 @@
+"""Runs on a real SLURM, disturbed in every way that a cluster knows.
+
+Whatever happens to it, a run ends like an undisturbed one, to the bit; nothing is trained twice,
+and what was cancelled stays so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.config import RunConfig
+from jobs.run_dir import RunDir, SweepDir
+from jobs.train_job import StopOnSignal, attempt_run
+from tests.jobs.test_train import outcome
+from tests.slurm_cluster import SlurmCluster, wait_for
+
+PROJECT = Path(__file__).parents[2]
+TIMEOUT_S = 120
+
+# About ten seconds, so that there is time to disturb it.
+RUN: dict[str, Any] = {
+    "model": "resnet_small",
+    "dataset": "synthetic",
+    "train_images": 64,
+    "test_images": 32,
+    "batch_size": 32,
+    "epochs": 400,
+    "threads": 1,
+    "progress_every_s": 0.2,
+    "checkpoint_every_s": 1,
+}
+MATRIX = "base:\n" + "".join(f"  {key}: {value}\n" for key, value in RUN.items())
+
+
+class Lab:
+    """A folder with a matrix and a cluster.yaml, and a launcher that talks to a private cluster."""
+
+    def __init__(self, cluster: SlurmCluster, folder: Path) -> None:
+        self.cluster, self.folder = cluster, folder
+        self.matrix = folder / "sweep.yaml"
+        self.matrix.write_text(MATRIX)
+        self.sweep = SweepDir(folder / "runs" / "sweep")
+        self.environment = cluster.env | {"COLUMNS": "150"}
+        self.profile()
+
+    def profile(self, **changes: Any) -> None:
+        values = {
+            "executor": "slurm",
+            "partition": "low",
+            "gres": "gpu:v100:1",
+            "mem": "200M",
+            "time": "10:00",
+            "signal_delay_s": 30,
+        }
+        text = json.dumps({"default": "lab", "profiles": {"lab": values | changes}})
+        (self.folder / "cluster.yaml").write_text(text)
+
+    def launcher(self, *words: str, status: int = 0) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "launcher", *words],
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            env=self.environment,
+            cwd=self.folder,
+        )
+        assert done.returncode == status, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        return done.stdout + done.stderr
+
+    def submit(self, *words: str) -> str:
+        return self.launcher("submit", "sweep.yaml", *words)
+
+    def status(self) -> list[dict[str, Any]]:
+        return json.loads(self.launcher("status", "--json"))
+
+    def states(self) -> list[str]:
+        return [row["state"] for row in self.status()]
+
+    def runs(self) -> list[RunDir]:
+        return [self.sweep.run(run_id) for run_id in self.sweep.named_runs()]
+
+    def job_id(self) -> str:
+        """Of the newest submission."""
+        return list(self.sweep.submissions().values())[-1]["job_id"]
+
+    def wait_until_training(self, run: RunDir, attempt: int = 1) -> None:
+        def trains() -> bool:
+            progress = run.read_progress()
+            return progress is not None and progress["attempt"] == attempt and progress["step"] > 20
+
+        wait_for(trains, TIMEOUT_S, f"attempt {attempt} of {run.run_id}")
+
+    def wait_until_finished(self) -> None:
+        def finished() -> bool:
+            return all(run.read_result() is not None for run in self.runs())
+
+        wait_for(finished, TIMEOUT_S, "the runs to finish")
+
+    def wait_until_at_rest(self) -> None:
+        wait_for(lambda: not self.jobs(), TIMEOUT_S, "all jobs to end")
+
+    def jobs(self) -> list[str]:
+        """The jobs that are waiting or running."""
+        return self.cluster.run("squeue", "-h", "-r", "-o", "%i").split()
+
+    def causes(self) -> list[str | None]:
+        return [attempt.get("cause") for attempt in self.runs()[0].attempts()]
+
+    def program(self, name: str, script: str) -> None:
+        """A program that the launcher, or a job with this folder in its PATH, finds first."""
+        path = self.folder / "bin" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+
+
+@pytest.fixture
+def lab(slurm_cluster: SlurmCluster, tmp_path: Path) -> Iterator[Lab]:
+    yield Lab(slurm_cluster, tmp_path)
+    slurm_cluster.reset()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    config = RunConfig(**RUN)
+    run = SweepDir(tmp_path_factory.mktemp("undisturbed")).run(config.run_id)
+    run.write_config(config)
+    # In a process of its own, as jobs are: libraries may choose otherwise in a used one.
+    code = f"from jobs.train_job import TrainJob; TrainJob({str(run.path)!r})()"
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+    return run
+
+
+# ---- the main path
+
+
+def test_the_demo_as_an_array_is_preempted_goes_on_and_ends_in_a_table(lab: Lab) -> None:
+    demo = PROJECT / "jobs" / "matrices" / "demo.yaml"
+    said = lab.launcher("submit", str(demo), "--set", "epochs=12")
+    assert "6 runs: start 6 on SLURM" in said
+    sweep = SweepDir(lab.folder / "runs" / "demo")
+    first = sweep.run(sweep.named_runs()[0])
+    wait_for(lambda: (p := first.read_progress()) and p["epoch"] >= 2, TIMEOUT_S, "an epoch")
+    # Whoever has priority takes the whole node of the first run.
+    holder = first.holder()
+    assert holder is not None
+    node = lab.cluster.show_job(holder["job_id"])["NodeList"]
+    lab.cluster.sbatch("sleep 2", "-p", "high", "-w", node, "--gres=gpu:v100:4")
+    wait_for(lambda: first.attempts()[0].get("cause"), TIMEOUT_S, "the preempted run to save")
+    rows = {row["run_id"]: row for row in json.loads(lab.launcher("status", "--json"))}
+    assert rows[first.run_id]["state"] in ("queued", "running")
+    wait_for(
+        lambda: all(run.read_result() for run in sweep.runs()), 2 * TIMEOUT_S, "the demo to finish"
+    )
+    assert [attempt["cause"] for attempt in first.attempts()] == ["stopped", "finished"]
+    assert first.attempts()[0]["message"].startswith("SIGUSR2")
+    assert [attempt["restart"] for attempt in first.attempts()] == [0, 1]
+    assert "demo: finished 6" in lab.launcher("status")
+    assert "leave 6" in lab.launcher("submit", str(demo), "--set", "epochs=12")
+    assert len(sweep.submissions()) == 1
+
+    again = SweepDir(lab.folder / "undisturbed").run(first.run_id)
+    again.write_config(first.read_config())
+    assert attempt_run(again, StopOnSignal()) == "finished"
+    if again.attempts()[0]["environment"] == first.attempts()[0]["environment"]:
+        assert outcome(first) == outcome(again)
+    table = subprocess.check_output(
+        [sys.executable, "-m", "analysis", "table", "demo"], text=True, cwd=lab.folder
+    )
+    assert "| preact_resnet_small     |  2/2 |" in table
+
+
+def test_with_nothing_to_do_no_command_of_slurm_is_run(lab: Lab) -> None:
+    lab.submit("--set", "epochs=1")
+    lab.wait_until_finished()
+    for name in ("sbatch", "squeue", "sacct", "scontrol", "sinfo"):
+        lab.program(name, f"echo {name} >>{lab.folder}/called; exit 1")
+    lab.environment["PATH"] = f"{lab.folder}/bin:{lab.environment['PATH']}"
+    assert "leave 1" in lab.submit("--set", "epochs=1")
+    assert "leave 1" in lab.launcher("resume")
+    assert "finished 1" in lab.launcher("status")
+    assert not (lab.folder / "called").exists()
+
+
+# ---- stops
+
+
+def user_signal(lab: Lab) -> None:
+    lab.cluster.run("scancel", "--signal=USR2", lab.job_id())
+
+
+def preemption_without_grace(lab: Lab) -> None:
+    node = lab.cluster.show_job(lab.job_id())["NodeList"]
+    lab.cluster.sbatch("sleep 1", "-p", "high", "-w", node, "--gres=gpu:v100:4")
+
+
+def requeue_from_outside(lab: Lab) -> None:
+    lab.cluster.run("scontrol", "requeue", lab.job_id())
+
+
+@pytest.mark.parametrize(
+    ("disturb", "partition"),
+    [
+        (user_signal, "low"),
+        (preemption_without_grace, "low0"),
+        (requeue_from_outside, "low"),
+    ],
+)
+def test_a_told_run_saves_is_requeued_and_ends_as_if_nothing_had_happened(
+    disturb: Callable[[Lab], None], partition: str, lab: Lab, undisturbed: RunDir
+) -> None:
+    lab.profile(partition=partition)
+    lab.submit()
+    run = lab.runs()[0]
+    lab.wait_until_training(run)
+    disturb(lab)
+    lab.wait_until_finished()
+    assert lab.causes() == ["stopped", "finished"]
+    first, second = run.attempts()
+    assert second["first_step"] == first["last_step"]
+    assert [first["restart"], second["restart"]] == [0, 1]
+    assert outcome(run) == outcome(undisturbed)
+    assert lab.states() == ["finished"]
+    lab.wait_until_at_rest()
+
+
+def test_preempted_with_term_alone_a_run_loses_nothing(
+    slurm_cluster: SlurmCluster, tmp_path: Path, undisturbed: RunDir
+) -> None:
+    """Many sites do not send the user's signal at preemption."""
+    with SlurmCluster(send_user_signal=False) as cluster:
+        lab = Lab(cluster, tmp_path)
+        lab.submit()
+        run = lab.runs()[0]
+        lab.wait_until_training(run)
+        preemption_without_grace(lab)
+        lab.wait_until_finished()
+        assert lab.causes() == ["stopped", "finished"]
+        assert run.attempts()[0]["message"].startswith("SIGTERM")
+        assert run.attempts()[1]["first_step"] == run.attempts()[0]["last_step"]
+        assert outcome(run) == outcome(undisturbed)
+
+
+def test_a_run_on_a_lost_node_goes_on_elsewhere_from_its_last_checkpoint(
+    lab: Lab, undisturbed: RunDir
+) -> None:
+    lab.submit()
+    run = lab.runs()[0]
+    lab.wait_until_training(run)
+    wait_for(run.checkpoint.exists, TIMEOUT_S, "a checkpoint")
+    lab.cluster.lose_node(lab.cluster.show_job(lab.job_id())["NodeList"])
+    lab.wait_until_finished()
+    assert lab.causes() == [None, "finished"]
+    assert run.attempts()[1]["first_step"] > 0
+    assert outcome(run) == outcome(undisturbed)
+
+
+def test_without_scontrol_in_the_job_a_marker_is_left_and_resume_goes_on(
+    lab: Lab, undisturbed: RunDir
+) -> None:
+    lab.program("scontrol", "exit 127")
+    lab.profile(setup=[f"export PATH={lab.folder}/bin:$PATH"])
+    lab.submit()
+    run = lab.runs()[0]
+    lab.wait_until_training(run)
+    user_signal(lab)
+    wait_for(run.needs_resume.exists, TIMEOUT_S, "the marker")
+    lab.wait_until_at_rest()
+    assert lab.cluster.run("sacct", "-X", "-n", "-P", "-o", "State", "-j", lab.job_id()) != "FAILED"
+    assert lab.states() == ["stopped"]
+    assert "continue" in lab.launcher("resume")
+    lab.wait_until_finished()
+    assert not run.needs_resume.exists()
+    assert lab.causes() == ["stopped", "finished"]
+    assert outcome(run) == outcome(undisturbed)
+
+
+def test_a_cancelled_run_stays_cancelled_until_it_is_asked_for(lab: Lab) -> None:
+    """Whoever cancels: SLURM's own command, and the launcher's."""
+    lab.submit()
+    run = lab.runs()[0]
+    lab.wait_until_training(run)
+    lab.cluster.run("scancel", lab.job_id())
+    lab.wait_until_at_rest()
+    assert lab.causes() == ["stopped"]
+    assert lab.states() == ["cancelled"]
+    assert "leave 1" in lab.launcher("resume")
+    assert "leave 1" in lab.submit()
+    assert "continue 1" in lab.launcher("resume", "--cancelled")
+    lab.wait_until_training(run, attempt=2)
+    assert "cancelled 1 run, 1 of them running" in lab.launcher("cancel", "sweep")
+    lab.wait_until_at_rest()
+    assert lab.causes() == ["stopped", "stopped"]
+    assert run.attempts()[1]["first_step"] == run.attempts()[0]["last_step"]
+    assert lab.states() == ["cancelled"]
+
+
+def test_a_run_that_waits_in_the_queue_can_be_cancelled(lab: Lab) -> None:
+    for node in lab.cluster.node_states():
+        lab.cluster.sbatch("sleep 60", "-p", "high", "-w", node, "--gres=gpu:v100:4")
+    lab.submit()
+    wait_for(lambda: lab.states() == ["queued"], TIMEOUT_S, "the run to wait")
+    assert lab.status()[0]["detail"] in ("Resources", "Priority", "None")
+    lab.launcher("cancel", "sweep")
+    assert lab.states() == ["cancelled"]
+    assert lab.runs()[0].attempts() == []
+
+
+def test_a_held_job_is_shown_as_held_and_resume_releases_it(lab: Lab) -> None:
+    for node in lab.cluster.node_states():
+        lab.cluster.sbatch("sleep 60", "-p", "high", "-w", node, "--gres=gpu:v100:4")
+    lab.submit("--set", "epochs=1")
+    lab.cluster.run("scontrol", "hold", lab.job_id())
+    assert lab.states() == ["held"]
+    assert "release 1" in lab.launcher("resume")
+    assert lab.states() == ["queued"]
+    assert len(lab.sweep.submissions()) == 1
+
+
+# ---- exactly once
+
+
+def test_an_answer_of_sbatch_that_is_lost_makes_no_second_job(lab: Lab) -> None:
+    """sbatch is accepted and then says that it timed out; the job is found by its token."""
+    real = shutil.which("sbatch")
+    lab.program("sbatch", f'{real} "$@" >/dev/null; echo "Socket timed out" >&2; exit 1')
+    lab.environment["PATH"] = f"{lab.folder}/bin:{lab.environment['PATH']}"
+    assert "submitted job" in lab.submit("--set", "epochs=1")
+    lab.wait_until_finished()
+    assert len(lab.sweep.submissions()) == 1
+
+
+def test_a_launcher_killed_during_sbatch_is_adopted_by_the_next_command(
+    lab: Lab, undisturbed: RunDir
+) -> None:
+    real = shutil.which("sbatch")
+    # Its parent is the launcher; the pickles that submitit would move after sbatch are not moved.
+    lab.program("sbatch", f'{real} "$@" >/dev/null; kill -9 $PPID; exec sleep 1')
+    path = lab.environment["PATH"]
+    lab.environment["PATH"] = f"{lab.folder}/bin:{path}"
+    lab.launcher("submit", "sweep.yaml", status=-signal.SIGKILL)
+    lab.environment["PATH"] = path
+    (record,) = lab.sweep.submissions().values()
+    assert "job_id" not in record
+    assert "leave 1" in lab.submit()
+    (record,) = lab.sweep.submissions().values()
+    assert "job_id" in record
+    lab.wait_until_finished()
+    assert outcome(lab.runs()[0]) == outcome(undisturbed)
+    assert lab.causes() == ["finished"]
+
+
+def test_what_sbatch_refuses_is_told_in_its_own_words_and_can_be_submitted_again(lab: Lab) -> None:
+    lab.profile(partition="nosuch")
+    said = lab.launcher("submit", "sweep.yaml", status=1)
+    assert "error: sbatch refused:" in said
+    assert "nvalid partition" in said
+    assert lab.states() == ["planned"]
+    lab.profile()
+    lab.submit("--set", "epochs=1")
+    lab.wait_until_finished()
+
+
+def test_two_jobs_never_train_one_run(lab: Lab) -> None:
+    """A second job for the same run ends, and does not disturb the first."""
+    lab.submit()
+    run = lab.runs()[0]
+    lab.wait_until_training(run)
+    script = next(lab.sweep.path.glob("slurm/*/*/*submission.sh"))
+    lab.cluster.run("sbatch", "--job-name=copy", "--requeue", str(script))
+    wait_for(lambda: len(lab.jobs()) == 1, TIMEOUT_S, "the copy to end")
+    lab.wait_until_finished()
+    assert lab.causes() == ["finished"]
+
+
+# ---- frozen code
+
+
+def test_a_queued_job_runs_the_code_as_it_was_submitted(lab: Lab, undisturbed: RunDir) -> None:
+    source = lab.folder / "source"
+    for package in ("attention_models", "jobs", "launcher"):
+        shutil.copytree(PROJECT / package, source / package)
+    lab.environment["PYTHONPATH"] = str(source)
+    for node in lab.cluster.node_states():
+        lab.cluster.sbatch("sleep 4", "-p", "high", "-w", node, "--gres=gpu:v100:4")
+    lab.submit()
+    optim = source / "jobs" / "optim.py"
+    good = optim.read_text()
+    optim.write_text("raise RuntimeError('edited while queued')\n")
+    # A file of that name in the working directory does not get in between either.
+    (lab.folder / "jobs").mkdir()
+    (lab.folder / "jobs" / "__init__.py").write_text("raise RuntimeError('the wrong jobs')\n")
+    run = lab.runs()[0]
+    lab.wait_until_training(run)
+    user_signal(lab)
+    lab.wait_until_finished()
+    assert outcome(run) == outcome(undisturbed)
+    hashes = {attempt["code"] for attempt in run.attempts()}
+    assert len(hashes) == 1
+    frozen = lab.sweep.code_folder(hashes.pop())
+    assert (frozen / "jobs" / "optim.py").read_text() == good
+
+
+def test_update_code_goes_on_with_the_code_of_today(lab: Lab) -> None:
+    source = lab.folder / "source"
+    for package in ("attention_models", "jobs", "launcher"):
+        shutil.copytree(PROJECT / package, source / package)
+    lab.environment["PYTHONPATH"] = str(source)
+    lab.submit()
+    run = lab.runs()[0]
+    lab.wait_until_training(run)
+    lab.launcher("cancel", "sweep")
+    lab.wait_until_at_rest()
+    (source / "jobs" / "extra.py").write_text("")
+    lab.launcher("resume", "--cancelled")
+    lab.wait_until_training(run, attempt=2)
+    lab.launcher("cancel", "sweep")
+    lab.wait_until_at_rest()
+    lab.launcher("resume", "--cancelled", "--update-code")
+    lab.wait_until_training(run, attempt=3)
+    first, second, third = (attempt["code"] for attempt in run.attempts())
+    assert first == second != third
+
+
+# ---- without accounting
+
+
+def test_without_accounting_the_same_is_told_from_squeue_and_the_files(
+    slurm_cluster: SlurmCluster, tmp_path: Path
+) -> None:
+    with SlurmCluster(accounting=False) as cluster:
+        lab = Lab(cluster, tmp_path)
+        lab.submit()
+        run = lab.runs()[0]
+        lab.wait_until_training(run)
+        assert lab.states() == ["running"]
+        cluster.run("scancel", lab.job_id())
+        lab.wait_until_at_rest()
+        assert lab.states() == ["cancelled"]
+        lab.launcher("resume", "--cancelled")
+        lab.wait_until_finished()
+        assert lab.states() == ["finished"]
+        assert lab.causes() == ["stopped", "finished"]
+
+
+def test_a_job_that_died_before_the_run_began_is_failed_and_its_output_is_named(lab: Lab) -> None:
+    lab.profile(setup=["module load nosuch"])
+    lab.submit()
+    lab.wait_until_at_rest()
+    wait_for(lambda: lab.states() == ["failed"], TIMEOUT_S, "the failure to be known")
+    assert "its job ended before the run began" in lab.status()[0]["detail"]
+    said = lab.launcher("logs", "resnet_small", status=2)
+    folder = Path(said.rpartition(" is in ")[2].strip())
+    output = next((lab.folder / folder).glob("*_log.out"))
+    assert "module" in output.read_text()
+    assert os.access(output, os.R_OK)
