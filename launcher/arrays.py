@@ -115,16 +115,16 @@ def sbatch_parameters(
     profile: SlurmProfile, name: str, parallelism: int, code: Path, pickle: Path
 ) -> dict[str, Any]:
     """What submitit writes into the batch script. The profile alone brings shell lines."""
-    task = "${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}"
-    place = f'{shlex.quote(str(pickle.parent))}/"${{task:-$SLURM_JOB_ID}}_submitted.pkl"'
     setup = [
         "set -e",
         *profile.setup,
         "# the frozen code, before whatever lies in the working directory",
         f"export PYTHONPATH={shlex.quote(str(code))} PYTHONSAFEPATH=1",
-        "# every task's pickle is the same, and here before the launcher can have moved it",
-        f'task="{task}"',
-        f"test -e {place} || cp {shlex.quote(str(pickle))} {place}",
+        "# all tasks share one pickle, which is here before the launcher could move it",
+        f"shared={shlex.quote(str(pickle))}",
+        'task="${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}"',
+        'own="$(dirname "$shared")/${task:-$SLURM_JOB_ID}_submitted.pkl"',
+        'test -e "$own" || cp "$shared" "$own"',
     ]
     named = {
         "partition": profile.partition,

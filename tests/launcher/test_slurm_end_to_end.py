@@ -103,7 +103,8 @@ class Lab:
 
     def wait_until_finished(self) -> None:
         def finished() -> bool:
-            return all(run.read_result() is not None for run in self.runs())
+            # The result comes first, then the attempt's end, and last the lease goes.
+            return all(run.read_result() and run.holder() is None for run in self.runs())
 
         wait_for(finished, TIMEOUT_S, "the runs to finish")
 

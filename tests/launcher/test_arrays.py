@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from submitit.slurm.slurm import _make_sbatch_string
+
+from jobs.processes import this_process
+from jobs.run_dir import SweepDir
+from launcher import arrays, slurm
+from launcher.arrays import BLOCK_STOP_SIGNALS, adopt, cut, sbatch_parameters, tasks_of_runs
+from launcher.cluster import SlurmProfile
+from launcher.slurm import Task
+from launcher.status import sweep_status
+
+GOLDEN = Path(__file__).parent / "golden_sbatch.sh"
+
+
+def script(profile: SlurmProfile, **changes: Any) -> str:
+    """What submitit writes for a profile; its own function, since a script needs a cluster."""
+    code, pickle = Path("/runs/it's/code/abc"), Path("/runs/it's/slurm/me/t0/task.pkl")
+    parameters = sbatch_parameters(profile, "sweep-1f2e3d4c", 8, code, pickle)
+    return _make_sbatch_string(
+        command="PYTHON -u -m submitit.core._submit FOLDER",
+        folder=str(pickle.parent),
+        map_count=20,
+        **(parameters | changes),
+    ).replace(sys.executable, "PYTHON")
+
+
+def test_the_batch_script_is_the_golden_one() -> None:
+    profile = SlurmProfile(
+        time="1-12:00:00",
+        partition="gpu_8,gpu_4",
+        account="lab",
+        qos="normal",
+        gres="gpu:v100:1",
+        cpus_per_task=4,
+        mem="16G",
+        constraint="v100&nvlink",
+        setup=["module load cuda"],
+        mail_user="me@example.org",
+        mail_type="END,FAIL",
+    )
+    assert script(profile) == GOLDEN.read_text()
+
+
+def test_what_a_profile_leaves_open_is_left_to_the_cluster() -> None:
+    said = script(SlurmProfile(time="10"))
+    for option in ("partition", "account", "qos", "gres", "mem", "constraint", "mail", "wckey"):
+        assert f"--{option}" not in said
+    assert "#SBATCH --requeue" in said
+
+
+def test_the_script_stops_at_the_first_setup_line_that_fails(tmp_path: Path) -> None:
+    text = script(SlurmProfile(time="10", setup=["false"]))
+    text = text.replace("srun ", "echo reached srun ")
+    done = subprocess.run(["bash", "-c", text], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "reached" not in done.stdout
+
+
+def test_every_task_puts_the_shared_pickle_where_submitit_looks_for_its_own(tmp_path: Path) -> None:
+    pickle = tmp_path / "it's here" / "task.pkl"
+    pickle.parent.mkdir()
+    pickle.write_bytes(b"the job")
+    setup = sbatch_parameters(SlurmProfile(time="10"), "x", 1, tmp_path, pickle)["setup"]
+    for task, name in [
+        ({"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "3"}, "7_3_submitted.pkl"),
+        ({}, "12_submitted.pkl"),
+    ]:
+        environment = {"PATH": os.environ["PATH"], "SLURM_JOB_ID": "12", **task}
+        lines = "\n".join([*setup, 'echo "$PYTHONPATH $PYTHONSAFEPATH"'])
+        said = subprocess.check_output(["bash", "-c", lines], env=environment, text=True)
+        assert said.strip() == f"{tmp_path} 1"
+        assert (pickle.parent / name).read_bytes() == b"the job"
+
+
+def test_signals_that_come_before_the_handlers_wait() -> None:
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGTERM); print('alive')"
+    words = [sys.executable, "-I", "-S", "-c", BLOCK_STOP_SIGNALS, sys.executable, "-c", code]
+    assert subprocess.check_output(words, text=True) == "alive\n"
+
+
+# ---- pieces
+
+
+@given(st.integers(1, 5000), st.integers(1, 1001), st.integers(1, 300))
+def test_the_pieces_hold_every_task_once_and_no_index_is_too_high(
+    tasks: int, max_array_size: int, parallelism: int
+) -> None:
+    pieces = cut(tasks, max_array_size, parallelism)
+    covered = [index for part, _ in pieces for index in range(tasks)[part]]
+    assert covered == list(range(tasks))
+    assert all(1 <= part.stop - part.start <= max_array_size for part, _ in pieces)
+    shares = [share for _, share in pieces]
+    assert min(shares) >= 1
+    assert sum(shares) == max(parallelism, len(pieces))
+    assert max(shares) - min(shares) <= 1
+
+
+# ---- adoption and what SLURM says, with a SLURM that says what the real one cannot be made to
+
+
+class Slurm:
+    """Answers in place of squeue and sacct, and counts the questions."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.queue: list[Task] = []
+        self.accounting: list[Task] | None = []
+        self.asked: list[str] = []
+        monkeypatch.setattr(slurm, "squeue", self.squeue)
+        monkeypatch.setattr(slurm, "sacct", self.sacct)
+
+    def squeue(self, names: list[str]) -> list[Task]:
+        self.asked.append("squeue")
+        return [task for task in self.queue if task.name in names]
+
+    def sacct(self, names: list[str], since_unix_s: float) -> list[Task] | None:
+        self.asked.append("sacct")
+        if self.accounting is None:
+            return None
+        return [task for task in self.accounting if task.name in names]
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> Slurm:
+    return Slurm(monkeypatch)
+
+
+def add_submission(sweep: SweepDir, **facts: Any) -> dict[str, Any]:
+    record = {
+        "token": "t0",
+        "executor": "slurm",
+        "name": "tiny-t0",
+        "runs": sweep.named_runs(),
+        "submitted_unix_s": 1000.0,
+        **this_process(),
+        "start_ticks": 1,  # a launcher that is gone
+        **facts,
+    }
+    sweep.write_submission(record)
+    return record
+
+
+def record_of(sweep: SweepDir) -> dict[str, Any]:
+    (record,) = sweep.submissions().values()
+    return record
+
+
+def test_a_job_that_squeue_shows_is_adopted(sweep: SweepDir, answers: Slurm) -> None:
+    add_submission(sweep)
+    answers.queue = [Task("tiny-t0", "77", 0, "PENDING"), Task("tiny-t0", "77", 1, "PENDING")]
+    adopt(sweep)
+    assert record_of(sweep)["job_id"] == "77"
+    adopt(sweep)
+    assert answers.asked == ["squeue"]
+
+
+def test_a_job_that_only_the_accounting_remembers_is_adopted(
+    sweep: SweepDir, answers: Slurm
+) -> None:
+    add_submission(sweep)
+    answers.accounting = [Task("tiny-t0", "77", 0, "FAILED")]
+    adopt(sweep)
+    assert record_of(sweep)["job_id"] == "77"
+
+
+def test_a_submission_that_never_reached_slurm_is_given_up_after_a_while(
+    sweep: SweepDir, answers: Slurm
+) -> None:
+    import time
+
+    add_submission(sweep, submitted_unix_s=time.time())
+    adopt(sweep)
+    assert "refused" not in record_of(sweep), "the accounting lags behind by seconds"
+    (path,) = sweep.submissions()
+    sweep.write_submission(record_of(sweep) | {"submitted_unix_s": time.time() - 60}, path)
+    adopt(sweep)
+    assert record_of(sweep)["refused"] == "never reached SLURM"
+    assert {status.state for status in sweep_status(sweep)} == {"planned"}
+
+
+def test_a_submission_under_way_is_left_to_its_launcher(sweep: SweepDir, answers: Slurm) -> None:
+    add_submission(sweep, **this_process())
+    adopt(sweep)
+    assert answers.asked == []
+    assert {status.state for status in sweep_status(sweep)} == {"queued"}
+
+
+def test_one_question_to_squeue_and_one_to_the_accounting_is_enough(
+    sweep: SweepDir, answers: Slurm
+) -> None:
+    add_submission(sweep, job_id="77")
+    answers.queue = [Task("tiny-t0", "77", 0, "RUNNING")]
+    answers.accounting = [Task("tiny-t0", "77", 1, "NODE_FAIL", "n1")]
+    first, second = sweep_status(sweep)
+    assert answers.asked == ["squeue", "sacct"]
+    assert (first.state, second.state) == ("running", "stopped")
+    assert "NODE_FAIL" in second.detail
+    # What has ended is written down, and not asked for again.
+    answers.asked.clear()
+    answers.accounting = []
+    first, second = sweep_status(sweep)
+    assert answers.asked == ["squeue"]
+    assert (first.state, second.state) == ("running", "stopped")
+
+
+def test_a_job_that_slurm_has_forgotten_has_ended(sweep: SweepDir, answers: Slurm) -> None:
+    add_submission(sweep, job_id="77")
+    answers.accounting = None
+    assert {status.state for status in sweep_status(sweep)} == {"stopped"}
+
+
+def test_a_job_cancelled_elsewhere_stays_cancelled_when_slurm_has_forgotten_it(
+    sweep: SweepDir, answers: Slurm
+) -> None:
+    add_submission(sweep, job_id="77")
+    answers.queue = [Task("tiny-t0", "77", index, "CANCELLED") for index in (0, 1)]
+    assert {status.state for status in sweep_status(sweep)} == {"cancelled"}
+    answers.queue = []
+    assert {status.state for status in sweep_status(sweep)} == {"cancelled"}
+
+
+def test_the_newest_submission_of_a_run_counts(sweep: SweepDir, answers: Slurm) -> None:
+    first, second = sweep.named_runs()
+    add_submission(sweep, job_id="77")
+    add_submission(sweep, token="t1", name="tiny-t1", runs=[second], job_id="78")
+    answers.queue = [
+        Task("tiny-t0", "77", 0, "RUNNING"),
+        Task("tiny-t0", "77", 1, "CANCELLED"),
+        Task("tiny-t1", "78", 0, "PENDING", "Priority", is_array=False),
+    ]
+    tasks = {path.name: task.id for path, task in tasks_of_runs([sweep]).items()}
+    assert tasks == {first: "77_0", second: "78"}
+    states = {status.run_id: (status.state, status.detail) for status in sweep_status(sweep)}
+    assert states == {first: ("running", ""), second: ("queued", "Priority")}
+
+
+def test_a_sweep_of_somebody_else_can_be_looked_at(
+    sweep: SweepDir, answers: Slurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*anything: object, **facts: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("jobs.run_dir.RunDir.observe", refused)
+    add_submission(sweep, job_id="77")
+    answers.queue = [Task("tiny-t0", "77", index, "COMPLETED") for index in (0, 1)]
+    assert {status.state for status in sweep_status(sweep)} == {"failed"}
+
+
+def test_the_words_of_sbatch_are_told_without_submitits_around_them() -> None:
+    error = arrays.FailedJobError("...\nsbatch: error: QOS limit\nsbatch: error: Batch job failed")
+    assert arrays._last_line(error) == "QOS limit; Batch job failed"
+    assert json.dumps(arrays._last_line(arrays.FailedJobError("odd"))) == '"odd"'
