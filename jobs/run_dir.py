@@ -450,7 +450,9 @@ class SweepDir:
             self._submissions.mkdir(parents=True, exist_ok=True)
             stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
             path = self._submissions / f"{stamp}-{record['token']}.json"
-        write_atomic(path, pretty(record))
+            write_exclusive(path, pretty(record))
+        else:
+            write_atomic(path, pretty(record))
         return path
 
     def submissions(self) -> dict[Path, dict[str, Any]]:

@@ -17,6 +17,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,19 +44,20 @@ BLOCK_STOP_SIGNALS = (
     "os.execv(sys.argv[1], sys.argv[1:])"
 )
 
-# How long accepted jobs may be missing from what SLURM answers.
-SQUEUE_LAG_S = 10.0
+# An sbatch that outlived its launcher may still be accepted, and the accounting lags behind.
+ANSWER_LAG_S = 60.0
 
 
 def submit_arrays(
     sweep: SweepDir, run_ids: Sequence[str], profile: SlurmProfile, code: Path
-) -> list[str]:
-    """Submit runs as arrays as large as the cluster allows; the ids of the jobs.
+) -> Iterator[str]:
+    """Submit runs as arrays as large as the cluster allows; yields each job's id once it has one.
 
-    Raises ExecutionError when SLURM refuses; what was accepted until then stays.
+    Raises ExecutionError when SLURM refuses one; what was accepted until then stays.
     """
-    pieces = cut(len(run_ids), slurm.max_array_size(), profile.array_parallelism)
-    return [_submit_array(sweep, run_ids[part], share, profile, code) for part, share in pieces]
+    cluster = slurm.ask_config()
+    for part, share in cut(len(run_ids), cluster.max_array_size, profile.array_parallelism):
+        yield _submit_array(sweep, run_ids[part], share, profile, code, cluster.name)
 
 
 def cut(tasks: int, max_array_size: int, parallelism: int) -> list[tuple[slice, int]]:
@@ -73,13 +75,19 @@ def cut(tasks: int, max_array_size: int, parallelism: int) -> list[tuple[slice, 
 
 
 def _submit_array(
-    sweep: SweepDir, run_ids: Sequence[str], parallelism: int, profile: SlurmProfile, code: Path
+    sweep: SweepDir,
+    run_ids: Sequence[str],
+    parallelism: int,
+    profile: SlurmProfile,
+    code: Path,
+    cluster: str,
 ) -> str:
     token = secrets.token_hex(4)
     record: dict[str, Any] = {
         "token": token,
         "executor": "slurm",
         "name": f"{sweep.name}-{token}",
+        "cluster": cluster,
         "runs": list(run_ids),
         "profile": profile.model_dump(mode="json"),
         "code": code.name,
@@ -102,7 +110,7 @@ def _submit_array(
         job_id = submitted[0].job_id.partition("_")[0]
     except (FailedJobError, FailedSubmissionError, OSError) as error:
         # The answer may be lost while the job was accepted: ask by the token before giving up.
-        accepted = find_job(record)
+        accepted = _find_job(record)
         if accepted is None:
             sweep.write_submission({**record, "refused": str(error)}, path)
             raise ExecutionError(f"sbatch refused: {_last_line(error)}") from None
@@ -152,26 +160,10 @@ def sbatch_parameters(
     }
 
 
-def adopt(sweep: SweepDir) -> None:
-    """Complete the records of submissions whose launcher did not live to do it.
-
-    A submission without a job's id was accepted or not; SLURM knows by the token in the name.
-    """
-    for path, record in sweep.submissions().items():
-        open_end = record["executor"] == "slurm" and not {"job_id", "refused"} & record.keys()
-        if not open_end or is_being_submitted(record):
-            continue
-        job_id = find_job(record)
-        if job_id is not None:
-            sweep.write_submission({**record, "job_id": job_id}, path)
-        elif time.time() - record["submitted_unix_s"] > SQUEUE_LAG_S:
-            sweep.write_submission({**record, "refused": "never reached SLURM"}, path)
-
-
-def find_job(record: dict[str, Any]) -> str | None:
+def _find_job(record: dict[str, Any]) -> str | None:
     """The id of a submission's job, by its token: from squeue, else from the accounting."""
-    names = [record["name"]]
-    tasks = slurm.squeue(names) or slurm.sacct(names, record["submitted_unix_s"]) or []
+    asked = [record["name"]], record["submitted_unix_s"]
+    tasks = slurm.squeue(*asked) or slurm.sacct(*asked)
     return tasks[0].job_id if tasks else None
 
 
@@ -184,36 +176,94 @@ def is_being_submitted(record: dict[str, Any]) -> bool:
     return time.time() - record["submitted_unix_s"] < slurm.TIMEOUT_S
 
 
+@dataclass(frozen=True)
+class _Place:
+    """Where a run stands in the newest submission that holds it."""
+
+    run: RunDir
+    submission: Path
+    record: dict[str, Any]
+    index: int
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.record["name"], self.index
+
+
 def tasks_of_runs(sweeps: Sequence[SweepDir]) -> dict[Path, slurm.Task]:
     """What SLURM says of each unfinished run that was submitted to it, by the run's path.
 
-    One squeue for everything, and one sacct for what squeue has forgotten. What ended for good is
-    written down, so that nobody has to ask again; nothing is asked when nothing is open.
+    One squeue for everything, and one sacct for what squeue has forgotten. A submission whose
+    launcher did not live to write down the job's id is adopted. What ended for good is written
+    down, so that nobody has to ask again; nothing is asked when nothing is open.
     """
-    wanted: dict[tuple[str, int], tuple[RunDir, dict[str, Any]]] = {}
-    for sweep in sweeps:
-        adopt(sweep)
-        for run_id, (record, index) in _newest_submissions(sweep).items():
-            run = sweep.run(run_id)
-            if run.read_result() is None and not ended_in_slurm(run, record["token"]):
-                wanted[record["name"], index] = (run, record)
-    names = sorted({name for name, _ in wanted})
-    if not names:
-        return {}
-    found = {(task.name, task.index): task for task in slurm.squeue(names)}
-    if missing := sorted({name for name, _ in wanted.keys() - found.keys()}):
-        since_unix_s = min(record["submitted_unix_s"] for _, record in wanted.values())
-        ended = slurm.sacct(missing, since_unix_s) or []
-        found = {(task.name, task.index): task for task in ended} | found
+    places = [
+        place
+        for sweep in sweeps
+        for place in _newest_places(sweep)
+        if place.run.read_result() is None and not ended_in_slurm(place.run, place.record["token"])
+    ]
+    found = _ask(places)
+    job_ids = {name: task.job_id for (name, _), task in found.items()}
+    for submission, record in {place.submission: place.record for place in places}.items():
+        if "job_id" not in record:
+            _adopt(submission, record, job_ids.get(record["name"]))
     tasks = {}
-    for key, (run, record) in wanted.items():
-        # Without accounting, a job that squeue has forgotten has ended, in a way nobody knows.
-        unknown = slurm.Task(record["name"], record["job_id"], key[1], "UNKNOWN")
-        task = found.get(key, unknown)
-        tasks[run.path] = task
+    for place in places:
+        task = found.get(place.key) or _absent(place)
+        if task is None:
+            continue
+        tasks[place.run.path] = task
         if task.is_over:
-            _write_down(run, record["token"], task)
+            _write_down(place.run, place.record["token"], task)
     return tasks
+
+
+def _ask(places: Sequence[_Place]) -> dict[tuple[str, int], slurm.Task]:
+    """The tasks that SLURM knows, by name and index."""
+    found: dict[tuple[str, int], slurm.Task] = {}
+    for ask in (slurm.squeue, slurm.sacct):
+        missing = [place.record for place in places if place.key not in found]
+        if missing:
+            names = sorted({record["name"] for record in missing})
+            since_unix_s = min(record["submitted_unix_s"] for record in missing)
+            found |= {(task.name, task.index): task for task in ask(names, since_unix_s)}
+    return found
+
+
+def _adopt(submission: Path, record: dict[str, Any], job_id: str | None) -> None:
+    """Complete the record of a submission whose launcher did not live to do it."""
+    sweep = SweepDir(submission.parents[1])
+    if job_id is not None:
+        sweep.write_submission({**record, "job_id": job_id}, submission)
+    elif _is_settled(record):
+        sweep.write_submission({**record, "refused": "never reached SLURM"}, submission)
+
+
+def _absent(place: _Place) -> slurm.Task | None:
+    """What is to be thought of a task that neither squeue nor the accounting shows.
+
+    Only on its own cluster has it ended. None if it never got to SLURM.
+    """
+    record = place.record
+    if not _is_here(record):
+        word, reason = "PENDING", f"submitted to cluster {record['cluster']}: ask there"
+    elif "job_id" in record:
+        word, reason = "UNKNOWN", ""
+    elif not _is_settled(record):
+        word, reason = "PENDING", "its launcher died while submitting; ask again in a minute"
+    else:
+        return None
+    return slurm.Task(record["name"], record.get("job_id", ""), place.index, word, reason)
+
+
+def _is_settled(record: dict[str, Any]) -> bool:
+    """Whether a submission that SLURM does not know will not turn up there any more."""
+    return time.time() - record["submitted_unix_s"] > ANSWER_LAG_S and _is_here(record)
+
+
+def _is_here(record: dict[str, Any]) -> bool:
+    return record["cluster"] == slurm.ask_config().name
 
 
 def ended_in_slurm(run: RunDir, token: str) -> str | None:
@@ -224,16 +274,18 @@ def ended_in_slurm(run: RunDir, token: str) -> str | None:
     return None
 
 
-def _newest_submissions(sweep: SweepDir) -> dict[str, tuple[dict[str, Any], int]]:
-    """For each run that SLURM was last given, the submission's record and the task's index."""
-    newest = {}
-    for record in sweep.submissions().values():
+def _newest_places(sweep: SweepDir) -> list[_Place]:
+    """The places of the runs that SLURM was given last, and not refused."""
+    newest: dict[str, _Place] = {}
+    for path, record in sweep.submissions().items():
+        if "refused" in record or is_being_submitted(record):
+            continue
         for index, run_id in enumerate(record["runs"]):
-            if record["executor"] == "slurm" and "job_id" in record:
-                newest[run_id] = (record, index)
-            elif record["executor"] != "slurm":
+            if record["executor"] == "slurm":
+                newest[run_id] = _Place(sweep.run(run_id), path, record, index)
+            else:
                 newest.pop(run_id, None)
-    return newest
+    return list(newest.values())
 
 
 def _write_down(run: RunDir, token: str, task: slurm.Task) -> None:

@@ -6,6 +6,7 @@ included, with the commit they come from and what was changed since.
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import os
 import shutil
@@ -24,6 +25,9 @@ def freeze_code(sweep: SweepDir, source: Path = SOURCE) -> Path:
     """The sweep's copy of the code as it is now; its folder is named by the content's hash."""
     files = _source_files(source)
     frozen = sweep.code_folder(_hash(source, files))
+    if frozen.exists() and frozen.stat().st_uid != os.getuid():
+        # A colleague's copy of the same code; who may change it is not for us to say.
+        frozen = sweep.code_folder(f"{frozen.name}-{getpass.getuser()}")
     if not frozen.exists():
         _copy(source, files, frozen)
     check_frozen(frozen)
@@ -32,14 +36,15 @@ def freeze_code(sweep: SweepDir, source: Path = SOURCE) -> Path:
 
 def check_frozen(frozen: Path) -> None:
     """InputError if a frozen copy is gone, was changed, or could be changed by others."""
+    advice = "`launcher resume --update-code` takes today's code"
     if not frozen.is_dir():
-        raise InputError(f"{frozen} is gone; `launcher resume --update-code` takes today's code")
-    check_private(frozen)
-    if _hash(frozen, _source_files(frozen)) != frozen.name:
-        raise InputError(
-            f"{frozen} was changed after it was frozen; remove it, and "
-            "`launcher resume --update-code` takes today's code"
-        )
+        raise InputError(f"{frozen} is gone; {advice}")
+    try:
+        check_private(frozen)
+    except InputError as error:
+        raise InputError(f"{error}; or: {advice}") from None
+    if _hash(frozen, _source_files(frozen)) != frozen.name.partition("-")[0]:
+        raise InputError(f"{frozen} was changed after it was frozen; remove it. {advice}")
 
 
 def _source_files(source: Path) -> list[Path]:

@@ -6,6 +6,7 @@ and their comments are not kept by every site.
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import time
@@ -80,8 +81,11 @@ class Task:
         return self.state in (State.STOPPED, State.FAILED, State.CANCELLED)
 
 
-def squeue(names: Sequence[str]) -> list[Task]:
-    """The tasks of the jobs of these names that SLURM still has in mind, ended ones included."""
+def squeue(names: Sequence[str], since_unix_s: float = 0.0) -> list[Task]:
+    """The tasks of the jobs of these names that SLURM still has in mind, ended ones included.
+
+    It is asked like `sacct`, but forgets by itself what is old, whatever `since_unix_s` says.
+    """
     # %K is the task's index, or N/A where the job is no array; %F the array's id.
     columns = "%j|%F|%K|%T|%r"
     which = ["-t", "all", f"--name={','.join(names)}"]
@@ -93,8 +97,8 @@ def squeue(names: Sequence[str]) -> list[Task]:
     ]
 
 
-def sacct(names: Sequence[str], since_unix_s: float) -> list[Task] | None:
-    """The same from the accounting, or None where there is none."""
+def sacct(names: Sequence[str], since_unix_s: float) -> list[Task]:
+    """The same from the accounting; nothing where there is none."""
     columns = "JobName,JobID,State,NodeList"
     # Jobs that begin later than now are shown only up to an end in the future.
     window = ["-S", _slurm_time(since_unix_s - 60), "-E", "now+1day"]
@@ -102,7 +106,7 @@ def sacct(names: Sequence[str], since_unix_s: float) -> list[Task] | None:
     try:
         text = run_slurm(words)
     except ExecutionError:
-        return None
+        return []
     tasks = []
     for line in text.splitlines():
         name, own_id, words_of_state, nodes = line.split("|", 3)
@@ -123,13 +127,23 @@ def release(task_ids: Iterable[str]) -> None:
     run_slurm(["scontrol", "release", ",".join(task_ids)])
 
 
-def max_array_size() -> int:
-    """One more than the highest index that a task of an array may have."""
-    for line in run_slurm(["scontrol", "show", "config"]).splitlines():
-        key, _, value = line.partition("=")
-        if key.strip() == "MaxArraySize":
-            return int(value)
-    raise ExecutionError("`scontrol show config` does not say MaxArraySize")
+@dataclass(frozen=True)
+class Config:
+    """What the cluster says of itself; no task of an array may have the index max_array_size."""
+
+    name: str
+    max_array_size: int
+
+
+@functools.cache
+def ask_config() -> Config:
+    """Asked once in a process: a cluster does not change its name while a command runs."""
+    lines = (line.partition("=") for line in run_slurm(["scontrol", "show", "config"]).splitlines())
+    values = {key.strip(): value.strip() for key, _, value in lines}
+    try:
+        return Config(values["ClusterName"], int(values["MaxArraySize"]))
+    except (KeyError, ValueError) as error:
+        raise ExecutionError(f"`scontrol show config` does not say {error}") from None
 
 
 def run_slurm(words: Sequence[str]) -> str:

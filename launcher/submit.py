@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,8 +75,8 @@ def last_profile(sweep: SweepDir) -> tuple[Profile, str]:
 
 def submit_to_slurm(
     sweep: SweepDir, actions: Sequence[Action], profile: SlurmProfile, code_hash: str = ""
-) -> list[str]:
-    """Carry out a plan on SLURM; the ids of the jobs that were submitted.
+) -> Iterator[str]:
+    """Carry out a plan on SLURM; yields the id of each job that is submitted.
 
     `code_hash` names the frozen code to go on with; without it the code is frozen as it is now.
     """
@@ -90,13 +90,13 @@ def submit_to_slurm(
         slurm.release(tasks[sweep.run(run_id).path].id for run_id in held)
     new = [action.run_id for action in actions if action.verb not in (Verb.LEAVE, Verb.RELEASE)]
     if not new:
-        return []
+        return
     if code_hash:
         code = sweep.code_folder(code_hash)
         check_frozen(code)
     else:
         code = freeze_code(sweep)
-    return submit_arrays(sweep, new, profile, code)
+    yield from submit_arrays(sweep, new, profile, code)
 
 
 def check_data(sweep: SweepDir, run_ids: Sequence[str]) -> None:

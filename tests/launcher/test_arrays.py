@@ -15,7 +15,7 @@ from submitit.slurm.slurm import _make_sbatch_string
 from jobs.processes import this_process
 from jobs.run_dir import SweepDir
 from launcher import arrays, slurm
-from launcher.arrays import BLOCK_STOP_SIGNALS, adopt, cut, sbatch_parameters, tasks_of_runs
+from launcher.arrays import BLOCK_STOP_SIGNALS, cut, sbatch_parameters, tasks_of_runs
 from launcher.cluster import SlurmProfile
 from launcher.slurm import Task
 from launcher.status import sweep_status
@@ -114,19 +114,18 @@ class Slurm:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.queue: list[Task] = []
-        self.accounting: list[Task] | None = []
+        self.accounting: list[Task] = []
         self.asked: list[str] = []
         monkeypatch.setattr(slurm, "squeue", self.squeue)
         monkeypatch.setattr(slurm, "sacct", self.sacct)
+        monkeypatch.setattr(slurm, "ask_config", lambda: slurm.Config("lab", 1001))
 
-    def squeue(self, names: list[str]) -> list[Task]:
+    def squeue(self, names: list[str], since_unix_s: float) -> list[Task]:
         self.asked.append("squeue")
         return [task for task in self.queue if task.name in names]
 
-    def sacct(self, names: list[str], since_unix_s: float) -> list[Task] | None:
+    def sacct(self, names: list[str], since_unix_s: float) -> list[Task]:
         self.asked.append("sacct")
-        if self.accounting is None:
-            return None
         return [task for task in self.accounting if task.name in names]
 
 
@@ -140,6 +139,7 @@ def add_submission(sweep: SweepDir, **facts: Any) -> dict[str, Any]:
         "token": "t0",
         "executor": "slurm",
         "name": "tiny-t0",
+        "cluster": "lab",
         "runs": sweep.named_runs(),
         "submitted_unix_s": 1000.0,
         **this_process(),
@@ -158,10 +158,10 @@ def record_of(sweep: SweepDir) -> dict[str, Any]:
 def test_a_job_that_squeue_shows_is_adopted(sweep: SweepDir, answers: Slurm) -> None:
     add_submission(sweep)
     answers.queue = [Task("tiny-t0", "77", 0, "PENDING"), Task("tiny-t0", "77", 1, "PENDING")]
-    adopt(sweep)
+    tasks_of_runs([sweep])
     assert record_of(sweep)["job_id"] == "77"
-    adopt(sweep)
     assert answers.asked == ["squeue"]
+    assert {status.state for status in sweep_status(sweep)} == {"queued"}
 
 
 def test_a_job_that_only_the_accounting_remembers_is_adopted(
@@ -169,7 +169,7 @@ def test_a_job_that_only_the_accounting_remembers_is_adopted(
 ) -> None:
     add_submission(sweep)
     answers.accounting = [Task("tiny-t0", "77", 0, "FAILED")]
-    adopt(sweep)
+    tasks_of_runs([sweep])
     assert record_of(sweep)["job_id"] == "77"
 
 
@@ -179,18 +179,19 @@ def test_a_submission_that_never_reached_slurm_is_given_up_after_a_while(
     import time
 
     add_submission(sweep, submitted_unix_s=time.time())
-    adopt(sweep)
-    assert "refused" not in record_of(sweep), "the accounting lags behind by seconds"
+    tasks_of_runs([sweep])
+    assert "refused" not in record_of(sweep)
+    assert {status.state for status in sweep_status(sweep)} == {"queued"}, "it may yet turn up"
     (path,) = sweep.submissions()
-    sweep.write_submission(record_of(sweep) | {"submitted_unix_s": time.time() - 60}, path)
-    adopt(sweep)
+    sweep.write_submission(record_of(sweep) | {"submitted_unix_s": time.time() - 100}, path)
+    tasks_of_runs([sweep])
     assert record_of(sweep)["refused"] == "never reached SLURM"
     assert {status.state for status in sweep_status(sweep)} == {"planned"}
 
 
 def test_a_submission_under_way_is_left_to_its_launcher(sweep: SweepDir, answers: Slurm) -> None:
     add_submission(sweep, **this_process())
-    adopt(sweep)
+    tasks_of_runs([sweep])
     assert answers.asked == []
     assert {status.state for status in sweep_status(sweep)} == {"queued"}
 
@@ -215,8 +216,14 @@ def test_one_question_to_squeue_and_one_to_the_accounting_is_enough(
 
 def test_a_job_that_slurm_has_forgotten_has_ended(sweep: SweepDir, answers: Slurm) -> None:
     add_submission(sweep, job_id="77")
-    answers.accounting = None
     assert {status.state for status in sweep_status(sweep)} == {"stopped"}
+
+
+def test_a_job_of_another_cluster_is_not_taken_for_ended(sweep: SweepDir, answers: Slurm) -> None:
+    add_submission(sweep, job_id="77", cluster="another")
+    statuses = sweep_status(sweep)
+    assert {status.state for status in statuses} == {"queued"}
+    assert statuses[0].detail == "submitted to cluster another: ask there"
 
 
 def test_a_job_cancelled_elsewhere_stays_cancelled_when_slurm_has_forgotten_it(

@@ -8,7 +8,7 @@ import pytest
 from jobs.errors import ExecutionError
 from launcher import slurm
 from launcher.plan import State
-from launcher.slurm import STATES, Task, max_array_size, sacct, squeue
+from launcher.slurm import STATES, Config, Task, ask_config, sacct, squeue
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_the_accounting_leaves_out_tasks_that_have_not_begun(tools: Path) -> Non
 
 def test_without_accounting_there_is_no_answer(tools: Path) -> None:
     tool(tools, "sacct", 'echo "Slurm accounting storage is disabled" >&2; exit 1')
-    assert sacct(["a-1"], 0.0) is None
+    assert sacct(["a-1"], 0.0) == []
 
 
 def test_a_command_that_fails_is_told_in_slurms_words(tools: Path) -> None:
@@ -75,12 +75,15 @@ def test_a_command_that_hangs_or_is_missing_is_told(
         squeue(["a-1"])
 
 
-def test_the_largest_array_is_read_from_the_configuration(tools: Path) -> None:
-    tool(tools, "scontrol", "echo 'MaxArraySize            = 1001'; echo 'MaxJobCount = 9'")
-    assert max_array_size() == 1001
-    tool(tools, "scontrol", "echo nothing")
-    with pytest.raises(ExecutionError, match="does not say MaxArraySize"):
-        max_array_size()
+def test_the_cluster_says_its_name_and_its_largest_array(tools: Path) -> None:
+    lines = "MaxArraySize            = 1001\nClusterName = lab\nMaxJobCount = 9"
+    tool(tools, "scontrol", f"echo '{lines}'")
+    ask_config.cache_clear()
+    assert ask_config() == Config("lab", 1001)
+    tool(tools, "scontrol", "echo ClusterName = lab")
+    ask_config.cache_clear()
+    with pytest.raises(ExecutionError, match="does not say 'MaxArraySize'"):
+        ask_config()
 
 
 def test_times_are_asked_for_in_seconds(tools: Path) -> None:
