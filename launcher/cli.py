@@ -11,19 +11,13 @@ import typer
 from jobs.errors import ExecutionError, InputError, run_app
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from rich.console import Console, Group
+    from collections.abc import Sequence
 
     from jobs.run_dir import SweepDir
     from launcher.cluster import Profile
-    from launcher.local import Worker
     from launcher.plan import Action
-    from launcher.status import RunStatus
 
-SHOWN_ACTIONS = 20
 WATCH_S = 1.0
-PLAIN_WIDTH = 160
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -55,9 +49,7 @@ Workers = Annotated[
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="show the plan and change nothing")]
-ShowAll = Annotated[
-    bool, typer.Option("--all", help=f"list every run of the plan, not only {SHOWN_ACTIONS}")
-]
+ShowAll = Annotated[bool, typer.Option("--all", help="list every run of the plan, not only 20")]
 
 
 @app.command()
@@ -94,13 +86,14 @@ def submit(
     from launcher.cluster import read_cluster
     from launcher.labels import label_runs
     from launcher.matrix import read_matrix
+    from launcher.show import show_plan
     from launcher.submit import choose_profile, plan_submission
 
     asked = read_matrix(matrix, overrides or ())
     chosen = choose_profile(read_cluster(cluster), executor, profile, asked.resources)
     submission = plan_submission(asked, runs)
     labels = label_runs({config.run_id: config for config in asked.configs})
-    _show_plan(submission.sweep, submission.actions, labels, chosen, show_all=show_all)
+    show_plan(submission.sweep, submission.actions, labels, chosen, show_all=show_all)
     if submission.unnamed:
         count = len(submission.unnamed)
         verb = "run of this sweep is" if count == 1 else "runs of this sweep are"
@@ -138,6 +131,7 @@ def resume(
         launcher resume demo --cancelled
     """
     from launcher.plan import Policy, Verb, plan
+    from launcher.show import show_plan
     from launcher.status import status_of_sweeps
     from launcher.submit import check_can_be_planned, last_profile
 
@@ -148,7 +142,7 @@ def resume(
         actions = plan(standings, Policy(release_cancelled=cancelled))
         profile, code_hash = last_profile(sweep)
         labels = {status.run_id: status.label for status in standings}
-        _show_plan(sweep, actions, labels, profile, show_all=show_all)
+        show_plan(sweep, actions, labels, profile, show_all=show_all)
         check_can_be_planned(sweep, actions)
         plans.append((sweep, standings, actions, profile, code_hash))
     if dry_run:
@@ -185,13 +179,14 @@ def status(
     from rich.live import Live
 
     from launcher.plan import State
+    from launcher.show import make_console, print_json
     from launcher.status import status_of_sweeps, status_table
 
     found = _find_sweeps(sweeps, runs)
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
-    console = _console()
+    console = make_console()
     if not watch:
         for sweep, statuses in zip(found, status_of_sweeps(found), strict=True):
             console.print(status_table(sweep.name, statuses))
@@ -272,44 +267,6 @@ def _find_sweeps(
     return found
 
 
-def _show_plan(
-    sweep: SweepDir,
-    actions: Sequence[Action],
-    labels: Mapping[str, str],
-    profile: Profile,
-    *,
-    show_all: bool,
-) -> None:
-    from launcher.labels import short_id
-    from launcher.plan import summarise
-
-    where = "on SLURM" if profile.executor == "slurm" else "on this machine"
-    print(f"{sweep.path}  {summarise(actions)} {where}")
-    shown = actions if show_all else actions[:SHOWN_ACTIONS]
-    width = max((len(labels[action.run_id]) for action in shown), default=0)
-    for action in shown:
-        name = f"{labels[action.run_id]:<{width}}  {short_id(action.run_id)}"
-        print(f"  {action.verb:<8}  {name}  {action.reason}")
-    if len(shown) < len(actions):
-        print(f"  and {len(actions) - len(shown)} more; --all lists them")
-
-
-def _print_json(sweeps: Sequence[SweepDir]) -> None:
-    import sys
-    from dataclasses import asdict
-
-    import orjson
-
-    from launcher.status import sweep_status
-
-    rows = [
-        {"sweep": sweep.name, **asdict(status)}
-        for sweep in sweeps
-        for status in sweep_status(sweep)
-    ]
-    sys.stdout.write(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode() + "\n")
-
-
 def _carry_out(
     sweep: SweepDir,
     actions: Sequence[Action],
@@ -328,9 +285,10 @@ def _carry_out(
         return True
     if profile.executor == "local":
         from launcher.local import make_workers
+        from launcher.show import train_here
 
         run_ids = [action.run_id for action in actions if action.verb is not Verb.LEAVE]
-        return _train_here(sweep, run_ids, make_workers(workers or profile.workers))
+        return train_here(sweep, run_ids, make_workers(workers or profile.workers))
     from launcher.submit import submit_to_slurm
 
     for job_id in submit_to_slurm(sweep, actions, profile, code_hash):
@@ -339,62 +297,11 @@ def _carry_out(
     return True
 
 
-def _train_here(sweep: SweepDir, run_ids: Sequence[str], workers: list[Worker]) -> bool:
-    """Train with a live table in a terminal and plain lines elsewhere; whether all finished."""
-    import time
-
-    from rich.live import Live
-
-    from launcher.local import LocalQueue
-    from launcher.plan import State
-    from launcher.status import status_table, sweep_status
-    from launcher.submit import check_data
-
-    check_data(sweep, run_ids)
-    labels = {status.run_id: status.label for status in sweep_status(sweep)}
-    console = _console()
-    with Live(console=console, auto_refresh=False, transient=True) as live:
-        shown_s = 0.0
-
-        def refresh() -> None:
-            nonlocal shown_s
-            if console.is_terminal and time.monotonic() - shown_s > WATCH_S:
-                shown_s = time.monotonic()
-                live.update(_table(sweep_status(sweep)), refresh=True)
-
-        def report(line: str) -> None:
-            console.print(f"{time.strftime('%H:%M:%S')}  {line}", highlight=False, soft_wrap=True)
-
-        def _table(statuses: Sequence[RunStatus]) -> Group:
-            return status_table(sweep.name, statuses, limit=max(3, min(20, console.height - 6)))
-
-        queue = LocalQueue(sweep, run_ids, workers, report, refresh, labels)
-        queue.work()
-    statuses = sweep_status(sweep)
-    console.print(status_table(sweep.name, statuses, limit=SHOWN_ACTIONS))
-    if queue.stopping:
-        print(f"stopped; `launcher resume {sweep.name}` goes on from here")
-        raise KeyboardInterrupt
-    settled = (State.FINISHED, State.CANCELLED)
-    return all(status.state in settled for status in statuses if status.run_id in set(run_ids))
-
-
 def _how_to_go_on(sweep: SweepDir) -> str:
     return (
         f"not all runs of {sweep.name} finished: `launcher logs ID` says why, and "
         f"`launcher resume {sweep.name}` tries again"
     )
-
-
-def _console() -> Console:
-    """For tables: as wide as the terminal, and wide enough for names where there is none."""
-    import os
-    import sys
-
-    from rich.console import Console
-
-    plain = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-    return Console(width=PLAIN_WIDTH if plain else None)
 
 
 def main() -> NoReturn:

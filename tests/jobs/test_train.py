@@ -17,7 +17,7 @@ from jobs.checkpoint import load_checkpoint, unpack
 from jobs.data import derive_seed
 from jobs.errors import InputError
 from jobs.run_dir import NOT_REPRODUCED, Attempt, RunDir
-from jobs.train import Batches, describe_environment, main, parse_arguments, train, usage
+from jobs.train import Batches, describe_environment, train
 from tests.jobs.conftest import TINY, plan_run
 
 # The tiny training: 3 epochs of 3 training and 2 test batches.
@@ -278,38 +278,3 @@ def test_missing_data_is_an_input_error(tmp_path: Path) -> None:
     run = plan_run(tmp_path / "nodata", dataset="cifar10", data_dir=tmp_path)
     with pytest.raises(InputError, match="are not in"):
         train_once(run)
-
-
-# ---- by hand
-
-
-def test_by_hand_a_training_runs_and_a_second_call_shows_its_result(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    words = ["resnet_small", "dataset=synthetic", "epochs=1", "train_images=40", "threads=1"]
-    main(words)
-    assert "finished: best test top-1" in capsys.readouterr().out
-    main(words)
-    again = capsys.readouterr().out
-    assert "finished: best test top-1" in again
-    assert "epoch 1/1" not in again
-
-
-def test_arguments_are_json_or_bare_words() -> None:
-    values = parse_arguments(
-        ["resnet18", "lr=1e-3", "flip=false", "dataset=digits", "model_options.stem=cifar"]
-    )
-    assert values == {
-        "model": "resnet18",
-        "lr": 1e-3,
-        "flip": False,
-        "dataset": "digits",
-        "model_options": {"stem": "cifar"},
-    }
-    with pytest.raises(InputError, match="'lr' is not of the form key=value"):
-        parse_arguments(["resnet18", "lr"])
-
-
-def test_the_usage_names_every_option_with_its_default() -> None:
-    for text in ("epochs=150", "keep=final", "threads=None", "sresnet50_skips"):
-        assert text in usage()

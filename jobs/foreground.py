@@ -1,0 +1,83 @@
+"""`python -m jobs.train MODEL [key=value ...]`: one training by hand, for debugging."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from attention_models import list_models
+from jobs.config import RunConfig, make_config
+from jobs.errors import InputError
+from jobs.run_dir import SweepDir
+from jobs.train_job import STOP_SIGNALS, StopOnSignal, attempt_run
+
+FOREGROUND_SWEEP = Path("runs/foreground")
+
+
+def main(arguments: list[str]) -> None:
+    """`python -m jobs.train MODEL [key=value ...]`: one training in the foreground."""
+    if not arguments or "--help" in arguments or "-h" in arguments:
+        print(usage())
+        return
+    values = {"data_dir": "data"} | parse_arguments(arguments)
+    # The run may go on in another folder.
+    config = make_config(values | {"data_dir": os.path.abspath(str(values["data_dir"]))})
+    run = SweepDir(FOREGROUND_SWEEP).run(config.run_id)
+    run.write_config(config)
+    stop = StopOnSignal()
+    stop.install(*STOP_SIGNALS, signal.SIGINT)
+    outcome = attempt_run(run, stop)
+    if outcome == "finished":
+        result = run.read_result()
+        assert result is not None, "a finished run has a result"
+        print(
+            f"finished: best test top-1 {result['best_test_top1']:.2f} % in epoch "
+            f"{result['best_epoch']}, final {result['final_test_top1']:.2f} %, in {run.path}"
+        )
+    else:
+        print("stopped and saved; the same command goes on from there")
+        raise KeyboardInterrupt
+
+
+def parse_arguments(arguments: list[str]) -> dict[str, Any]:
+    """MODEL and `key=value`, where a value is JSON or a bare word."""
+    values: dict[str, Any] = {"model": arguments[0]}
+    options: dict[str, Any] = {}
+    for argument in arguments[1:]:
+        key, equals, text = argument.partition("=")
+        if not equals:
+            raise InputError(
+                f"{argument!r} is not of the form key=value; "
+                "`python -m jobs.train --help` lists the options"
+            )
+        try:
+            value = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            value = text
+        name = key.removeprefix("model_options.")
+        target = values if name == key else options
+        if name in target:
+            raise InputError(f"{key} is given twice; keep one")
+        target[name] = value
+    return values | ({"model_options": options} if options else {})
+
+
+def usage() -> str:
+    lines = [
+        "usage: python -m jobs.train MODEL [key=value ...]",
+        "       python -m jobs.train resnet_small dataset=digits epochs=5 flip=false",
+        "",
+        f"Trains one network here, in {FOREGROUND_SWEEP}/. Ctrl-C saves; the same command goes on.",
+        "",
+        f"networks: {', '.join(list_models())}",
+        "options, with their defaults:",
+    ]
+    for name, option in RunConfig.model_fields.items():
+        if not option.is_required():
+            default = option.get_default(call_default_factory=True)
+            lines.append(f"  {f'{name}={default}':<32} {option.description}")
+    return "\n".join(lines)
