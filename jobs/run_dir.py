@@ -7,12 +7,13 @@ place, so whoever reads sees a whole file or none.
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
@@ -38,6 +39,9 @@ NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 # A run on another host, whose process cannot be looked up from here, counts as alive until its
 # heartbeat is older than this: ten heartbeats at the default interval.
 STALE_AFTER_S = 300.0
+
+# A launcher waits so long for another that is submitting runs of the same sweep.
+CLAIM_TIMEOUT_S = 60.0
 
 
 class Environment(TypedDict):
@@ -214,6 +218,16 @@ class RunDir:
         self._attempts.mkdir(exist_ok=True)
         write_atomic(self._attempts / f"{attempt['attempt']}.json", pretty(attempt))
 
+    def idle_stops(self) -> int:
+        """How many attempts in a row were stopped before they had taken a single step."""
+        idle = 0
+        for attempt in reversed(self.attempts()):
+            stopped = attempt.get("cause") == "stopped"
+            if not stopped or attempt.get("last_step", 0) > attempt.get("first_step", 0):
+                break
+            idle += 1
+        return idle
+
     def log(self, attempt: int) -> Path:
         return self.path / f"log.{attempt}.txt"
 
@@ -260,10 +274,19 @@ class RunDir:
         append_record(self._observed, {"event": event, **facts, "time_unix_s": time.time()})
 
     def is_cancelled(self) -> bool:
-        """Whether the run was cancelled, and not released since."""
-        events = [record["event"] for record in self.observed()]
-        words = [event for event in events if event in ("cancelled", "released")]
-        return words[-1:] == ["cancelled"]
+        """Whether the run was cancelled, and not released since.
+
+        That SLURM cancelled a job counts once, however often and however late it is written down.
+        """
+        cancelled = False
+        told: set[str] = set()
+        for event in self.observed():
+            if event["event"] == "released":
+                cancelled = False
+            elif event["event"] == "cancelled" and event.get("token") not in told:
+                cancelled = True
+                told.update(filter(None, [event.get("token")]))
+        return cancelled
 
     def observed(self) -> list[dict[str, Any]]:
         return list(read_records(self._observed, ("event", "time_unix_s")))
@@ -457,7 +480,36 @@ class SweepDir:
 
     def submissions(self) -> dict[Path, dict[str, Any]]:
         """All submissions, oldest first."""
-        return {path: read_submission(path) for path in sorted(self._submissions.glob("*.json"))}
+        records = {path: read_submission(path) for path in self._submissions.glob("*.json")}
+        return dict(sorted(records.items(), key=lambda item: item[1]["submitted_unix_s"]))
+
+    @contextlib.contextmanager
+    def claim(self) -> Iterator[None]:
+        """Be the only launcher that submits runs of this sweep, for as long as it takes.
+
+        Waits for another one; ExecutionError if it takes very long.
+        """
+        self._submissions.mkdir(parents=True, exist_ok=True)
+        claim = self._submissions / "claim"
+        deadline_s = time.monotonic() + CLAIM_TIMEOUT_S
+        while True:
+            holder = read_record(claim, Process.__annotations__)
+            if holder is not None and holder["host"] == this_host() and not is_running(holder):
+                claim.unlink(missing_ok=True)  # its launcher was killed
+            try:
+                write_exclusive(claim, pretty(this_process()))
+                break
+            except FileExistsError:
+                if time.monotonic() > deadline_s:
+                    raise ExecutionError(
+                        f"another launcher is submitting runs of {self.name}; try again, or "
+                        f"remove {claim} if it is gone"
+                    ) from None
+                time.sleep(0.1)
+        try:
+            yield
+        finally:
+            claim.unlink(missing_ok=True)
 
     def code_folder(self, content_hash: str) -> Path:
         """Where the launcher keeps the code that jobs of this sweep import, once per content."""
@@ -485,7 +537,8 @@ def check_private(folder: Path) -> None:
 
 def read_submission(path: Path) -> dict[str, Any]:
     """One submission's record; InputError if it is missing or damaged."""
-    record = read_record(path, ("token", "executor", "runs", *Process.__annotations__))
+    needed = ("token", "executor", "runs", "submitted_unix_s", *Process.__annotations__)
+    record = read_record(path, needed)
     if record is None:
         raise InputError(f"{path} is missing")
     return record

@@ -24,7 +24,7 @@ from submitit.helpers import DelayedSubmission
 import jobs
 from jobs.errors import ExecutionError
 from jobs.run_dir import LeaseHolder, RunDir, read_submission
-from jobs.train_job import STOP_SIGNALS, StopOnSignal, attempt_run, job_identity
+from jobs.train_job import IDLE_STOPS, STOP_SIGNALS, StopOnSignal, attempt_run, job_identity
 
 # Asking must end before SLURM's patience does, which on some sites is a few seconds.
 ASK_FOR_S = 3.0
@@ -46,7 +46,6 @@ class ArrayJob:
         check_code(sweep / "code" / record["code"])
         run = RunDir(sweep / record["runs"][int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))])
         _remove_stale_results()
-        run.needs_resume.unlink(missing_ok=True)
         outcome = attempt_run(run, stop, is_gone=is_gone)
         if outcome == "stopped":
             leave(run)
@@ -68,7 +67,7 @@ def check_code(frozen: Path) -> None:
 
 
 def leave(run: RunDir) -> None:
-    """End this process in the way that lets the run go on; returns only if nobody could be told.
+    """End this process in the way that lets the run go on; returns only if it cannot be requeued.
 
     Then `needs_resume` stands in the run directory, and `launcher resume` submits the run again.
     """
@@ -76,17 +75,21 @@ def leave(run: RunDir) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     job_id, _ = job_identity("slurm")
     deadline_s = time.monotonic() + ASK_FOR_S
-    while time.monotonic() < deadline_s:
-        word = job_state(job_id)
+    may_requeue = run.idle_stops() < IDLE_STOPS
+    while (left_s := deadline_s - time.monotonic()) > 0:
+        word = job_state(job_id, left_s)
         if word is not None and word != "RUNNING":
             print(f"SLURM says {word}: leaving", flush=True)
             os._exit(0)
-        if word == "RUNNING" and _requeue(job_id):
+        if not may_requeue:
+            print(f"stopped {IDLE_STOPS} times without a step: not requeued", flush=True)
+            break
+        if word == "RUNNING" and _requeue(job_id, deadline_s - time.monotonic()):
             print("requeued: leaving", flush=True)
             os._exit(0)
         time.sleep(ASK_EVERY_S)
     run.needs_resume.touch()
-    print("could not be requeued: `launcher resume` will submit this run again", flush=True)
+    print("`launcher resume` will submit this run again", flush=True)
 
 
 def is_gone(holder: LeaseHolder) -> bool | None:
@@ -99,7 +102,8 @@ def is_gone(holder: LeaseHolder) -> bool | None:
         return None
     job_id, restart = job_identity("slurm")
     if holder["job_id"] == job_id:
-        return holder["restart"] < restart
+        # At an equal count, a cluster has begun anew and counts its jobs from 1 again.
+        return True if holder["restart"] < restart else None
     word = job_state(holder["job_id"])
     if word is None:
         return None
@@ -112,23 +116,25 @@ def cluster_name() -> str:
     return os.environ.get("SLURM_CLUSTER_NAME", "slurm")
 
 
-def job_state(job_id: str) -> str | None:
+def job_state(job_id: str, timeout_s: float = ASK_FOR_S) -> str | None:
     """SLURM's word for a job's state, empty if it has forgotten it, None if it does not answer."""
-    done = _ask("squeue", "-h", "-j", job_id, "-o", "%T")
+    done = _ask(timeout_s, "squeue", "-h", "-j", job_id, "-o", "%T")
     if done is None or (done.returncode != 0 and "Invalid job id" not in done.stderr):
         return None
     return done.stdout.strip()
 
 
-def _requeue(job_id: str) -> bool:
-    done = _ask("scontrol", "requeue", job_id)
+def _requeue(job_id: str, timeout_s: float) -> bool:
+    done = _ask(timeout_s, "scontrol", "requeue", job_id)
     return done is not None and done.returncode == 0
 
 
-def _ask(*words: str) -> subprocess.CompletedProcess[str] | None:
-    """What one of SLURM's tools says; None if it is not there or does not answer."""
+def _ask(timeout_s: float, *words: str) -> subprocess.CompletedProcess[str] | None:
+    """What one of SLURM's tools says; None if it is not there or does not answer in time."""
+    if timeout_s <= 0:
+        return None
     try:
-        return subprocess.run(words, capture_output=True, text=True, timeout=ASK_FOR_S, check=False)
+        return subprocess.run(words, capture_output=True, text=True, timeout=timeout_s, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
 

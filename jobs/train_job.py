@@ -25,6 +25,9 @@ from jobs.config import RunConfig
 from jobs.errors import InputError
 from jobs.run_dir import Attempt, LeaseHolder, RunDir
 
+# A run that was stopped so often without a single step in between is not started again.
+IDLE_STOPS = 3
+
 STOP_SIGNALS = (signal.SIGUSR2, signal.SIGTERM)
 
 
@@ -92,6 +95,7 @@ def attempt_run(
         if run.is_cancelled():
             return "cancelled"
         run.remove_leftovers()
+        run.needs_resume.unlink(missing_ok=True)
         number = run.next_attempt()
         attempt = Attempt(
             attempt=number,

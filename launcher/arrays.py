@@ -127,7 +127,9 @@ def sbatch_parameters(
         "set -e",
         *profile.setup,
         "# the frozen code, before whatever lies in the working directory",
-        f"export PYTHONPATH={shlex.quote(str(code))} PYTHONSAFEPATH=1",
+        f"export PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}} PYTHONSAFEPATH=1",
+        "# without this, every task would use all the CPUs of a node that does not confine it",
+        'export OMP_NUM_THREADS="${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}"',
         "# all tasks share one pickle, which is here before the launcher could move it",
         f"shared={shlex.quote(str(pickle))}",
         'task="${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}"',
@@ -147,7 +149,7 @@ def sbatch_parameters(
     return {
         "job_name": name,
         "time": profile.time_min,
-        "nodes": profile.nodes,
+        "nodes": 1,
         "cpus_per_task": profile.cpus_per_task,
         "signal_delay_s": profile.signal_delay_s,
         "array_parallelism": parallelism,
@@ -214,7 +216,7 @@ def tasks_of_runs(sweeps: Sequence[SweepDir]) -> dict[Path, slurm.Task]:
         if task is None:
             continue
         tasks[place.run.path] = task
-        if task.is_over:
+        if task.is_over and place.key in found:
             _write_down(place.run, place.record["token"], task)
     return tasks
 
@@ -248,6 +250,8 @@ def _absent(place: _Place) -> slurm.Task | None:
     record = place.record
     if not _is_here(record):
         word, reason = "PENDING", f"submitted to cluster {record['cluster']}: ask there"
+    elif record["user"] != getpass.getuser():
+        word, reason = "PENDING", f"submitted by {record['user']}, whose jobs are not shown to you"
     elif "job_id" in record:
         word, reason = "UNKNOWN", ""
     elif not _is_settled(record):
@@ -264,6 +268,16 @@ def _is_settled(record: dict[str, Any]) -> bool:
 
 def _is_here(record: dict[str, Any]) -> bool:
     return record["cluster"] == slurm.ask_config().name
+
+
+def open_tasks(sweep: SweepDir) -> list[slurm.Task]:
+    """Every task that waits or runs for a sweep, also of submissions that newer ones replaced."""
+    names = [
+        record["name"]
+        for record in sweep.submissions().values()
+        if record["executor"] == "slurm" and "refused" not in record
+    ]
+    return [task for task in slurm.squeue(names) if not task.is_over] if names else []
 
 
 def ended_in_slurm(run: RunDir, token: str) -> str | None:
@@ -293,7 +307,7 @@ def _write_down(run: RunDir, token: str, task: slurm.Task) -> None:
     with contextlib.suppress(PermissionError):
         run.observe("ended", token=token, word=task.word, job_id=task.id, nodes=task.reason)
         if task.state is State.CANCELLED:
-            run.observe("cancelled", by="slurm")
+            run.observe("cancelled", token=token)
 
 
 @contextlib.contextmanager

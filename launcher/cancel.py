@@ -24,7 +24,7 @@ def cancel_sweep(sweep: SweepDir, report: Callable[[str], None]) -> None:
     """
     cancelled = [
         status
-        for status in sweep_status(sweep)
+        for status in sweep_status(sweep, ask_slurm=False)
         if status.state not in (State.FINISHED, State.CANCELLED)
     ]
     for status in cancelled:
@@ -45,10 +45,9 @@ def cancel_sweep(sweep: SweepDir, report: Callable[[str], None]) -> None:
 
 def _cancel_jobs(sweep: SweepDir) -> None:
     from launcher import slurm
-    from launcher.arrays import tasks_of_runs
+    from launcher.arrays import open_tasks
 
-    tasks = [task for task in tasks_of_runs([sweep]).values() if not task.is_over]
-    if tasks:
+    if tasks := open_tasks(sweep):
         slurm.scancel(task.id for task in tasks)
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from launcher.plan import Action
 
 WATCH_S = 1.0
+WATCH_SLURM_S = 10.0  # a controller has other things to do
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -165,7 +166,7 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="until all is at rest, or Ctrl-C")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON list, for programs")] = False,
 ) -> None:
-    """Where every run stands, from the files alone: works from any shell, at any time.
+    """Where every run stands: works from any shell, at any time, without the launching process.
 
     Examples:
 
@@ -179,22 +180,22 @@ def status(
     from rich.live import Live
 
     from launcher.plan import State
-    from launcher.show import make_console, print_json
-    from launcher.status import status_of_sweeps, status_table
+    from launcher.show import make_console, print_json, status_or_files
+    from launcher.status import status_table
 
     found = _find_sweeps(sweeps, runs)
     if as_json:
-        print_json(found)
+        print_json(found, status_or_files(found))
         return
     console = make_console()
     if not watch:
-        for sweep, statuses in zip(found, status_of_sweeps(found), strict=True):
+        for sweep, statuses in zip(found, status_or_files(found), strict=True):
             console.print(status_table(sweep.name, statuses))
         return
     rows = max((console.height - 4) // len(found) - 3, 3)
     with Live(console=console, auto_refresh=False) as live:
         while True:
-            all_statuses = status_of_sweeps(found)
+            all_statuses = status_or_files(found)
             shown = [
                 status_table(sweep.name, statuses, limit=rows)
                 for sweep, statuses in zip(found, all_statuses, strict=True)
@@ -203,7 +204,7 @@ def status(
             moving = (State.RUNNING, State.QUEUED)
             if not any(run.state in moving for statuses in all_statuses for run in statuses):
                 return
-            time.sleep(WATCH_S)
+            time.sleep(WATCH_SLURM_S if any(map(_is_on_slurm, found)) else WATCH_S)
 
 
 @app.command()
@@ -276,11 +277,9 @@ def _carry_out(
 ) -> bool:
     """Do what the plan says; False if runs that were trained here did not finish."""
     from launcher.plan import State, Verb
-    from launcher.status import sweep_status
 
     if all(action.verb is Verb.LEAVE for action in actions):
-        moving = (State.RUNNING, State.QUEUED)
-        if any(status.state in moving for status in sweep_status(sweep)):
+        if any(action.state in (State.RUNNING, State.QUEUED) for action in actions):
             print(f"under way: `launcher status {sweep.name} --watch` shows how the runs get on")
         return True
     if profile.executor == "local":
@@ -295,6 +294,10 @@ def _carry_out(
         print(f"submitted job {job_id}")
     print(f"`launcher status {sweep.name} --watch` shows how the runs get on")
     return True
+
+
+def _is_on_slurm(sweep: SweepDir) -> bool:
+    return any(record["executor"] == "slurm" for record in sweep.submissions().values())
 
 
 def _how_to_go_on(sweep: SweepDir) -> str:

@@ -111,7 +111,6 @@ class SlurmProfile(_Profile):
     account: Words | None = None
     qos: Words | None = None
     gres: Gres | None = None
-    nodes: Count = 1
     cpus_per_task: Count = 1
     mem: Memory | None = None
     constraint: Annotated[str, _like(r"[\w.&|!*,:()\[\]-]+", "v100&nvlink")] | None = None

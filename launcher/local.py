@@ -28,7 +28,7 @@ import submitit
 from jobs.errors import InputError
 from jobs.processes import this_process
 from jobs.run_dir import RunDir, SweepDir
-from jobs.train_job import TrainJob
+from jobs.train_job import IDLE_STOPS, TrainJob
 from launcher.plan import State
 from launcher.status import run_status
 
@@ -37,9 +37,6 @@ REPEAT_STOP_S = 1.0
 
 # submitit ends a local job after `timeout_min`; a run here may take as long as it needs.
 NO_TIMEOUT_MIN = 60 * 24 * 365
-
-# A run that is stopped this often without a single step in between is not started again.
-STOPS_WITHOUT_PROGRESS = 3
 
 
 @dataclass
@@ -63,7 +60,6 @@ class LocalQueue:
     labels: Mapping[str, str] = field(default_factory=dict)
     stopping: bool = False
     _waiting: deque[str] = field(init=False)
-    _idle_stops: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._waiting = deque(self.run_ids)
@@ -142,17 +138,11 @@ class LocalQueue:
         return self.labels.get(run.run_id, run.run_id)
 
     def _goes_on(self, run: RunDir) -> bool:
-        """Whether a stopped run is started again: if it was asked to stop and had got further.
+        """Whether a stopped run is started again: if it was asked to stop, and gets on.
 
         One that was killed without a word is left to the person: it may be killed again.
         """
-        attempt = run.attempts()[-1]
-        if attempt.get("cause") != "stopped":
-            return False
-        progressed = attempt.get("last_step", 0) > attempt.get("first_step", 0)
-        stops = 0 if progressed else self._idle_stops.get(run.run_id, 0) + 1
-        self._idle_stops[run.run_id] = stops
-        return stops < STOPS_WITHOUT_PROGRESS
+        return run.attempts()[-1].get("cause") == "stopped" and run.idle_stops() < IDLE_STOPS
 
     @contextlib.contextmanager
     def _stop_on_signals(self) -> Iterator[None]:

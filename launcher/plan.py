@@ -50,6 +50,7 @@ class Action:
     run_id: str
     verb: Verb
     reason: str
+    state: State = State.PLANNED
 
 
 def plan(standings: Iterable[Standing], policy: Policy) -> list[Action]:
@@ -60,22 +61,21 @@ def plan(standings: Iterable[Standing], policy: Policy) -> list[Action]:
 def _decide(run: Standing, policy: Policy) -> Action:
     match run.state:
         case State.PLANNED:
-            return Action(run.run_id, Verb.START, "not started yet")
+            verb, reason = Verb.START, "not started yet"
         case State.HELD:
-            return Action(run.run_id, Verb.RELEASE, run.detail)
+            verb, reason = Verb.RELEASE, run.detail
         case State.STOPPED:
-            return Action(run.run_id, Verb.CONTINUE, run.detail)
+            verb, reason = Verb.CONTINUE, run.detail
         case State.FAILED:
-            return Action(run.run_id, Verb.RETRY, run.detail)
+            verb, reason = Verb.RETRY, run.detail
         case State.CANCELLED if policy.release_cancelled:
-            return Action(run.run_id, Verb.CONTINUE, "was cancelled")
+            verb, reason = Verb.CONTINUE, "was cancelled"
         case State.CANCELLED:
-            return Action(
-                run.run_id, Verb.LEAVE, "cancelled; `resume` leaves it without --cancelled"
-            )
+            verb, reason = Verb.LEAVE, "cancelled; `resume` leaves it without --cancelled"
         case _:
+            verb = Verb.LEAVE
             reason = f"{run.state}: {run.detail}" if run.detail else str(run.state)
-            return Action(run.run_id, Verb.LEAVE, reason)
+    return Action(run.run_id, verb, reason, run.state)
 
 
 def summarise(actions: Iterable[Action]) -> str:

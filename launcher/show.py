@@ -12,12 +12,13 @@ import orjson
 from rich.console import Console
 from rich.live import Live
 
+from jobs.errors import ExecutionError
 from jobs.run_dir import SweepDir
 from launcher.cluster import Profile
 from launcher.labels import short_id
 from launcher.local import LocalQueue, Worker
 from launcher.plan import Action, State, summarise
-from launcher.status import status_of_sweeps, status_table, sweep_status
+from launcher.status import RunStatus, status_of_sweeps, status_table, sweep_status
 from launcher.submit import check_data
 
 SHOWN_ROWS = 20
@@ -45,12 +46,21 @@ def show_plan(
         print(f"  and {len(actions) - len(shown)} more; --all lists them")
 
 
-def print_json(sweeps: Sequence[SweepDir]) -> None:
+def status_or_files(sweeps: Sequence[SweepDir]) -> list[list[RunStatus]]:
+    """Where every run stands; when SLURM does not answer, a warning and what the files say."""
+    try:
+        return status_of_sweeps(sweeps)
+    except ExecutionError as error:
+        print(f"warning: {error}; this is what the files say", file=sys.stderr)
+        return status_of_sweeps(sweeps, ask_slurm=False)
+
+
+def print_json(sweeps: Sequence[SweepDir], statuses: Sequence[Sequence[RunStatus]]) -> None:
     """Print where every run stands, as one JSON list."""
     rows = [
         {"sweep": sweep.name, **asdict(status)}
-        for sweep, statuses in zip(sweeps, status_of_sweeps(sweeps), strict=True)
-        for status in statuses
+        for sweep, of_sweep in zip(sweeps, statuses, strict=True)
+        for status in of_sweep
     ]
     sys.stdout.write(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode() + "\n")
 

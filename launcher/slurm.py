@@ -50,8 +50,9 @@ STATES = {
     "UNKNOWN": State.STOPPED,  # our own word for a job that SLURM has forgotten
 }
 
-# The reasons of a pending job that does not start unless somebody releases it.
-HELD_REASONS = {"JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue", "job_requeued_in_held_state"}
+# The reasons of a pending job that does not start unless somebody releases it. Others are
+# sentences that end in "held" or "held state".
+HELD_REASONS = {"JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue"}
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ class Task:
 
     @property
     def state(self) -> State:
-        if self.word == "PENDING" and self.reason in HELD_REASONS:
+        is_held = self.reason in HELD_REASONS or self.reason.endswith((" held", " held state"))
+        if self.word == "PENDING" and is_held:
             return State.HELD
         return STATES.get(self.word, State.RUNNING)
 
@@ -98,15 +100,17 @@ def squeue(names: Sequence[str], since_unix_s: float = 0.0) -> list[Task]:
 
 
 def sacct(names: Sequence[str], since_unix_s: float) -> list[Task]:
-    """The same from the accounting; nothing where there is none."""
+    """The same from the accounting, of all users; nothing where there is none."""
     columns = "JobName,JobID,State,NodeList"
     # Jobs that begin later than now are shown only up to an end in the future.
     window = ["-S", _slurm_time(since_unix_s - 60), "-E", "now+1day"]
-    words = ["sacct", "-X", "-n", "-P", f"--name={','.join(names)}", *window, "-o", columns]
+    words = ["sacct", "-a", "-X", "-n", "-P", f"--name={','.join(names)}", *window, "-o", columns]
     try:
         text = run_slurm(words)
-    except ExecutionError:
-        return []
+    except ExecutionError as error:
+        if "storage is disabled" in str(error):
+            return []
+        raise
     tasks = []
     for line in text.splitlines():
         name, own_id, words_of_state, nodes = line.split("|", 3)

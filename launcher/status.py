@@ -50,14 +50,19 @@ class RunStatus(Standing):
     host: str = ""
 
 
-def sweep_status(sweep: SweepDir) -> list[RunStatus]:
-    """Every run of a sweep: those that its matrix names, in its order, then the others."""
-    return status_of_sweeps([sweep])[0]
+def sweep_status(sweep: SweepDir, *, ask_slurm: bool = True) -> list[RunStatus]:
+    """Every run of a sweep: those that its matrix names, in its order, then the others.
+
+    Raises ExecutionError when SLURM does not answer; without asking, the files alone tell.
+    """
+    return status_of_sweeps([sweep], ask_slurm=ask_slurm)[0]
 
 
-def status_of_sweeps(sweeps: Sequence[SweepDir]) -> list[list[RunStatus]]:
+def status_of_sweeps(
+    sweeps: Sequence[SweepDir], *, ask_slurm: bool = True
+) -> list[list[RunStatus]]:
     """The same for several sweeps, with one round of questions to SLURM, if it has any of them."""
-    tasks = _ask_slurm(sweeps)
+    tasks = _ask_slurm(sweeps) if ask_slurm else {}
     found = []
     for sweep in sweeps:
         named = {run_id: place for place, run_id in enumerate(sweep.named_runs())}

@@ -33,12 +33,18 @@ def choose_profile(
     wished = cluster.profiles.get(resources.profile) if resources.profile else None
     if name is None and (wished is None or wished.executor == fitting):
         name = resources.profile
-    return cluster.profile(name, fitting).with_resources(resources)
+    profile = cluster.profile(name, fitting).with_resources(resources)
+    if isinstance(profile, SlurmProfile) and 2 * profile.signal_delay_s > 60 * profile.time_min:
+        raise InputError(
+            f"time {profile.time} with signal_delay_s {profile.signal_delay_s}: the warning would "
+            "come before half of the time is over; take a longer time or a shorter delay"
+        )
+    return profile
 
 
 @dataclass(frozen=True)
 class Submission:
-    """What submitting a matrix would do to a sweep. Nothing is written before `write`."""
+    """What submitting a matrix would do to a sweep. Nothing is planned on disk before `write`."""
 
     sweep: SweepDir
     matrix: Matrix
@@ -79,24 +85,30 @@ def submit_to_slurm(
     """Carry out a plan on SLURM; yields the id of each job that is submitted.
 
     `code_hash` names the frozen code to go on with; without it the code is frozen as it is now.
+    Raises ExecutionError while another launcher submits runs of this sweep.
     """
     from launcher import slurm
     from launcher.arrays import submit_arrays, tasks_of_runs
     from launcher.freeze import check_frozen, freeze_code
 
-    held = [action.run_id for action in actions if action.verb is Verb.RELEASE]
-    if held:
-        tasks = tasks_of_runs([sweep])
-        slurm.release(tasks[sweep.run(run_id).path].id for run_id in held)
-    new = [action.run_id for action in actions if action.verb not in (Verb.LEAVE, Verb.RELEASE)]
-    if not new:
-        return
-    if code_hash:
-        code = sweep.code_folder(code_hash)
-        check_frozen(code)
-    else:
-        code = freeze_code(sweep)
-    yield from submit_arrays(sweep, new, profile, code)
+    with sweep.claim():
+        # Another launcher may have been faster between the plan and the claim.
+        now = {status.run_id: status.state for status in sweep_status(sweep)}
+        held = [action.run_id for action in actions if action.verb is Verb.RELEASE]
+        if held := [run_id for run_id in held if now[run_id] is State.HELD]:
+            tasks = tasks_of_runs([sweep])
+            slurm.release(tasks[sweep.run(run_id).path].id for run_id in held)
+        new = [action.run_id for action in actions if action.verb not in (Verb.LEAVE, Verb.RELEASE)]
+        taken = (State.RUNNING, State.QUEUED, State.HELD, State.FINISHED)
+        new = [run_id for run_id in new if now[run_id] not in taken]
+        if not new:
+            return
+        if code_hash:
+            code = sweep.code_folder(code_hash)
+            check_frozen(code)
+        else:
+            code = freeze_code(sweep)
+        yield from submit_arrays(sweep, new, profile, code)
 
 
 def check_data(sweep: SweepDir, run_ids: Sequence[str]) -> None:

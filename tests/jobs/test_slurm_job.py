@@ -70,7 +70,7 @@ def test_when_nobody_can_be_told_a_marker_is_left(
     tool(tools, "scontrol", scontrol)
     began_s = time.monotonic()
     leave_in = leave_in_a_process(run)
-    assert "could not be requeued" in leave_in.stdout
+    assert "will submit this run again" in leave_in.stdout
     assert "still here" in leave_in.stdout
     assert run.needs_resume.exists()
     assert time.monotonic() - began_s < 30
@@ -80,6 +80,17 @@ def test_a_requeue_that_is_refused_at_first_is_tried_again(tools: Path, run: Run
     tool(tools, "squeue", "echo RUNNING")
     tool(tools, "scontrol", f"test -e {tools}/tried && exit 0; touch {tools}/tried; exit 1")
     assert leave_in_a_process(run).stdout == "requeued: leaving\n"
+
+
+def test_a_run_that_never_takes_a_step_is_not_requeued_for_ever(tools: Path, run: RunDir) -> None:
+    tool(tools, "squeue", "echo RUNNING")
+    tool(tools, "scontrol", f"touch {tools}/asked")
+    for number in (1, 2, 3):
+        attempt = {"attempt": number, "cause": "stopped", "started_unix_s": 1.0, "pid": 1}
+        run.write_attempt(attempt)  # type: ignore[arg-type]
+    assert "not requeued" in leave_in_a_process(run).stdout
+    assert run.needs_resume.exists()
+    assert not (tools / "asked").exists()
 
 
 def test_a_job_that_slurm_has_forgotten_has_an_empty_state(tools: Path) -> None:
@@ -104,7 +115,7 @@ def test_an_earlier_start_of_the_same_job_is_over(
 ) -> None:
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     assert is_gone(holder(job_id="12", restart=0)) is True
-    assert is_gone(holder(job_id="12", restart=1)) is False
+    assert is_gone(holder(job_id="12", restart=1)) is None, "ids may have begun anew"
 
 
 @pytest.mark.parametrize(

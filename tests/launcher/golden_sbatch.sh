@@ -23,7 +23,9 @@
 set -e
 module load cuda
 # the frozen code, before whatever lies in the working directory
-export PYTHONPATH='/runs/it'"'"'s/code/abc' PYTHONSAFEPATH=1
+export PYTHONPATH='/runs/it'"'"'s/code/abc'${PYTHONPATH:+:$PYTHONPATH} PYTHONSAFEPATH=1
+# without this, every task would use all the CPUs of a node that does not confine it
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}"
 # all tasks share one pickle, which is here before the launcher could move it
 shared='/runs/it'"'"'s/slurm/me/t0/task.pkl'
 task="${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import subprocess
@@ -77,9 +78,10 @@ def test_every_task_puts_the_shared_pickle_where_submitit_looks_for_its_own(tmp_
         ({}, "12_submitted.pkl"),
     ]:
         environment = {"PATH": os.environ["PATH"], "SLURM_JOB_ID": "12", **task}
-        lines = "\n".join([*setup, 'echo "$PYTHONPATH $PYTHONSAFEPATH"'])
+        environment |= {"PYTHONPATH": "/of/a/module", "SLURM_CPUS_PER_TASK": "3"}
+        lines = "\n".join([*setup, 'echo "$PYTHONPATH $PYTHONSAFEPATH $OMP_NUM_THREADS"'])
         said = subprocess.check_output(["bash", "-c", lines], env=environment, text=True)
-        assert said.strip() == f"{tmp_path} 1"
+        assert said.strip() == f"{tmp_path}:/of/a/module 1 3"
         assert (pickle.parent / name).read_bytes() == b"the job"
 
 
@@ -141,6 +143,7 @@ def add_submission(sweep: SweepDir, **facts: Any) -> dict[str, Any]:
         "name": "tiny-t0",
         "cluster": "lab",
         "runs": sweep.named_runs(),
+        "user": getpass.getuser(),
         "submitted_unix_s": 1000.0,
         **this_process(),
         "start_ticks": 1,  # a launcher that is gone
@@ -226,6 +229,33 @@ def test_a_job_of_another_cluster_is_not_taken_for_ended(sweep: SweepDir, answer
     assert statuses[0].detail == "submitted to cluster another: ask there"
 
 
+def test_the_job_of_a_colleague_that_is_not_shown_is_not_taken_for_ended(
+    sweep: SweepDir, answers: Slurm
+) -> None:
+    add_submission(sweep, job_id="77", user="colleague")
+    assert {status.state for status in sweep_status(sweep)} == {"queued"}
+    assert [run.observed() for run in sweep.runs()] == [[], []]
+
+
+def test_what_nobody_knows_is_not_written_down(sweep: SweepDir, answers: Slurm) -> None:
+    add_submission(sweep, job_id="77")
+    assert {status.state for status in sweep_status(sweep)} == {"stopped"}
+    answers.accounting = [Task("tiny-t0", "77", index, "CANCELLED") for index in (0, 1)]
+    assert {status.state for status in sweep_status(sweep)} == {"cancelled"}
+
+
+def test_a_late_word_of_slurm_does_not_undo_a_release(sweep: SweepDir, answers: Slurm) -> None:
+    add_submission(sweep, job_id="77")
+    answers.queue = [Task("tiny-t0", "77", index, "CANCELLED") for index in (0, 1)]
+    sweep_status(sweep)
+    run = sweep.runs()[0]
+    run.observe("released")
+    run.observe("cancelled", token="t0")
+    assert not run.is_cancelled()
+    run.observe("cancelled")
+    assert run.is_cancelled()
+
+
 def test_a_job_cancelled_elsewhere_stays_cancelled_when_slurm_has_forgotten_it(
     sweep: SweepDir, answers: Slurm
 ) -> None:
@@ -239,7 +269,8 @@ def test_a_job_cancelled_elsewhere_stays_cancelled_when_slurm_has_forgotten_it(
 def test_the_newest_submission_of_a_run_counts(sweep: SweepDir, answers: Slurm) -> None:
     first, second = sweep.named_runs()
     add_submission(sweep, job_id="77")
-    add_submission(sweep, token="t1", name="tiny-t1", runs=[second], job_id="78")
+    newer = {"token": "t1", "name": "tiny-t1", "submitted_unix_s": 1001.0}
+    add_submission(sweep, **newer, runs=[second], job_id="78")
     answers.queue = [
         Task("tiny-t0", "77", 0, "RUNNING"),
         Task("tiny-t0", "77", 1, "CANCELLED"),

@@ -109,11 +109,14 @@ def test_a_preempted_run_goes_back_into_the_queue_and_finishes(sweep: SweepDir) 
 def test_a_run_that_is_stopped_without_ever_getting_on_is_given_up(sweep: SweepDir) -> None:
     run = sweep.run(sweep.named_runs()[0])
     queue, _ = queue_of(sweep)
-    for step in (0, 5):
-        add_attempt(run, cause="stopped", first_step=0, last_step=step)
+    add_attempt(run, cause="stopped", first_step=0, last_step=5)
+    for _ in range(2):
+        add_attempt(run, cause="stopped", first_step=5, last_step=5)
         assert queue._goes_on(run)
-    add_attempt(run, cause="stopped", first_step=5, last_step=5)
-    assert [queue._goes_on(run) for _ in range(3)] == [True, True, False]
+    add_attempt(run, cause="stopped")  # told to stop before it had begun
+    assert not queue._goes_on(run)
+    add_attempt(run, cause="stopped", first_step=5, last_step=6)
+    assert queue._goes_on(run)
 
 
 def test_a_run_killed_outright_is_left_to_the_person_and_can_go_on(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,12 @@ from tests.launcher.conftest import add_attempt
 @pytest.fixture
 def run(sweep: SweepDir) -> RunDir:
     return sweep.runs()[0]
+
+
+def submission(run: RunDir) -> dict[str, Any]:
+    """By a queue in this process, which is alive."""
+    facts = {"token": "ab12", "executor": "local", "submitted_unix_s": 1.0}
+    return {**facts, "runs": [run.run_id], **this_process()}
 
 
 def write_log(run: RunDir, attempt: int, text: str) -> None:
@@ -49,8 +56,7 @@ def test_the_last_attempt_is_printed_unless_another_is_asked_for(
 def test_a_silent_run_says_where_its_job_may_have_spoken(run: RunDir) -> None:
     with pytest.raises(InputError, match="it has not been started"):
         print_log(run, None, follow=False)
-    record = {"token": "ab12", "executor": "local", "runs": [run.run_id], "user": "me"}
-    run.sweep.write_submission({**record, **this_process()})
+    run.sweep.write_submission({**submission(run), "user": "me"})
     with pytest.raises(InputError, match=r"what its job printed is in .*/slurm/me/ab12"):
         print_log(run, None, follow=False)
 
@@ -59,7 +65,7 @@ def test_following_goes_on_over_a_preemption_until_the_run_is_at_rest(
     run: RunDir, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Between two attempts nobody holds the run, but a living queue is going to start it."""
-    record = {"token": "ab12", "executor": "local", "runs": [run.run_id], **this_process()}
+    record = submission(run)
     path = run.sweep.write_submission(record)
     add_attempt(run)
     write_log(run, 1, "first\n")

@@ -55,6 +55,9 @@ def test_the_accounting_leaves_out_tasks_that_have_not_begun(tools: Path) -> Non
 def test_without_accounting_there_is_no_answer(tools: Path) -> None:
     tool(tools, "sacct", 'echo "Slurm accounting storage is disabled" >&2; exit 1')
     assert sacct(["a-1"], 0.0) == []
+    tool(tools, "sacct", 'echo "Connection refused" >&2; exit 1')
+    with pytest.raises(ExecutionError, match="Connection refused"):
+        sacct(["a-1"], 0.0)
 
 
 def test_a_command_that_fails_is_told_in_slurms_words(tools: Path) -> None:
@@ -96,6 +99,8 @@ def test_times_are_asked_for_in_seconds(tools: Path) -> None:
     [
         ("PENDING", "Priority", State.QUEUED),
         ("PENDING", "JobHeldUser", State.HELD),
+        ("PENDING", "job requeued in held state", State.HELD),
+        ("PENDING", "launch failed requeued held", State.HELD),
         ("REQUEUE_HOLD", "", State.HELD),
         ("SUSPENDED", "", State.RUNNING),
         ("COMPLETING", "", State.RUNNING),

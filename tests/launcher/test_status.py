@@ -89,15 +89,38 @@ def test_a_cancelled_run_stays_cancelled_until_it_is_released(run: RunDir) -> No
 def test_runs_of_a_living_queue_are_queued_and_those_of_a_dead_one_are_not(sweep: SweepDir) -> None:
     first, second = (run.run_id for run in sweep.runs())
     me = this_process()
-    sweep.write_submission({"token": "a", "executor": "local", "runs": [first], **me})
     sweep.write_submission(
-        {"token": "b", "executor": "local", "runs": [second], **me, "ended_unix_s": 1.0}
+        {"token": "a", "executor": "local", "submitted_unix_s": 1.0, "runs": [first], **me}
     )
     sweep.write_submission(
-        {"token": "c", "executor": "local", "runs": [second], **me, "start_ticks": 1}
+        {
+            "token": "b",
+            "executor": "local",
+            "submitted_unix_s": 1.0,
+            "runs": [second],
+            **me,
+            "ended_unix_s": 1.0,
+        }
     )
     sweep.write_submission(
-        {"token": "d", "executor": "local", "runs": [second], **me, "host": "elsewhere"}
+        {
+            "token": "c",
+            "executor": "local",
+            "submitted_unix_s": 1.0,
+            "runs": [second],
+            **me,
+            "start_ticks": 1,
+        }
+    )
+    sweep.write_submission(
+        {
+            "token": "d",
+            "executor": "local",
+            "submitted_unix_s": 1.0,
+            "runs": [second],
+            **me,
+            "host": "elsewhere",
+        }
     )
     states = {status.run_id: status.state for status in sweep_status(sweep)}
     assert states == {first: State.QUEUED, second: State.PLANNED}

@@ -72,6 +72,11 @@ def test_auto_takes_slurm_where_there_is_an_sbatch(
     assert choose_profile(CLUSTER, "auto", "v100", Resources()).executor == "slurm"
 
 
+def test_a_warning_that_leaves_no_time_to_train_is_refused() -> None:
+    with pytest.raises(InputError, match="before half of the time is over"):
+        choose_profile(CLUSTER, "slurm", "v100", Resources(time="3"))
+
+
 def test_the_local_profile_of_the_matrix_is_used() -> None:
     chosen = choose_profile(CLUSTER, "local", None, Resources(profile="desk"))
     assert chosen == LocalProfile(workers=3)
