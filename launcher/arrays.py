@@ -44,6 +44,9 @@ BLOCK_STOP_SIGNALS = (
     "os.execv(sys.argv[1], sys.argv[1:])"
 )
 
+# What sbatch says at the end of a refusal; some errors of the network are told in the same way.
+REFUSED = "Batch job submission failed"
+
 # An sbatch that outlived its launcher may still be accepted, and the accounting lags behind.
 ANSWER_LAG_S = 60.0
 
@@ -109,11 +112,17 @@ def _submit_array(
             submitted = executor.submit_array([job] * len(run_ids))
         job_id = submitted[0].job_id.partition("_")[0]
     except (FailedJobError, FailedSubmissionError, OSError) as error:
-        # The answer may be lost while the job was accepted: ask by the token before giving up.
+        said = _last_line(error)
+        if _is_refusal(said):
+            sweep.write_submission({**record, "refused": said}, path)
+            raise ExecutionError(f"sbatch refused: {said}") from None
+        # The answer may be lost while the job was accepted: ask by the token.
         accepted = _find_job(record)
         if accepted is None:
-            sweep.write_submission({**record, "refused": str(error)}, path)
-            raise ExecutionError(f"sbatch refused: {_last_line(error)}") from None
+            raise ExecutionError(
+                f"sbatch gave no answer ({said}); `launcher status {sweep.name}` knows in a "
+                "minute whether the job was accepted, and then `launcher resume` goes on"
+            ) from None
         job_id = accepted
     sweep.write_submission({**record, "job_id": job_id}, path)
     return job_id
@@ -318,6 +327,12 @@ def _outside_of_any_job() -> Iterator[None]:
         if conf is not None:
             os.environ["SLURM_CONF"] = conf
         yield
+
+
+def _is_refusal(said: str) -> bool:
+    """Whether sbatch said no, and not that it could not hear an answer."""
+    lost = ("timed out", "unable to contact", "connection", "zero bytes", "socket")
+    return REFUSED in said and not any(word in said.lower() for word in lost)
 
 
 def _last_line(error: Exception) -> str:

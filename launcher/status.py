@@ -137,6 +137,8 @@ def _intact_run_status(run: RunDir, queued: set[str], task: Task | None) -> RunS
         )
     holder = run.holder()
     state, detail = _unfinished_state(run, attempts, queued, task, is_held=holder is not None)
+    if state is State.STOPPED and run.needs_resume.exists():
+        detail += "; it could not be requeued"
     host = holder["host"] if holder is not None else ""
     status = RunStatus(run.run_id, state, detail, attempts=len(attempts), epochs=epochs, host=host)
     if (progress := run.read_progress()) is None:

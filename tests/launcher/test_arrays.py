@@ -294,6 +294,20 @@ def test_a_sweep_of_somebody_else_can_be_looked_at(
     assert {status.state for status in sweep_status(sweep)} == {"failed"}
 
 
+@pytest.mark.parametrize(
+    ("said", "refused"),
+    [
+        ("invalid partition; Batch job submission failed: Invalid partition name specified", True),
+        ("Batch job submission failed: Job violates accounting/QOS policy", True),
+        ("Batch job submission failed: Socket timed out on send/recv operation", False),
+        ("Batch job submission failed: Unable to contact slurm controller", False),
+        ("odd", False),
+    ],
+)
+def test_only_a_clear_no_of_sbatch_is_taken_for_one(said: str, refused: bool) -> None:
+    assert arrays._is_refusal(said) is refused
+
+
 def test_the_words_of_sbatch_are_told_without_submitits_around_them() -> None:
     error = arrays.FailedJobError("...\nsbatch: error: QOS limit\nsbatch: error: Batch job failed")
     assert arrays._last_line(error) == "QOS limit; Batch job failed"

@@ -280,6 +280,7 @@ def test_without_scontrol_in_the_job_a_marker_is_left_and_resume_goes_on(
     lab.wait_until_at_rest()
     assert lab.cluster.job_state(lab.job_id()) == "COMPLETED"
     assert lab.states() == ["stopped"]
+    assert lab.status()[0]["detail"].endswith("; it could not be requeued")
     assert "continue" in lab.launcher("resume")
     lab.wait_until_finished()
     assert not run.needs_resume.exists()
@@ -372,6 +373,34 @@ def test_a_launcher_killed_during_sbatch_is_adopted_by_the_next_command(
     lab.wait_until_finished()
     assert outcome(lab.runs()[0]) == outcome(undisturbed)
     assert lab.causes() == ["finished"]
+
+
+def test_an_answer_that_is_lost_before_the_job_was_accepted_leaves_the_run_to_resume(
+    lab: Lab,
+) -> None:
+    """Until it is sure that the job does not turn up, the run is not submitted again."""
+    lab.program("sbatch", 'echo "Socket timed out" >&2; exit 1')
+    path = lab.environment["PATH"]
+    lab.environment["PATH"] = f"{lab.folder}/bin:{path}"
+    said = lab.launcher("submit", "sweep.yaml", "--set", "epochs=1", status=1)
+    assert "sbatch gave no answer (" in said
+    lab.environment["PATH"] = path
+    assert lab.states() == ["queued"]
+    assert "leave 1" in lab.submit("--set", "epochs=1")
+    ((file, record),) = lab.sweep.submissions().items()
+    lab.sweep.write_submission(
+        record | {"submitted_unix_s": record["submitted_unix_s"] - 100}, file
+    )
+    assert "start 1" in lab.launcher("resume")
+    lab.wait_until_finished()
+
+
+def test_a_job_that_no_node_can_run_is_refused_in_slurms_words(lab: Lab) -> None:
+    """SLURM keeps a record of such a job, which is not to be taken for an accepted one."""
+    lab.profile(mem="900G")
+    said = lab.launcher("submit", "sweep.yaml", status=1)
+    assert "error: sbatch refused: Memory specification can not be satisfied" in said
+    assert lab.states() == ["planned"]
 
 
 def test_what_sbatch_refuses_is_told_in_its_own_words_and_can_be_submitted_again(lab: Lab) -> None:
