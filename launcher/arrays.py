@@ -59,7 +59,8 @@ def submit_arrays(
     Raises ExecutionError when SLURM refuses one; what was accepted until then stays.
     """
     cluster = slurm.ask_config()
-    for part, share in cut(len(run_ids), cluster.max_array_size, profile.array_parallelism):
+    largest = max(1, cluster.max_array_size)  # 0 where a site has switched arrays off
+    for part, share in cut(len(run_ids), largest, profile.array_parallelism):
         yield _submit_array(sweep, run_ids[part], share, profile, code, cluster.name)
 
 
