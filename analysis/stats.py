@@ -13,7 +13,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from attention_models import UnknownNameError
-from jobs.config import CannotChangeResult, RunConfig
+from jobs.config import RunConfig
 from jobs.errors import InputError
 
 
@@ -140,10 +140,8 @@ def mixed_options(runs: pd.DataFrame, by: str = "model") -> list[str]:
     grouped = _grouped(runs, by).groupby("group")
     return [
         name
-        for name, field in RunConfig.model_fields.items()
-        if name not in ("seed", *_keys(by))
-        and CannotChangeResult not in field.metadata
-        and (grouped[name].nunique(dropna=False) > 1).any()
+        for name in RunConfig.counting_fields()
+        if name not in ("seed", *_keys(by)) and (grouped[name].nunique(dropna=False) > 1).any()
     ]
 
 

@@ -483,6 +483,10 @@ class SweepDir:
         records = {path: read_submission(path) for path in self._submissions.glob("*.json")}
         return dict(sorted(records.items(), key=lambda item: item[1]["submitted_unix_s"]))
 
+    def is_on_slurm(self) -> bool:
+        """Whether runs of this sweep were ever given to SLURM."""
+        return any(record["executor"] == "slurm" for record in self.submissions().values())
+
     @contextlib.contextmanager
     def claim(self) -> Iterator[None]:
         """Be the only launcher that submits runs of this sweep, for as long as it takes.
@@ -515,6 +519,10 @@ class SweepDir:
         """Where the launcher keeps the code that jobs of this sweep import, once per content."""
         return self.path / "code" / content_hash
 
+    def job_output(self, record: Mapping[str, Any]) -> Path:
+        """Where the jobs of a submission, whoever made it, put what they print."""
+        return self.path / "slurm" / record["user"] / record["token"]
+
     def job_folder(self, token: str) -> Path:
         """A private folder for submitit's pickles and output: it unpickles what it finds there."""
         mine = self.path / "slurm" / getpass.getuser()
@@ -537,7 +545,7 @@ def check_private(folder: Path) -> None:
 
 def read_submission(path: Path) -> dict[str, Any]:
     """One submission's record; InputError if it is missing or damaged."""
-    needed = ("token", "executor", "runs", "submitted_unix_s", *Process.__annotations__)
+    needed = ("token", "executor", "runs", "user", "submitted_unix_s", *Process.__annotations__)
     record = read_record(path, needed)
     if record is None:
         raise InputError(f"{path} is missing")

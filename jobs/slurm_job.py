@@ -23,8 +23,15 @@ from submitit.helpers import DelayedSubmission
 
 import jobs
 from jobs.errors import ExecutionError
-from jobs.run_dir import LeaseHolder, RunDir, read_submission
-from jobs.train_job import IDLE_STOPS, STOP_SIGNALS, StopOnSignal, attempt_run, job_identity
+from jobs.run_dir import LeaseHolder, RunDir, SweepDir, read_submission
+from jobs.train_job import (
+    IDLE_STOPS,
+    STOP_SIGNALS,
+    StopOnSignal,
+    attempt_run,
+    cluster_name,
+    job_identity,
+)
 
 # Asking must end before SLURM's patience does, which on some sites is a few seconds.
 ASK_FOR_S = 3.0
@@ -42,9 +49,9 @@ class ArrayJob:
         stop.install(*STOP_SIGNALS)
         path = Path(self.submission)
         record = read_submission(path)
-        sweep = path.parents[1]
-        check_code(sweep / "code" / record["code"])
-        run = RunDir(sweep / record["runs"][int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))])
+        sweep = SweepDir(path.parents[1])
+        check_code(sweep.code_folder(record["code"]))
+        run = sweep.run(record["runs"][int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))])
         _remove_stale_results()
         outcome = attempt_run(run, stop, is_gone=is_gone)
         if outcome == "stopped":
@@ -98,7 +105,7 @@ def is_gone(holder: LeaseHolder) -> bool | None:
     SLURM runs a job once at a time, so an earlier start of this job is over. Another job of the
     same person is over when SLURM does not run it; of others' jobs a site may show nothing.
     """
-    if holder["cluster"] != cluster_name():
+    if holder["cluster"] != cluster_name("slurm"):
         return None
     job_id, restart = job_identity("slurm")
     if holder["job_id"] == job_id:
@@ -110,10 +117,6 @@ def is_gone(holder: LeaseHolder) -> bool | None:
     if word == "":
         return True if holder["user"] == getpass.getuser() else None
     return word not in ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT")
-
-
-def cluster_name() -> str:
-    return os.environ.get("SLURM_CLUSTER_NAME", "slurm")
 
 
 def job_state(job_id: str, timeout_s: float = ASK_FOR_S) -> str | None:

@@ -86,8 +86,7 @@ def attempt_run(
     config = run.read_config()
     executor = os.environ.get("SUBMITIT_EXECUTOR", "foreground")
     job_id, restart = job_identity(executor)
-    cluster = os.environ.get("SLURM_CLUSTER_NAME", executor) if executor == "slurm" else executor
-    lease = run.take_lease(cluster, job_id, restart, is_gone)
+    lease = run.take_lease(cluster_name(executor), job_id, restart, is_gone)
     try:
         # Looked at again: much can have happened between the submission and now.
         if run.read_result() is not None:
@@ -177,6 +176,11 @@ def job_identity(executor: str) -> tuple[str, int]:
         )
         return own, int(os.environ.get("SLURM_RESTART_COUNT", "0"))
     return os.environ.get("SUBMITIT_LOCAL_JOB_ID", str(os.getpid())), 0
+
+
+def cluster_name(executor: str) -> str:
+    """The cluster that a lease is tied to; outside of SLURM, the executor."""
+    return os.environ.get("SLURM_CLUSTER_NAME", executor) if executor == "slurm" else executor
 
 
 def code_version() -> str:

@@ -290,12 +290,9 @@ def open_tasks(sweep: SweepDir) -> list[slurm.Task]:
     return [task for task in slurm.squeue(names) if not task.is_over] if names else []
 
 
-def ended_in_slurm(run: RunDir, token: str) -> str | None:
-    """The word with which a run's job ended, if that is written down."""
-    for event in reversed(run.observed()):
-        if event["event"] == "ended" and event["token"] == token:
-            return event["word"]
-    return None
+def ended_in_slurm(run: RunDir, token: str) -> bool:
+    """Whether it is written down that the run's job of this submission has ended."""
+    return any(event["event"] == "ended" and event["token"] == token for event in run.observed())
 
 
 def _newest_places(sweep: SweepDir) -> list[_Place]:

@@ -30,7 +30,7 @@ def cancel_sweep(sweep: SweepDir, report: Callable[[str], None]) -> None:
     for status in cancelled:
         # Written before the signal, so that no queue starts the run again.
         sweep.run(status.run_id).observe("cancelled")
-    if any(record["executor"] == "slurm" for record in sweep.submissions().values()):
+    if sweep.is_on_slurm():
         _cancel_jobs(sweep)
     problems: list[str] = []
     held = [(run, holder) for run in sweep.runs() if (holder := run.holder()) is not None]

@@ -131,7 +131,7 @@ def resume(
 
         launcher resume demo --cancelled
     """
-    from launcher.plan import Policy, Verb, plan
+    from launcher.plan import Policy, State, Verb, plan
     from launcher.show import show_plan
     from launcher.status import status_of_sweeps
     from launcher.submit import check_can_be_planned, last_profile
@@ -145,13 +145,13 @@ def resume(
         labels = {status.run_id: status.label for status in standings}
         show_plan(sweep, actions, labels, profile, show_all=show_all)
         check_can_be_planned(sweep, actions)
-        plans.append((sweep, standings, actions, profile, code_hash))
+        plans.append((sweep, actions, profile, code_hash))
     if dry_run:
         return
     unfinished = []
-    for sweep, standings, actions, profile, code_hash in plans:
-        for status, action in zip(standings, actions, strict=True):
-            if status.state == "cancelled" and action.verb is not Verb.LEAVE:
+    for sweep, actions, profile, code_hash in plans:
+        for action in actions:
+            if action.state is State.CANCELLED and action.verb is not Verb.LEAVE:
                 sweep.run(action.run_id).observe("released")
         if not _carry_out(sweep, actions, profile, workers, "" if update_code else code_hash):
             unfinished.append(sweep)
@@ -179,7 +179,6 @@ def status(
     from rich.console import Group
     from rich.live import Live
 
-    from launcher.plan import State
     from launcher.show import make_console, print_json, status_or_files
     from launcher.status import status_table
 
@@ -201,10 +200,9 @@ def status(
                 for sweep, statuses in zip(found, all_statuses, strict=True)
             ]
             live.update(Group(*shown), refresh=True)
-            moving = (State.RUNNING, State.QUEUED)
-            if not any(run.state in moving for statuses in all_statuses for run in statuses):
+            if not any(run.state.is_under_way for statuses in all_statuses for run in statuses):
                 return
-            time.sleep(WATCH_SLURM_S if any(map(_is_on_slurm, found)) else WATCH_S)
+            time.sleep(WATCH_SLURM_S if any(sweep.is_on_slurm() for sweep in found) else WATCH_S)
 
 
 @app.command()
@@ -276,10 +274,10 @@ def _carry_out(
     code_hash: str = "",
 ) -> bool:
     """Do what the plan says; False if runs that were trained here did not finish."""
-    from launcher.plan import State, Verb
+    from launcher.plan import Verb
 
     if all(action.verb is Verb.LEAVE for action in actions):
-        if any(action.state in (State.RUNNING, State.QUEUED) for action in actions):
+        if any(action.state.is_under_way for action in actions):
             print(f"under way: `launcher status {sweep.name} --watch` shows how the runs get on")
         return True
     if profile.executor == "local":
@@ -294,10 +292,6 @@ def _carry_out(
         print(f"submitted job {job_id}")
     print(f"`launcher status {sweep.name} --watch` shows how the runs get on")
     return True
-
-
-def _is_on_slurm(sweep: SweepDir) -> bool:
-    return any(record["executor"] == "slurm" for record in sweep.submissions().values())
 
 
 def _how_to_go_on(sweep: SweepDir) -> str:

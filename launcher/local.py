@@ -9,6 +9,7 @@ directory, and the queue keeps nothing that a later `resume` would need.
 from __future__ import annotations
 
 import contextlib
+import getpass
 import os
 import secrets
 import shutil
@@ -73,6 +74,7 @@ class LocalQueue:
             "runs": list(self.run_ids),
             "submitted_unix_s": time.time(),
             "workers": len(self.workers),
+            "user": getpass.getuser(),
             **this_process(),
         }
         path = self.sweep.write_submission(submission)

@@ -8,7 +8,6 @@ from typing import IO
 
 from jobs.errors import InputError
 from jobs.run_dir import RunDir, all_sweeps
-from launcher.plan import State
 from launcher.status import sweep_status
 
 FOLLOW_S = 0.3
@@ -82,9 +81,8 @@ def _follow_attempt(run: RunDir, log: IO[str], number: int) -> None:
 
 
 def _is_under_way(run: RunDir) -> bool:
-    """Whether the run is being trained, or will be without anybody's doing."""
-    statuses = {status.run_id: status.state for status in sweep_status(run.sweep)}
-    return statuses[run.run_id] in (State.RUNNING, State.QUEUED)
+    states = {status.run_id: status.state for status in sweep_status(run.sweep)}
+    return states[run.run_id].is_under_way
 
 
 def _why_silent(run: RunDir) -> str:
@@ -92,6 +90,5 @@ def _why_silent(run: RunDir) -> str:
     said = f"{run.run_id} has said nothing yet"
     for record in reversed(run.sweep.submissions().values()):
         if run.run_id in record["runs"]:
-            folder = run.sweep.path / "slurm" / record.get("user", "") / record["token"]
-            return f"{said}; what its job printed is in {folder}"
+            return f"{said}; what its job printed is in {run.sweep.job_output(record)}"
     return f"{said}: it has not been started"

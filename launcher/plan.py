@@ -20,6 +20,11 @@ class State(StrEnum):
     PLANNED = "planned"
     FINISHED = "finished"
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether the run is being trained, or will be without anybody's doing."""
+        return self in (State.RUNNING, State.QUEUED)
+
 
 class Verb(StrEnum):
     START = "start"

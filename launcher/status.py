@@ -1,4 +1,4 @@
-"""Where every run of a sweep stands, told from the files alone, from any shell."""
+"""Where every run of a sweep stands: told from the files, and from what SLURM says of its jobs."""
 
 from __future__ import annotations
 
@@ -70,15 +70,14 @@ def status_of_sweeps(
         runs = sorted(sweep.runs(), key=lambda run: (named.get(run.run_id, len(named)), run.run_id))
         configs = {run.run_id: config for run in runs if (config := _config_or_none(run))}
         labels = label_runs(configs)
-        statuses = [run_status(run, queued, tasks.get(run.path)) for run in runs]
         found.append(
             [
                 replace(
-                    status,
-                    label=labels.get(status.run_id, status.run_id),
-                    named=status.run_id in named,
+                    run_status(run, queued, tasks.get(run.path), configs.get(run.run_id)),
+                    label=labels.get(run.run_id, run.run_id),
+                    named=run.run_id in named,
                 )
-                for status in statuses
+                for run in runs
             ]
         )
     return found
@@ -92,8 +91,7 @@ def _config_or_none(run: RunDir) -> RunConfig | None:
 
 
 def _ask_slurm(sweeps: Sequence[SweepDir]) -> dict[Path, Task]:
-    submitted = (record for sweep in sweeps for record in sweep.submissions().values())
-    if not any(record["executor"] == "slurm" for record in submitted):
+    if not any(sweep.is_on_slurm() for sweep in sweeps):
         return {}
     from launcher.arrays import tasks_of_runs  # with submitit, which others need not load
 
@@ -114,16 +112,23 @@ def queued_runs(sweep: SweepDir) -> set[str]:
     return waiting
 
 
-def run_status(run: RunDir, queued: set[str], task: Task | None = None) -> RunStatus:
-    """Where one run stands. The order of the questions is the order of trust."""
+def run_status(
+    run: RunDir, queued: set[str], task: Task | None = None, config: RunConfig | None = None
+) -> RunStatus:
+    """Where one run stands. The order of the questions is the order of trust.
+
+    `config` is the run's own, where it has been read already.
+    """
     try:
-        return _intact_run_status(run, queued, task)
+        return _intact_run_status(run, queued, task, config or run.read_config())
     except InputError as error:
         return RunStatus(run.run_id, State.FAILED, str(error))
 
 
-def _intact_run_status(run: RunDir, queued: set[str], task: Task | None) -> RunStatus:
-    epochs = run.read_config().epochs
+def _intact_run_status(
+    run: RunDir, queued: set[str], task: Task | None, config: RunConfig
+) -> RunStatus:
+    epochs = config.epochs
     attempts = run.attempts()
     if (result := run.read_result()) is not None:
         return RunStatus(

@@ -19,7 +19,7 @@ def run(sweep: SweepDir) -> RunDir:
 
 def submission(run: RunDir) -> dict[str, Any]:
     """By a queue in this process, which is alive."""
-    facts = {"token": "ab12", "executor": "local", "submitted_unix_s": 1.0}
+    facts = {"token": "ab12", "executor": "local", "user": "me", "submitted_unix_s": 1.0}
     return {**facts, "runs": [run.run_id], **this_process()}
 
 
@@ -56,7 +56,7 @@ def test_the_last_attempt_is_printed_unless_another_is_asked_for(
 def test_a_silent_run_says_where_its_job_may_have_spoken(run: RunDir) -> None:
     with pytest.raises(InputError, match="it has not been started"):
         print_log(run, None, follow=False)
-    run.sweep.write_submission({**submission(run), "user": "me"})
+    run.sweep.write_submission(submission(run))
     with pytest.raises(InputError, match=r"what its job printed is in .*/slurm/me/ab12"):
         print_log(run, None, follow=False)
 

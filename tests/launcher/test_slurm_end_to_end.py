@@ -118,6 +118,21 @@ class Lab:
     def causes(self) -> list[str | None]:
         return [attempt.get("cause") for attempt in self.runs()[0].attempts()]
 
+    def fill_the_cluster(self) -> list[str]:
+        """Occupy every node with a job that has priority; the ids of these jobs."""
+        return [
+            self.cluster.sbatch("sleep 900", "-p", "high", "-w", node, "--gres=gpu:v100:4")
+            for node in self.cluster.node_states()
+        ]
+
+    def run_from_a_copy(self) -> Path:
+        """Let the launcher run from a copy of the sources, which a test may edit."""
+        source = self.folder / "source"
+        for package in ("attention_models", "jobs", "launcher"):
+            shutil.copytree(PROJECT / package, source / package)
+        self.environment["PYTHONPATH"] = str(source)
+        return source
+
     def program(self, name: str, script: str) -> None:
         """A program that the launcher, or a job with this folder in its PATH, finds first."""
         path = self.folder / "bin" / name
@@ -309,8 +324,7 @@ def test_a_cancelled_run_stays_cancelled_until_it_is_asked_for(lab: Lab) -> None
 
 
 def test_a_run_that_waits_in_the_queue_can_be_cancelled(lab: Lab) -> None:
-    for node in lab.cluster.node_states():
-        lab.cluster.sbatch("sleep 900", "-p", "high", "-w", node, "--gres=gpu:v100:4")
+    lab.fill_the_cluster()
     lab.submit()
     wait_for(lambda: lab.states() == ["queued"], TIMEOUT_S, "the run to wait")
     assert lab.status()[0]["detail"] in ("Resources", "Priority", "None")
@@ -332,8 +346,7 @@ def test_a_job_requeued_in_held_state_is_released_by_resume(lab: Lab) -> None:
 
 
 def test_a_held_job_is_shown_as_held_and_resume_releases_it(lab: Lab) -> None:
-    for node in lab.cluster.node_states():
-        lab.cluster.sbatch("sleep 900", "-p", "high", "-w", node, "--gres=gpu:v100:4")
+    lab.fill_the_cluster()
     lab.submit("--set", "epochs=1")
     lab.cluster.run("scontrol", "hold", lab.job_id())
     assert lab.states() == ["held"]
@@ -464,13 +477,8 @@ def test_when_slurm_does_not_answer_the_files_are_shown_and_a_cancel_still_count
 
 
 def test_a_queued_job_runs_the_code_as_it_was_submitted(lab: Lab, undisturbed: RunDir) -> None:
-    source = lab.folder / "source"
-    for package in ("attention_models", "jobs", "launcher"):
-        shutil.copytree(PROJECT / package, source / package)
-    lab.environment["PYTHONPATH"] = str(source)
-    for node in lab.cluster.node_states():
-        lab.cluster.sbatch("sleep 900", "-p", "high", "-w", node, "--gres=gpu:v100:4")
-    fillers = lab.jobs()
+    source = lab.run_from_a_copy()
+    fillers = lab.fill_the_cluster()
     lab.submit()
     assert lab.states() == ["queued"]
     optim = source / "jobs" / "optim.py"
@@ -492,10 +500,7 @@ def test_a_queued_job_runs_the_code_as_it_was_submitted(lab: Lab, undisturbed: R
 
 
 def test_update_code_goes_on_with_the_code_of_today(lab: Lab) -> None:
-    source = lab.folder / "source"
-    for package in ("attention_models", "jobs", "launcher"):
-        shutil.copytree(PROJECT / package, source / package)
-    lab.environment["PYTHONPATH"] = str(source)
+    source = lab.run_from_a_copy()
     lab.submit()
     run = lab.runs()[0]
     lab.wait_until_training(run)

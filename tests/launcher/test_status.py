@@ -90,12 +90,20 @@ def test_runs_of_a_living_queue_are_queued_and_those_of_a_dead_one_are_not(sweep
     first, second = (run.run_id for run in sweep.runs())
     me = this_process()
     sweep.write_submission(
-        {"token": "a", "executor": "local", "submitted_unix_s": 1.0, "runs": [first], **me}
+        {
+            "token": "a",
+            "executor": "local",
+            "user": "me",
+            "submitted_unix_s": 1.0,
+            "runs": [first],
+            **me,
+        }
     )
     sweep.write_submission(
         {
             "token": "b",
             "executor": "local",
+            "user": "me",
             "submitted_unix_s": 1.0,
             "runs": [second],
             **me,
@@ -106,6 +114,7 @@ def test_runs_of_a_living_queue_are_queued_and_those_of_a_dead_one_are_not(sweep
         {
             "token": "c",
             "executor": "local",
+            "user": "me",
             "submitted_unix_s": 1.0,
             "runs": [second],
             **me,
@@ -116,6 +125,7 @@ def test_runs_of_a_living_queue_are_queued_and_those_of_a_dead_one_are_not(sweep
         {
             "token": "d",
             "executor": "local",
+            "user": "me",
             "submitted_unix_s": 1.0,
             "runs": [second],
             **me,
