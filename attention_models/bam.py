@@ -31,6 +31,7 @@ from attention_models.resnet import (
     preact_resnet_small,
     resnet18,
     resnet50,
+    resnet101,
     resnet_small,
 )
 
@@ -96,6 +97,11 @@ def bam_resnet18(num_classes: int, stem: Stem, combine: Combine) -> ResNet:
 def bam_resnet50(num_classes: int, stem: Stem, combine: Combine) -> ResNet:
     """ResNet-50 with BAM: 25,915,099 parameters on ImageNet. arXiv 1807.06514."""
     return resnet50(num_classes, stem, between_stages=partial(BAM, combine=combine))
+
+
+def bam_resnet101(num_classes: int, stem: Stem, combine: Combine) -> ResNet:
+    """ResNet-101 with BAM: 44,907,227 parameters on ImageNet. arXiv 1807.06514."""
+    return resnet101(num_classes, stem, between_stages=partial(BAM, combine=combine))
 
 
 def bam_resnet_small(num_classes: int, stem: Stem, combine: Combine) -> ResNet:

@@ -19,6 +19,7 @@ How sure    Post-activation equals torchvision number for number. Pre-activation
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal, TypedDict, Unpack
 
 from torch import Tensor, nn
@@ -64,6 +65,13 @@ def _projection(in_channels: int, out_channels: int, stride: int) -> nn.Module |
     return nn.Sequential(
         convolution(in_channels, out_channels, 1, stride), nn.BatchNorm2d(out_channels)
     )
+
+
+def _bare_projection(in_channels: int, out_channels: int, stride: int) -> nn.Module | None:
+    """The shortcut of a pre-activation block that changes the shape; None where x does."""
+    if stride == 1 and in_channels == out_channels:
+        return None
+    return convolution(in_channels, out_channels, 1, stride)
 
 
 class BasicBlock(nn.Module):
@@ -127,11 +135,40 @@ class Bottleneck(nn.Module):
         return self.relu(self.attention(x) + shortcut)
 
 
-class PreActBottleneck(nn.Module):
-    """A bottleneck with batch norm and ReLU before each convolution; shapes as in Bottleneck.
+class PreActBasicBlock(nn.Module):
+    """Two 3x3 convolutions, each after batch norm and ReLU; shapes as in BasicBlock.
 
     Source: arXiv 1603.05027, figure 4e. Where the shape changes, the shortcut is a 1x1 convolution
     of the pre-activated input, without batch norm, as in kuangliu's code.
+    """
+
+    expansion = 1
+    pre_activation = True
+
+    def __init__(
+        self, in_channels: int, width: int, stride: int, attention: ModuleFactory = nn.Identity
+    ) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(in_channels)
+        self.conv1 = convolution(in_channels, width, 3, stride)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv2 = convolution(width, width, 3)
+        self.relu = nn.ReLU()
+        self.attention = attention(width)
+        self.downsample = _bare_projection(in_channels, width, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        activated = self.relu(self.bn1(x))
+        shortcut = x if self.downsample is None else self.downsample(activated)
+        x = self.conv1(activated)  # (B, width, H/stride, W/stride)
+        x = self.conv2(self.relu(self.bn2(x)))
+        return self.attention(x) + shortcut
+
+
+class PreActBottleneck(nn.Module):
+    """A bottleneck with batch norm and ReLU before each convolution; shapes as in Bottleneck.
+
+    Source and shortcut as in PreActBasicBlock.
     """
 
     expansion = 4
@@ -150,9 +187,7 @@ class PreActBottleneck(nn.Module):
         self.conv3 = convolution(width, out_channels, 1)
         self.relu = nn.ReLU()
         self.attention = attention(out_channels)
-        self.downsample: nn.Module | None = None
-        if stride != 1 or in_channels != out_channels:
-            self.downsample = convolution(in_channels, out_channels, 1, stride)
+        self.downsample = _bare_projection(in_channels, out_channels, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         activated = self.relu(self.bn1(x))
@@ -163,7 +198,20 @@ class PreActBottleneck(nn.Module):
         return self.attention(x) + shortcut
 
 
-Block = type[BasicBlock] | type[Bottleneck] | type[PreActBottleneck]
+Block = type[BasicBlock] | type[Bottleneck] | type[PreActBasicBlock] | type[PreActBottleneck]
+
+
+def stage(
+    block: Callable[[int, int, int], nn.Module],
+    depth: int,
+    in_channels: int,
+    out_channels: int,
+    width: int,
+    stride: int,
+) -> nn.Sequential:
+    """`depth` blocks, made with (in_channels, width, stride); the first changes the shape."""
+    first = block(in_channels, width, stride)
+    return nn.Sequential(first, *(block(out_channels, width, 1) for _ in range(depth - 1)))
 
 
 class ResNet(nn.Module):
@@ -189,13 +237,9 @@ class ResNet(nn.Module):
         on_imagenet = stem == "imagenet"
         channels = [width * block.expansion for width in widths]
 
-        def stage(index: int, in_channels: int, stride: int) -> nn.Sequential:
-            first = block(in_channels, widths[index], stride, attention)
-            rest = (
-                block(channels[index], widths[index], 1, attention)
-                for _ in range(depths[index] - 1)
-            )
-            return nn.Sequential(first, *rest)
+        def layer(index: int, in_channels: int, stride: int) -> nn.Sequential:
+            make = partial(block, attention=attention)
+            return stage(make, depths[index], in_channels, channels[index], widths[index], stride)
 
         self.conv1 = (
             convolution(3, widths[0], 7, stride=2) if on_imagenet else convolution(3, widths[0], 3)
@@ -204,13 +248,13 @@ class ResNet(nn.Module):
         self.bn1 = nn.Identity() if block.pre_activation else nn.BatchNorm2d(widths[0])
         self.relu = nn.Identity() if block.pre_activation else nn.ReLU()
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if on_imagenet else nn.Identity()
-        self.layer1 = stage(0, widths[0], stride=1)
+        self.layer1 = layer(0, widths[0], stride=1)
         self.after1 = between_stages(channels[0])
-        self.layer2 = stage(1, channels[0], stride=2)
+        self.layer2 = layer(1, channels[0], stride=2)
         self.after2 = between_stages(channels[1])
-        self.layer3 = stage(2, channels[1], stride=2)
+        self.layer3 = layer(2, channels[1], stride=2)
         self.after3 = between_stages(channels[2])
-        self.layer4 = stage(3, channels[2], stride=2)
+        self.layer4 = layer(3, channels[2], stride=2)
         self.fc = nn.Linear(channels[3], num_classes)
         if block.pre_activation:
             nn.init.normal_(self.fc.weight, std=0.01)
@@ -246,6 +290,21 @@ def resnet34(num_classes: int, stem: Stem, **modules: Unpack[Modules]) -> ResNet
 def resnet50(num_classes: int, stem: Stem, **modules: Unpack[Modules]) -> ResNet:
     """ResNet-50: 23,520,842 parameters on CIFAR-10, 25,557,032 on ImageNet. arXiv 1512.03385."""
     return ResNet(Bottleneck, (3, 4, 6, 3), WIDTHS, num_classes, stem, **modules)
+
+
+def resnet101(num_classes: int, stem: Stem, **modules: Unpack[Modules]) -> ResNet:
+    """ResNet-101: 42,512,970 parameters on CIFAR-10, 44,549,160 on ImageNet. arXiv 1512.03385."""
+    return ResNet(Bottleneck, (3, 4, 23, 3), WIDTHS, num_classes, stem, **modules)
+
+
+def resnet152(num_classes: int, stem: Stem, **modules: Unpack[Modules]) -> ResNet:
+    """ResNet-152: 60,192,808 parameters on ImageNet. arXiv 1512.03385."""
+    return ResNet(Bottleneck, (3, 8, 36, 3), WIDTHS, num_classes, stem, **modules)
+
+
+def preact_resnet18(num_classes: int, stem: Stem, **modules: Unpack[Modules]) -> ResNet:
+    """Pre-activation ResNet-18: 11,171,146 parameters on CIFAR-10. arXiv 1603.05027."""
+    return ResNet(PreActBasicBlock, (2, 2, 2, 2), WIDTHS, num_classes, stem, **modules)
 
 
 def preact_resnet50(num_classes: int, stem: Stem, **modules: Unpack[Modules]) -> ResNet:

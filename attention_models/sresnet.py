@@ -20,24 +20,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attention_models.resnet import (
-    ResNet,
-    Stem,
-    convolution,
-    preact_resnet50,
-    preact_resnet_small,
-)
+from attention_models.resnet import convolution
 
 
 class SpatialAttention(nn.Module):
     """Scale every position by a mask in (0, 1), computed from the mean over channels.
 
     (B, C, H, W) -> (B, C, H, W), with 46 parameters for any C, or 49 with `skips`, which lead past
-    the convolutions of the mask, not past the module. Source: the repositories named above.
+    the convolutions of the mask, not past the module. `steepness` scales the mask before its
+    sigmoid: 5 makes the original's "squishmoid". Source: the repositories named above.
     """
 
-    def __init__(self, skips: bool = False, dilation: int = 1) -> None:
+    def __init__(
+        self, channels: int, skips: bool = False, dilation: int = 1, steepness: float = 1
+    ) -> None:
         super().__init__()
+        self.steepness = steepness
         self.conv1 = convolution(1, 1, 5, dilation=dilation, bias=True)
         self.conv2 = convolution(1, 1, 3, stride=2, dilation=dilation, bias=True)
         self.conv3 = convolution(1, 1, 3, dilation=dilation, bias=True)
@@ -50,46 +48,4 @@ class SpatialAttention(nn.Module):
         mask = self.conv3(F.interpolate(coarse, size=x.shape[-2:], mode="nearest"))  # (B, 1, H, W)
         if self.merge is not None:
             mask = self.merge(torch.cat([mask, mean, local], dim=1))
-        return x * mask.sigmoid()  # (B, C, H, W)
-
-
-def _plain(channels: int) -> SpatialAttention:
-    return SpatialAttention()
-
-
-def _with_skips(channels: int) -> SpatialAttention:
-    return SpatialAttention(skips=True)
-
-
-def _with_dilation(channels: int) -> SpatialAttention:
-    return SpatialAttention(dilation=2)
-
-
-def sresnet50(num_classes: int, stem: Stem) -> ResNet:
-    """Xu Ma's SResNet50: 23,694,212 parameters on CIFAR-100."""
-    return preact_resnet50(num_classes, stem, attention=_plain)
-
-
-def sresnet50_skips(num_classes: int, stem: Stem) -> ResNet:
-    """Andrew Sansom's SResNet50WithSkips: 23,694,260 parameters on CIFAR-100."""
-    return preact_resnet50(num_classes, stem, attention=_with_skips)
-
-
-def sresnet50_dilation(num_classes: int, stem: Stem) -> ResNet:
-    """Andrew Sansom's SResNet50WithDilation: 23,694,212 parameters on CIFAR-100."""
-    return preact_resnet50(num_classes, stem, attention=_with_dilation)
-
-
-def sresnet_small(num_classes: int, stem: Stem) -> ResNet:
-    """preact_resnet_small with the module of sresnet50, for tests and the demo."""
-    return preact_resnet_small(num_classes, stem, attention=_plain)
-
-
-def sresnet_small_skips(num_classes: int, stem: Stem) -> ResNet:
-    """preact_resnet_small with the module of sresnet50_skips, for tests and the demo."""
-    return preact_resnet_small(num_classes, stem, attention=_with_skips)
-
-
-def sresnet_small_dilation(num_classes: int, stem: Stem) -> ResNet:
-    """preact_resnet_small with the module of sresnet50_dilation, for tests and the demo."""
-    return preact_resnet_small(num_classes, stem, attention=_with_dilation)
+        return x * (self.steepness * mask).sigmoid()  # (B, C, H, W)

@@ -20,6 +20,8 @@ TORCHVISION = {
     "resnet18": torchvision.models.resnet18,
     "resnet34": torchvision.models.resnet34,
     "resnet50": torchvision.models.resnet50,
+    "resnet101": torchvision.models.resnet101,
+    "resnet152": torchvision.models.resnet152,
 }
 
 
@@ -35,6 +37,11 @@ TORCHVISION = {
         ("resnet50", 10, 32, 23_520_842),
         ("resnet50", 100, 32, 23_705_252),
         ("resnet50", 1000, 224, 25_557_032),
+        ("resnet101", 10, 32, 42_512_970),
+        ("resnet101", 100, 32, 42_697_380),
+        ("resnet101", 1000, 224, 44_549_160),
+        ("resnet152", 1000, 224, 60_192_808),
+        ("preact_resnet18", 10, 32, 11_171_146),
         ("preact_resnet50", 10, 32, 23_509_066),
         ("preact_resnet50", 100, 32, 23_693_476),
         ("preact_resnet50", 1000, 32, 25_537_576),

@@ -11,13 +11,13 @@ FORMS = {
     "plain": {},
     "skips": {"skips": True},
     "dilation": {"dilation": 2},
-    "skips and dilation": {"skips": True, "dilation": 2},
+    "skips, dilation and steep": {"skips": True, "dilation": 2, "steepness": 5.0},
 }
 
 
 def _attention_with_random_weights(form: str) -> SpatialAttention:
     torch.manual_seed(0)
-    attention = SpatialAttention(**FORMS[form]).double()
+    attention = SpatialAttention(5, **FORMS[form]).double()
     with torch.no_grad():
         for parameter in attention.parameters():
             parameter.normal_()
@@ -40,7 +40,7 @@ def _reference(attention: SpatialAttention, x: Tensor, dilation: int) -> Tensor:
     if "merge.weight" in weights:
         of_mask, of_mean, of_local = weights["merge.weight"].flatten()
         mask = of_mask * mask + of_mean * mean + of_local * local
-    return x * torch.sigmoid(mask)
+    return x * torch.sigmoid(attention.steepness * mask)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -70,7 +70,7 @@ def test_all_channels_share_one_mask(form):
 
 @pytest.mark.parametrize(("form", "params"), [("plain", 46), ("dilation", 46), ("skips", 49)])
 def test_the_module_has_its_published_number_of_parameters(form, params):
-    module = SpatialAttention(**FORMS[form])
+    module = SpatialAttention(5, **FORMS[form])
     assert sum(parameter.numel() for parameter in module.parameters()) == params
 
 
@@ -86,6 +86,7 @@ def test_the_module_has_its_published_number_of_parameters(form, params):
         ("sresnet50_skips", 10, 23_509_850),
         ("sresnet50_skips", 100, 23_694_260),
         ("sresnet50_skips", 1000, 25_538_360),
+        ("sresnet50_skips_dilation", 1000, 25_538_360),
     ],
 )
 def test_networks_have_their_published_number_of_parameters(name, num_classes, params):
@@ -101,6 +102,7 @@ def test_networks_have_their_published_number_of_parameters(name, num_classes, p
         ("sresnet50", False, 1),
         ("sresnet50_skips", True, 1),
         ("sresnet50_dilation", False, 2),
+        ("sresnet50_skips_dilation", True, 2),
     ],
 )
 def test_every_block_has_the_module_in_the_form_of_the_network(name, skips, dilation):

@@ -1,0 +1,168 @@
+"""Every network and every attention module by name, as plain data.
+
+Names, options and defaults are listed and checked without torch; what stands behind a name is
+imported when it is built. To add a network, write one file with a function
+`name(num_classes, **options) -> nn.Module` and add one line to MODELS.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+OptionValue = bool | int | float | str
+
+CIFAR_STEM_BELOW_PX = 64
+
+
+class UnknownNameError(ValueError):
+    """A name that nobody knows, answered with the nearest one and all valid ones."""
+
+    def __init__(self, kind: str, given: object, valid: Iterable[str]) -> None:
+        self.kind, self.given, self.valid = kind, given, sorted(valid)
+        nearest = difflib.get_close_matches(str(given), self.valid, n=1, cutoff=0.5)
+        guess = f"; did you mean {nearest[0]!r}?" if nearest else "."
+        known = ", ".join(self.valid) or "none"
+        super().__init__(f"{given!r} is not a known {kind}{guess} Valid: {known}")
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of a network; its type is the type of its default."""
+
+    default: OptionValue
+    help: str
+    choices: tuple[OptionValue, ...] = ()
+    at_least: float = float("-inf")
+    at_most: float = float("inf")
+
+    def normalise(self, name: str, value: object) -> OptionValue:
+        """`value` in this option's type, so that 1 and 1.0 are one value, or a ValueError."""
+        wanted = type(self.default)
+        if wanted is float and type(value) is int:
+            value = float(value)
+        elif wanted is int and type(value) is float and value.is_integer():
+            value = int(value)
+        if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
+            raise ValueError(f"option {name!r} takes {wanted.__name__}, not {value!r}")
+        if self.choices and value not in self.choices:
+            if wanted is str:
+                raise UnknownNameError(f"value of option {name!r}", value, map(str, self.choices))
+            valid = ", ".join(map(str, self.choices))
+            raise ValueError(f"option {name!r} takes one of {valid}, not {value!r}")
+        if value != value or value in (float("inf"), float("-inf")):
+            raise ValueError(f"option {name!r} takes a finite number, not {value!r}")
+        if wanted in (int, float) and not self.at_least <= value <= self.at_most:  # type: ignore[operator]
+            raise ValueError(f"option {name!r} takes a number {self._range()}, not {value!r}")
+        return value
+
+    def _range(self) -> str:
+        bounds = [(self.at_least, "from"), (self.at_most, "to")]
+        return " ".join(f"{word} {bound:g}" for bound, word in bounds if abs(bound) != float("inf"))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One network: where it is built, what it is, and which options it takes.
+
+    `arguments` are what this name gives to its target beside the options.
+    """
+
+    target: str
+    summary: str
+    options: Mapping[str, Option] = field(default_factory=dict)
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Attention:
+    """One attention module: a class that is made with the number of channels, and its arguments.
+
+    It stands in every block at the end of the residual branch, before the shortcut is added, or
+    `between_stages`: where its paper puts it.
+    """
+
+    target: str
+    summary: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    between_stages: bool = False
+
+
+ATTENTION: dict[str, Attention] = {
+    "bam": Attention("bam:BAM", "bottleneck attention", between_stages=True),
+    "spatial": Attention("sresnet:SpatialAttention", "one mask of the mean over channels"),
+    "spatial_skips": Attention(
+        "sresnet:SpatialAttention", "spatial with skips inside the attention path", {"skips": True}
+    ),
+    "spatial_dilation": Attention(
+        "sresnet:SpatialAttention", "spatial with dilated convolutions", {"dilation": 2}
+    ),
+    "spatial_skips_dilation": Attention(
+        "sresnet:SpatialAttention",
+        "spatial with skips, dilation and a five times steeper sigmoid",
+        {"skips": True, "dilation": 2, "steepness": 5.0},
+    ),
+}
+
+_STEM = {
+    "stem": Option(
+        "auto",
+        f"first layers: the CIFAR form below {CIFAR_STEM_BELOW_PX} pixels, else the ImageNet form",
+        choices=("auto", "cifar", "imagenet"),
+    )
+}
+_RESNET = _STEM | {
+    "attention": Option(
+        "none", "module in every block or between the stages", choices=("none", *ATTENTION)
+    )
+}
+_BAM = _STEM | {
+    "combine": Option(
+        "product",
+        "how the two gates meet: as in the released code, or as in the paper",
+        choices=("product", "sum"),
+    )
+}
+
+MODELS: dict[str, Entry] = {
+    "resnet18": Entry("resnet:resnet18", "ResNet-18", _RESNET),
+    "resnet34": Entry("resnet:resnet34", "ResNet-34", _RESNET),
+    "resnet50": Entry("resnet:resnet50", "ResNet-50", _RESNET),
+    "resnet101": Entry("resnet:resnet101", "ResNet-101", _RESNET),
+    "resnet152": Entry("resnet:resnet152", "ResNet-152", _RESNET),
+    "resnet_small": Entry("resnet:resnet_small", "a ResNet that trains in seconds", _RESNET),
+    "preact_resnet18": Entry("resnet:preact_resnet18", "pre-activation ResNet-18", _RESNET),
+    "preact_resnet50": Entry("resnet:preact_resnet50", "pre-activation ResNet-50", _RESNET),
+    "preact_resnet_small": Entry(
+        "resnet:preact_resnet_small", "a pre-activation ResNet that trains in seconds", _RESNET
+    ),
+    "bam_resnet18": Entry("bam:bam_resnet18", "ResNet-18 with BAM after stages 1-3", _BAM),
+    "bam_resnet50": Entry("bam:bam_resnet50", "ResNet-50 with BAM after stages 1-3", _BAM),
+    "bam_resnet101": Entry("bam:bam_resnet101", "ResNet-101 with BAM after stages 1-3", _BAM),
+    "bam_resnet_small": Entry("bam:bam_resnet_small", "resnet_small with BAM", _BAM),
+    "bam_preact_resnet50": Entry(
+        "bam:bam_preact_resnet50",
+        "pre-activation ResNet-50 with BAM, as in the 2019 comparison",
+        _BAM,
+    ),
+    "bam_preact_resnet_small": Entry(
+        "bam:bam_preact_resnet_small", "preact_resnet_small with BAM", _BAM
+    ),
+    **{
+        f"sresnet{size}{suffix}": Entry(
+            f"resnet:preact_resnet{size}",
+            f"preact_resnet{size} with {what}",
+            _STEM,
+            {"attention": f"spatial{suffix}"},
+        )
+        for size in ("50", "_small")
+        for suffix, what in {
+            "": "spatial attention",
+            "_skips": "spatial attention that has skips inside its path",
+            "_dilation": "dilated spatial attention",
+            "_skips_dilation": "dilated spatial attention that has skips and a steep sigmoid",
+        }.items()
+    },
+}
