@@ -126,6 +126,26 @@ _BAM = _STEM | {
     )
 }
 
+_LAMBDA_BASELINE = _STEM | {
+    "init": Option(
+        "scaled",
+        "initial weights: those that train, or as in the source's code",
+        choices=("scaled", "source"),
+    ),
+    "dropout": Option(0.3, "probability before the classifier", at_least=0, at_most=0.9),
+}
+_LAMBDA = _LAMBDA_BASELINE | {
+    "k": Option(16, "depth of queries and keys", at_least=1),
+    "heads": Option(4, "queries that share the lambdas of a position", (1, 2, 4, 8, 16, 32, 64)),
+    "u": Option(1, "intra-depth: values that are summed for each output", at_least=1),
+    "m": Option(23, "side of the local context; 0 is none", (0, *range(1, 64, 2))),
+    "norm": Option(
+        "values",
+        "batch norm on queries and values (paper), or on queries and keys (source)",
+        choices=("values", "keys"),
+    ),
+}
+
 MODELS: dict[str, Entry] = {
     "resnet18": Entry("resnet:resnet18", "ResNet-18", _RESNET),
     "resnet34": Entry("resnet:resnet34", "ResNet-34", _RESNET),
@@ -164,5 +184,29 @@ MODELS: dict[str, Entry] = {
             "_dilation": "dilated spatial attention",
             "_skips_dilation": "dilated spatial attention that has skips and a steep sigmoid",
         }.items()
+    },
+    **{
+        f"lambda_resnet{depth}": Entry(
+            "lambda_networks:lambda_resnet", f"LambdaResNet-{depth}", _LAMBDA, {"depth": depth}
+        )
+        for depth in (18, 50, 152, 200)
+    },
+    **{
+        f"lambda_resnet{depth}": Entry(
+            "lambda_networks:lambda_resnet",
+            f"LambdaResNet-{depth}",
+            _LAMBDA | {"dropout": Option(0.2, _LAMBDA["dropout"].help, at_least=0, at_most=0.9)},
+            {"depth": depth},
+        )
+        for depth in (270, 350, 420)
+    },
+    **{
+        f"lambda_baseline{depth}": Entry(
+            "lambda_networks:lambda_baseline",
+            f"the ResNet that LambdaResNet-{depth} is compared with",
+            _LAMBDA_BASELINE,
+            {"depth": depth},
+        )
+        for depth in (18, 50)
     },
 }
