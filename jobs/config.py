@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from attention_models import MODELS, UnknownNameError, check_options
+from attention_models import UnknownNameError, check_options, find
 from jobs.errors import InputError
 
 SCHEMA = 1
@@ -62,8 +62,16 @@ class RunConfig(BaseModel):
     momentum: float = Field(0.9, ge=0, lt=1, description="of SGD")
     nesterov: bool = Field(False, description="use Nesterov's form of momentum")
     weight_decay: float = Field(5e-4, ge=0, description="on every parameter")
-    schedule: Literal["cosine", "step"] = Field(
-        "cosine", description="of the learning rate: cosine or step"
+    clip_norm: float = Field(
+        0.0, ge=0, description="scale gradients down to this norm if it is larger; 0 does not"
+    )
+    schedule: Literal["cosine", "restarts", "step"] = Field(
+        "cosine", description="of the learning rate: cosine, restarts or step"
+    )
+    lr_min: float = Field(0.0, ge=0, description="cosine, restarts: where the curve would end")
+    restart_epochs: Count = Field(10, ge=1, description="restarts: epochs of the first cosine")
+    restart_factor: Count = Field(
+        2, ge=1, description="restarts: each cosine is so many times longer than the one before"
     )
     lr_step_epochs: Count = Field(30, ge=1, description="schedule step: epochs between drops")
     lr_step_factor: float = Field(0.1, gt=0, le=1, description="schedule step: factor of a drop")
@@ -103,8 +111,7 @@ class RunConfig(BaseModel):
     @field_validator("model")
     @classmethod
     def _known_network(cls, value: str) -> str:
-        if value not in MODELS:
-            raise UnknownNameError("network", value, MODELS)
+        find(value)
         return value
 
     @field_validator("dataset")
@@ -124,17 +131,23 @@ class RunConfig(BaseModel):
 
     @model_validator(mode="after")
     def _options_fit_the_network(self) -> RunConfig:
-        declared = MODELS[self.model].options
+        declared = find(self.model).options
         options = check_options(self.model, self.model_options)
         # An option that is given at its default is the same run as one that is not given.
-        said = {key: value for key, value in options.items() if value != declared[key].default}
+        said = {
+            key: value
+            for key, value in options.items()
+            if key not in declared or value != declared[key].default
+        }
         object.__setattr__(self, "model_options", said)
         return self
 
     @model_validator(mode="after")
-    def _nesterov_needs_momentum(self) -> RunConfig:
+    def _options_fit_each_other(self) -> RunConfig:
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov: needs a momentum above 0")
+        if self.lr_min > self.lr:
+            raise ValueError(f"lr_min: {self.lr_min} is above lr, which is {self.lr}")
         return self
 
     @classmethod

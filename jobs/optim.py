@@ -28,7 +28,8 @@ def learning_rate(config: RunConfig, step: int, steps_per_epoch: int) -> float:
     """The rate of the step that comes after `step` steps.
 
     It rises linearly over the warm-up, to reach `lr` with the warm-up's last step, and then
-    follows the schedule: a half cosine over the rest of the training, or drops at fixed epochs.
+    follows the schedule: a half cosine over the rest of the training; half cosines of growing
+    length, one after the other (SGDR, arXiv 1608.03983); or drops at fixed epochs.
     """
     warmup = round(config.warmup_epochs * steps_per_epoch)
     if step < warmup:
@@ -36,8 +37,15 @@ def learning_rate(config: RunConfig, step: int, steps_per_epoch: int) -> float:
     if config.schedule == "step":
         drops = step // steps_per_epoch // config.lr_step_epochs
         return config.lr * config.lr_step_factor**drops
-    done = (step - warmup) / (config.epochs * steps_per_epoch - warmup)
-    return config.lr * 0.5 * (1 + math.cos(math.pi * done))
+    length = config.epochs * steps_per_epoch - warmup
+    position = step - warmup
+    if config.schedule == "restarts":
+        length = config.restart_epochs * steps_per_epoch
+        while position >= length:
+            position -= length
+            length *= config.restart_factor
+    cosine = 0.5 * (1 + math.cos(math.pi * position / length))
+    return config.lr_min + (config.lr - config.lr_min) * cosine
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:

@@ -185,6 +185,8 @@ def train(
             loss = F.cross_entropy(logits, labels)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
+            if config.clip_norm:
+                torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
             optimizer.step()
             train_sums += torch.stack(
                 [loss.detach().double() * len(index), hits(logits, labels, 1), count_of(labels)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -222,6 +224,20 @@ def cancel(
     from launcher.cancel import cancel_sweep
 
     cancel_sweep(find_sweep(sweep, runs), print)
+
+
+@app.command(
+    context_settings={
+        "allow_extra_args": True,
+        "ignore_unknown_options": True,
+        "help_option_names": [],
+    }
+)
+def models(context: typer.Context) -> None:
+    """Every network with its size, beside what its source says."""
+    # Counting needs torch, which this process never loads. -P: not a folder of that name here.
+    command = [sys.executable, "-P", "-m", "attention_models", *context.args]
+    os.execv(sys.executable, command)
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from attention_models import find
 from jobs.config import RunConfig
 
 
@@ -12,12 +13,21 @@ def label_runs(configs: Mapping[str, RunConfig]) -> dict[str, str]:
     """A label for each run id, such as `resnet_small lr=0.02 s1`."""
     options = {run_id: _options(config) for run_id, config in configs.items()}
     names = dict.fromkeys(name for values in options.values() for name in values)
+    for run_id, config in configs.items():
+        # What one run says of a network's option is asked of all: the others have its default.
+        declared = find(config.model).options
+        options[run_id] |= {
+            name: declared[option].default
+            for name in names
+            if name not in options[run_id]
+            and (option := name.removeprefix("model_options.")) in declared
+        }
     telling = [name for name in names if _differs(name, options.values())]
     return {
         run_id: " ".join(
             [
                 configs[run_id].model,
-                *(f"{name}={values.get(name, 'default')}" for name in telling),
+                *(f"{name}={values[name]}" for name in telling if name in values),
                 f"s{configs[run_id].seed}",
             ]
         )

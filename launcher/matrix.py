@@ -25,7 +25,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from attention_models import MODELS, UnknownNameError, check_options
+from attention_models import MODELS, UnknownNameError, check_options, find
 from jobs.config import RunConfig, mistakes
 from jobs.errors import InputError
 from jobs.run_dir import check_name
@@ -228,9 +228,11 @@ def _read_exclude(file: YamlFile, section: Place, grid: Mapping[str, list[_Given
 
 
 def _check_option(file: YamlFile, key: str, place: Place) -> bool:
-    if key not in OPTIONS:
+    # Which options a network takes is asked once the network is known.
+    known = key in OPTIONS or key.startswith("model_options.")
+    if not known:
         file.mistake(place, UnknownNameError("option", key, OPTIONS))
-    return key in OPTIONS
+    return known
 
 
 # ---- from cells to configurations
@@ -273,20 +275,39 @@ def _config(file: YamlFile, cell: _Cell) -> RunConfig | None:
     try:
         return RunConfig.model_validate(values | {"model_options": options})
     except ValidationError as error:
-        for item, text in zip(error.errors(), mistakes(error), strict=True):
-            key = str(item["loc"][0]) if item["loc"] else ""
-            if item["type"] == "missing":
-                file.mistake(_entry_of(cell), f"{text}; give it in base, axes or include")
-            elif key in cell:
-                file.mistake(cell[key].place, text)
-    if values.get("model") in MODELS:
+        for place, text in _wrong(cell, values.get("model"), options, error):
+            file.mistake(place, text)
+        return None
+
+
+def _wrong(
+    cell: _Cell, model: object, options: dict[str, Any], error: ValidationError
+) -> list[tuple[Place, str]]:
+    """What is wrong with a cell, and where it stands; at least one thing."""
+    found: list[tuple[Place, str]] = []
+    for item, text in zip(error.errors(), mistakes(error), strict=True):
+        # A rule between two options begins with the name of one of them.
+        key = str(item["loc"][0]) if item["loc"] else text.partition(":")[0]
+        if item["type"] == "missing":
+            found.append((_entry_of(cell), f"{text}; give it in base, axes or include"))
+        elif key in cell:
+            found.append((cell[key].place, text))
+    if _is_network(model):
         # Options of the network are asked one by one: each has its own line.
         for option, value in options.items():
             try:
-                check_options(values["model"], {option: value})
+                check_options(str(model), {option: value})
             except ValueError as wrong:
-                file.mistake(cell[f"model_options.{option}"].place, wrong)
-    return None
+                found.append((cell[f"model_options.{option}"].place, str(wrong)))
+    return found or [(_entry_of(cell), "; ".join(mistakes(error)))]
+
+
+def _is_network(name: object) -> bool:
+    try:
+        find(str(name))
+    except ValueError:
+        return False
+    return True
 
 
 def _entry_of(cell: _Cell) -> Place:

@@ -76,7 +76,11 @@ def test_the_id_begins_with_what_a_person_wants_to_read() -> None:
         ({"model": "resnet18", "epochs": 1.5}, "epochs: "),
         ({"model": "resnet18", "epochs": True}, "true is not a value of epochs"),
         ({"model": "resnet18", "lr": float("nan")}, "lr: Input should be a finite number"),
-        ({"model": "resnet18", "schedule": "cos"}, "schedule: Input should be 'cosine' or 'step'"),
+        (
+            {"model": "resnet18", "schedule": "cos"},
+            "schedule: Input should be 'cosine', 'restarts' or 'step'",
+        ),
+        ({"model": "resnet18", "lr": 0.1, "lr_min": 0.2}, "lr_min: 0.2 is above lr, which is 0.1"),
         (
             {"model": "resnet18", "model_options": {"stm": "cifar"}},
             "'stm' is not a known option of network 'resnet18'; did you mean 'stem'?",

@@ -33,6 +33,36 @@ def test_the_cosine_schedule_is_that_of_torch() -> None:
     assert rates(epochs=5, lr=0.1) == pytest.approx(reference)
 
 
+@pytest.mark.parametrize("factor", [1, 2])
+def test_the_schedule_with_restarts_is_that_of_torch(factor: int) -> None:
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=0.1)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(
+        optimizer, T_0=20, T_mult=factor, eta_min=1e-5
+    )
+    reference = []
+    for _ in range(80):
+        reference.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    found = rates(
+        schedule="restarts",
+        epochs=8,
+        lr=0.1,
+        lr_min=1e-5,
+        restart_epochs=2,
+        restart_factor=factor,
+    )
+    assert found == pytest.approx(reference)
+
+
+def test_a_cosine_ends_at_the_lowest_rate() -> None:
+    found = rates(epochs=5, lr=0.1, lr_min=0.01)
+    assert found[0] == 0.1
+    assert found == sorted(found, reverse=True)
+    assert 0.01 < found[-1] < 0.0105
+
+
 def test_the_step_schedule_drops_at_the_named_epochs() -> None:
     found = rates(schedule="step", epochs=7, lr=1, lr_step_epochs=3, lr_step_factor=0.1)
     assert found[:30] == [1] * 30
@@ -40,7 +70,7 @@ def test_the_step_schedule_drops_at_the_named_epochs() -> None:
     assert found[60:] == pytest.approx([0.01] * 10)
 
 
-@given(st.floats(0.1, 4), st.sampled_from(["cosine", "step"]))
+@given(st.floats(0.1, 4), st.sampled_from(["cosine", "restarts", "step"]))
 def test_the_warm_up_rises_to_the_peak_and_never_above(warmup: float, schedule: str) -> None:
     found = rates(epochs=5, lr=0.5, warmup_epochs=warmup, schedule=schedule)
     steps = round(warmup * STEPS_PER_EPOCH)

@@ -145,7 +145,9 @@ def test_stopped_anywhere_any_number_of_times_it_ends_the_same_to_the_bit(
     st.fixed_dictionaries(
         {
             "model": st.sampled_from(["resnet_small", "bam_preact_resnet_small", "sresnet_small"]),
-            "schedule": st.sampled_from(["cosine", "step"]),
+            "schedule": st.sampled_from(["cosine", "restarts", "step"]),
+            "restart_epochs": st.just(1),
+            "clip_norm": st.sampled_from([0, 0.5]),
             "nesterov": st.booleans(),
             "batch_size": st.sampled_from([16, 89]),
             "epochs": st.just(2),
@@ -162,6 +164,42 @@ def test_whatever_the_configuration_a_stop_changes_nothing(
         train_once(stopped, data.draw(st.integers(0, 4)))
         train_once(stopped)
         assert outcome(stopped) == outcome(whole)
+
+
+def test_dropout_goes_on_after_a_stop_with_the_draws_it_would_have_had(tmp_path: Path) -> None:
+    network = {
+        "model": "lambda_resnet18",
+        "model_options": {"k": 2, "m": 3, "stem": "imagenet"},
+        "train_images": 32,
+        "epochs": 1,
+    }
+    whole, stopped = (plan_run(tmp_path / name, **network) for name in ("a", "b"))
+    train_once(whole)
+    train_once(stopped, stop_at=1)
+    train_once(stopped)
+    assert outcome(stopped) == outcome(whole)
+
+
+def test_gradients_are_scaled_down_to_the_largest_norm(tmp_path: Path) -> None:
+    """With a tiny norm, one step moves the weights by at most lr times that norm."""
+    moved = {}
+    for clip_norm in (0.0, 1e-3):
+        run = plan_run(
+            tmp_path / str(clip_norm),
+            clip_norm=clip_norm,
+            epochs=1,
+            weight_decay=0,
+            warmup_epochs=0,
+        )
+        train_once(run, stop_at=1)
+        state = load_checkpoint(run, print)
+        assert state is not None
+        torch.manual_seed(derive_seed(0, "weights"))
+        before = dict(create_model(TINY["model"], 10, 8).named_parameters())
+        change = torch.stack([(state["model"][name] - old).norm() for name, old in before.items()])
+        moved[clip_norm] = change.norm().item() / run.read_config().lr
+    assert moved[1e-3] == pytest.approx(1e-3, rel=0.01)
+    assert moved[0.0] > 0.1
 
 
 def test_a_run_that_lost_its_last_checkpoints_trains_those_epochs_again(

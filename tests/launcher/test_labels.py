@@ -30,8 +30,8 @@ def test_options_of_the_network_count_and_options_without_effect_do_not() -> Non
     ]
     assert labels(*runs) == [
         "bam_resnet18 model_options.combine=sum s0",
-        "bam_resnet18 model_options.combine=default s0",
-        "resnet18 model_options.combine=default s0",
+        "bam_resnet18 model_options.combine=product s0",
+        "resnet18 s0",
     ]
 
 

@@ -272,8 +272,6 @@ def test_unknown_names_and_wrong_shapes_are_told_together_with_their_lines(compl
     )
     assert [line.partition(" Valid: ")[0] for line in lines] == [
         "m.yaml:3: 'epocs' is not a known option; did you mean 'epochs'?",
-        "m.yaml:5: 'model_options.combin' is not a known option; did you mean "
-        "'model_options.combine'?",
         "m.yaml:6: lr takes one value, not [0.1, 0.2]; lists belong under axes",
         "m.yaml:8: batch_size must be a list of values, not 128",
         "m.yaml:9: 0.5 stands twice in momentum; keep one",
@@ -286,7 +284,44 @@ def test_unknown_names_and_wrong_shapes_are_told_together_with_their_lines(compl
         "beginning with a letter or a digit",
     ]
     assert "Valid: batch_size, checkpoint_every_s, " in lines[0]
-    assert lines[9].endswith("Valid: cpus_per_task, gres, mem, profile, time, workers")
+    assert lines[8].endswith("Valid: cpus_per_task, gres, mem, profile, time, workers")
+
+
+def test_an_unknown_option_of_a_network_is_told_at_its_line(complaints):
+    (line,) = complaints(
+        """\
+        base:
+          model: bam_resnet18
+          model_options:
+            combin: sum
+        """
+    )
+    assert line == (
+        "m.yaml:4: 'combin' is not a known option of network 'bam_resnet18'; did you mean "
+        "'combine'? Valid: combine, stem"
+    )
+
+
+def test_a_rule_between_two_options_is_told_at_the_line_of_one_of_them(complaints):
+    text = """\
+        base:
+          model: resnet18
+          nesterov: true
+        axes:
+          momentum: [0.9, 0.0]
+        """
+    assert complaints(text) == ["m.yaml:3: nesterov: needs a momentum above 0"]
+
+
+def test_a_rule_about_an_option_that_is_not_given_is_told_too(complaints):
+    text = """\
+        base:
+          model: resnet18
+        axes:
+          lr: [0.1]
+          lr_min: [0.2]
+        """
+    assert complaints(text) == ["m.yaml:5: lr_min: 0.2 is above lr, which is 0.1"]
 
 
 def test_a_wrong_value_is_told_once_at_its_own_line_however_many_runs_have_it(complaints):
@@ -307,14 +342,14 @@ def test_a_wrong_value_is_told_once_at_its_own_line_however_many_runs_have_it(co
             schedule: cosin
         """
     )
-    assert [line.partition(" Valid: bam")[0] for line in lines] == [
+    assert [line.partition(" Valid: attention5")[0] for line in lines] == [
         "m.yaml:2: lr: Input should be greater than 0, not -1",
-        "m.yaml:3: 'combine' is not a known option of network 'resnet18'. Valid: stem",
+        "m.yaml:3: 'combine' is not a known option of network 'resnet18'. Valid: attention, stem",
         "m.yaml:5: model: 'resnet9' is not a known network; did you mean 'resnet50'?",
         "m.yaml:8: batch_size: Input should be a valid integer, unable to parse string as an "
         "integer, not 'x'",
         "m.yaml:9: batch_size: Input should be greater than or equal to 2, not 1",
-        "m.yaml:13: schedule: Input should be 'cosine' or 'step', not 'cosin'",
+        "m.yaml:13: schedule: Input should be 'cosine', 'restarts' or 'step', not 'cosin'",
     ]
 
 
