@@ -2,6 +2,8 @@
 # make test      run all tests; those that need a SLURM are skipped where there is none
 # make test SLURM=install    install one from Debian's packages first (as root), and skip nothing
 # make check     format, lint, types
+# make bench     networks and layers beside their references, as ratios of time and memory; with
+#                CIFAR10=FILE.npz also whether LambdaResNets train on real images
 # make install   what the others call first; a second call does nothing
 
 PYTHON ?= python3
@@ -12,7 +14,7 @@ INSTALLED := .venv/installed
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo test check clean
+.PHONY: install demo test check bench clean
 
 install: $(INSTALLED)
 
@@ -31,6 +33,14 @@ check: $(INSTALLED)-check $(INSTALLED)-test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# Threads that spin while they wait make every figure meaningless on a machine that others use.
+bench: export OMP_WAIT_POLICY = PASSIVE
+bench: $(INSTALLED)-test
+	$(BIN)/python -m tests.benchmarks.networks
+ifdef CIFAR10
+	$(BIN)/python -m tests.benchmarks.lambda_training --cifar10 $(CIFAR10)
+endif
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

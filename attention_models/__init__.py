@@ -1,4 +1,4 @@
-"""The networks, by name. What there is stands in registry.py; `create_model` builds it.
+"""The networks, by name. Which there are stands in registry.py; `create_model` builds one.
 
 Importing this loads no torch.
 """
@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from attention_models import external
 from attention_models.registry import (
     ATTENTION,
     CIFAR_STEM_BELOW_PX,
@@ -47,7 +48,14 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def find(name: str) -> Entry:
-    """The entry of a network; UnknownNameError for a name that is not in the registry."""
+    """The entry of a network; UnknownNameError for a name that nobody knows.
+
+    Names with a slash are those of other libraries: see external.py. Their options are not known
+    here.
+    """
+    if external.is_external(name):
+        library, network = external.check_name(name)
+        return Entry("external:create", f"{network} of {library}", arguments={"name": name})
     if name not in MODELS:
         raise UnknownNameError("network", name, MODELS)
     return MODELS[name]
@@ -59,10 +67,18 @@ def check_options(name: str, options: Mapping[str, object]) -> dict[str, OptionV
     Raises UnknownNameError for an unknown network, option or choice, ValueError for a wrong type.
     """
     declared = find(name).options
+    if external.is_external(name):
+        declared = {key: Option(_scalar(key, value), "") for key, value in options.items()}
     for option in options:
         if option not in declared:
             raise UnknownNameError(f"option of network {name!r}", option, declared)
     return {option: declared[option].normalise(option, value) for option, value in options.items()}
+
+
+def _scalar(option: str, value: object) -> OptionValue:
+    if not isinstance(value, OptionValue):
+        raise ValueError(f"option {option!r} takes one value: a truth, number or text")
+    return value
 
 
 def create_model(name: str, num_classes: int, input_size: int, **options: OptionValue) -> nn.Module:
@@ -72,6 +88,8 @@ def create_model(name: str, num_classes: int, input_size: int, **options: Option
     drawn from torch's global generator, so seed it first for a reproducible initialisation.
     """
     entry = find(name)
+    if external.is_external(name):
+        return external.create(name, num_classes, input_size, check_options(name, options))
     arguments: dict[str, Any] = {key: option.default for key, option in entry.options.items()}
     arguments |= check_options(name, options) | dict(entry.arguments)
     if arguments.get("stem") == "auto":

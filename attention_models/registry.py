@@ -15,6 +15,7 @@ from typing import Any
 OptionValue = bool | int | float | str
 
 CIFAR_STEM_BELOW_PX = 64
+TOO_MANY_TO_LIST = 200
 
 
 class UnknownNameError(ValueError):
@@ -25,6 +26,9 @@ class UnknownNameError(ValueError):
         nearest = difflib.get_close_matches(str(given), self.valid, n=1, cutoff=0.5)
         guess = f"; did you mean {nearest[0]!r}?" if nearest else "."
         known = ", ".join(self.valid) or "none"
+        if len(self.valid) > TOO_MANY_TO_LIST:
+            similar = difflib.get_close_matches(str(given), self.valid, n=8, cutoff=0)
+            known = f"{', '.join(similar)} and {len(self.valid) - len(similar):,} others"
         super().__init__(f"{given!r} is not a known {kind}{guess} Valid: {known}")
 
 
@@ -91,6 +95,13 @@ class Attention:
 
 
 ATTENTION: dict[str, Attention] = {
+    "se": Attention("se:SE", "a scale for every channel, from all of them"),
+    "eca": Attention("eca:ECA", "a scale for every channel, from its neighbours"),
+    "cbam": Attention("cbam:CBAM", "a gate for channels, then one for positions"),
+    "simam": Attention("simam:SimAM", "a scale for every value, without parameters"),
+    "coordinate": Attention(
+        "coordinate:CoordinateAttention", "a scale for every row and one for every column"
+    ),
     "bam": Attention("bam:BAM", "bottleneck attention", between_stages=True),
     "spatial": Attention("sresnet:SpatialAttention", "one mask of the mean over channels"),
     "spatial_skips": Attention(
@@ -126,13 +137,14 @@ _BAM = _STEM | {
     )
 }
 
+_DROPOUT = "probability of dropout before the classifier"
 _LAMBDA_BASELINE = _STEM | {
     "init": Option(
         "scaled",
         "initial weights: those that train, or as in the source's code",
         choices=("scaled", "source"),
     ),
-    "dropout": Option(0.3, "probability before the classifier", at_least=0, at_most=0.9),
+    "dropout": Option(0.3, _DROPOUT, at_least=0, at_most=0.9),
 }
 _LAMBDA = _LAMBDA_BASELINE | {
     "k": Option(16, "depth of queries and keys", at_least=1),
@@ -144,6 +156,10 @@ _LAMBDA = _LAMBDA_BASELINE | {
         "batch norm on queries and values (paper), or on queries and keys (source)",
         choices=("values", "keys"),
     ),
+}
+
+_RESNEST = _STEM | {
+    "dropout": Option(0.0, _DROPOUT, at_least=0, at_most=0.9),
 }
 
 MODELS: dict[str, Entry] = {
@@ -182,7 +198,7 @@ MODELS: dict[str, Entry] = {
             "": "spatial attention",
             "_skips": "spatial attention that has skips inside its path",
             "_dilation": "dilated spatial attention",
-            "_skips_dilation": "dilated spatial attention that has skips and a steep sigmoid",
+            "_skips_dilation": "spatial attention: skips, dilation and a steep sigmoid",
         }.items()
     },
     **{
@@ -195,10 +211,34 @@ MODELS: dict[str, Entry] = {
         f"lambda_resnet{depth}": Entry(
             "lambda_networks:lambda_resnet",
             f"LambdaResNet-{depth}",
-            _LAMBDA | {"dropout": Option(0.2, _LAMBDA["dropout"].help, at_least=0, at_most=0.9)},
+            _LAMBDA | {"dropout": Option(0.2, _DROPOUT, at_least=0, at_most=0.9)},
             {"depth": depth},
         )
         for depth in (270, 350, 420)
+    },
+    **{
+        f"resnest{variant}": Entry(
+            "resnest:resnest", f"ResNeSt-{variant}", _RESNEST, {"variant": variant}
+        )
+        for variant in ("14d", "26d", "50d", "101e", "200e", "269e", "50d_1s4x24d", "50d_4s2x40d")
+    },
+    **{
+        f"{prefix}{depth}": Entry(
+            f"residual_attention:{target}", f"{title}-{depth}", _STEM, {"modules": modules}
+        )
+        for prefix, target, title in (
+            ("attention", "residual_attention", "Attention"),
+            ("attentionnext", "attention_next", "AttentionNeXt"),
+        )
+        for depth, modules in ((56, (1, 1, 1)), (92, (1, 2, 3)))
+    },
+    **{
+        f"attention{depth}_cifar": Entry(
+            "residual_attention:residual_attention_cifar",
+            f"Attention-{depth} for CIFAR, a fit: its widths are unpublished",
+            arguments={"modules": modules, "units": units},
+        )
+        for depth, modules, units in ((92, 2, (1, 2, 1)), (236, 6, (1, 2, 1)), (452, 6, (2, 4, 3)))
     },
     **{
         f"lambda_baseline{depth}": Entry(

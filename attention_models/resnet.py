@@ -29,7 +29,9 @@ from attention_models import UnknownNameError
 Stem = Literal["cifar", "imagenet"]
 
 # Makes a module that keeps the shape of (B, channels, H, W), given the channels. The default,
-# nn.Identity, takes any argument and leaves no trace in the state dict.
+# nn.Identity, takes any argument and leaves no trace in the state dict. The shortcut is added to
+# what the module returns in place: torch refuses that if its last step needs its result again for
+# the backward pass, as a sigmoid does.
 ModuleFactory = Callable[[int], nn.Module]
 
 WIDTHS = (64, 128, 256, 512)
@@ -43,6 +45,7 @@ def convolution(
     stride: int = 1,
     dilation: int = 1,
     bias: bool = False,
+    groups: int = 1,
 ) -> nn.Conv2d:
     """A 2d convolution of odd kernel that keeps the size at stride 1, initialised as in ResNet.
 
@@ -51,7 +54,9 @@ def convolution(
     an attention module has chosen for itself.
     """
     padding = dilation * (kernel // 2)
-    layer = nn.Conv2d(in_channels, out_channels, kernel, stride, padding, dilation, bias=bias)
+    layer = nn.Conv2d(
+        in_channels, out_channels, kernel, stride, padding, dilation, groups, bias=bias
+    )
     nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
@@ -92,15 +97,17 @@ class BasicBlock(nn.Module):
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = convolution(width, width, 3)
         self.bn2 = nn.BatchNorm2d(width)
-        self.relu = nn.ReLU()
+        self.relu = nn.ReLU(inplace=True)
         self.attention = attention(width)
         self.downsample = _projection(in_channels, width, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        shortcut = x if self.downsample is None else self.downsample(x)
-        x = self.relu(self.bn1(self.conv1(x)))  # (B, width, H/stride, W/stride)
-        x = self.bn2(self.conv2(x))
-        return self.relu(self.attention(x) + shortcut)
+        branch = self.conv1(x)  # (B, width, H/stride, W/stride)
+        branch = self.relu(self.bn1(branch))
+        branch = self.conv2(branch)
+        branch = self.attention(self.bn2(branch))
+        branch += x if self.downsample is None else self.downsample(x)
+        return self.relu(branch)
 
 
 class Bottleneck(nn.Module):
@@ -123,16 +130,20 @@ class Bottleneck(nn.Module):
         self.bn2 = nn.BatchNorm2d(width)
         self.conv3 = convolution(width, out_channels, 1)
         self.bn3 = nn.BatchNorm2d(out_channels)
-        self.relu = nn.ReLU()
+        self.relu = nn.ReLU(inplace=True)
         self.attention = attention(out_channels)
         self.downsample = _projection(in_channels, out_channels, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        shortcut = x if self.downsample is None else self.downsample(x)
-        x = self.relu(self.bn1(self.conv1(x)))  # (B, width, H, W)
-        x = self.relu(self.bn2(self.conv2(x)))  # (B, width, H/stride, W/stride)
-        x = self.bn3(self.conv3(x))  # (B, 4 width, H/stride, W/stride)
-        return self.relu(self.attention(x) + shortcut)
+        # Name by name, so that in evaluation every map is released as soon as the next is there.
+        branch = self.conv1(x)  # (B, width, H, W)
+        branch = self.relu(self.bn1(branch))
+        branch = self.conv2(branch)  # (B, width, H/stride, W/stride)
+        branch = self.relu(self.bn2(branch))
+        branch = self.conv3(branch)  # (B, 4 width, H/stride, W/stride)
+        branch = self.attention(self.bn3(branch))
+        branch += x if self.downsample is None else self.downsample(x)
+        return self.relu(branch)
 
 
 class PreActBasicBlock(nn.Module):
@@ -153,16 +164,16 @@ class PreActBasicBlock(nn.Module):
         self.conv1 = convolution(in_channels, width, 3, stride)
         self.bn2 = nn.BatchNorm2d(width)
         self.conv2 = convolution(width, width, 3)
-        self.relu = nn.ReLU()
+        self.relu = nn.ReLU(inplace=True)
         self.attention = attention(width)
         self.downsample = _bare_projection(in_channels, width, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         activated = self.relu(self.bn1(x))
-        shortcut = x if self.downsample is None else self.downsample(activated)
-        x = self.conv1(activated)  # (B, width, H/stride, W/stride)
-        x = self.conv2(self.relu(self.bn2(x)))
-        return self.attention(x) + shortcut
+        branch = self.conv1(activated)  # (B, width, H/stride, W/stride)
+        branch = self.attention(self.conv2(self.relu(self.bn2(branch))))
+        branch += x if self.downsample is None else self.downsample(activated)
+        return branch
 
 
 class PreActBottleneck(nn.Module):
@@ -185,17 +196,18 @@ class PreActBottleneck(nn.Module):
         self.conv2 = convolution(width, width, 3, stride)
         self.bn3 = nn.BatchNorm2d(width)
         self.conv3 = convolution(width, out_channels, 1)
-        self.relu = nn.ReLU()
+        self.relu = nn.ReLU(inplace=True)
         self.attention = attention(out_channels)
         self.downsample = _bare_projection(in_channels, out_channels, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         activated = self.relu(self.bn1(x))
-        shortcut = x if self.downsample is None else self.downsample(activated)
-        x = self.conv1(activated)  # (B, width, H, W)
-        x = self.conv2(self.relu(self.bn2(x)))  # (B, width, H/stride, W/stride)
-        x = self.conv3(self.relu(self.bn3(x)))  # (B, 4 width, H/stride, W/stride)
-        return self.attention(x) + shortcut
+        branch = self.conv1(activated)  # (B, width, H, W)
+        branch = self.conv2(self.relu(self.bn2(branch)))  # (B, width, H/stride, W/stride)
+        branch = self.conv3(self.relu(self.bn3(branch)))
+        branch = self.attention(branch)  # (B, 4 width, H/stride, W/stride)
+        branch += x if self.downsample is None else self.downsample(activated)
+        return branch
 
 
 Block = type[BasicBlock] | type[Bottleneck] | type[PreActBasicBlock] | type[PreActBottleneck]
@@ -246,7 +258,7 @@ class ResNet(nn.Module):
         )
         # A pre-activation block begins with its own batch norm and ReLU.
         self.bn1 = nn.Identity() if block.pre_activation else nn.BatchNorm2d(widths[0])
-        self.relu = nn.Identity() if block.pre_activation else nn.ReLU()
+        self.relu = nn.Identity() if block.pre_activation else nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if on_imagenet else nn.Identity()
         self.layer1 = layer(0, widths[0], stride=1)
         self.after1 = between_stages(channels[0])

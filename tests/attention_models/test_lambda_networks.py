@@ -10,6 +10,7 @@ from attention_models.count import count_by_name
 from attention_models.lambda_networks import (
     LambdaBottleneck,
     LambdaConv,
+    apply_lambdas,
     lambda_baseline,
     position_lambdas,
 )
@@ -187,6 +188,25 @@ def test_positions_are_seen_as_by_a_three_dimensional_convolution(size, u, m):
         torch.testing.assert_close(position_lambdas(values, embedding), expected)
 
 
+@pytest.mark.parametrize(("heads", "v", "k"), [(1, 1, 1), (4, 3, 5), (2, 8, 16)])
+def test_lambdas_are_applied_as_matrices_at_every_position(heads, v, k):
+    torch.manual_seed(0)
+    queries = torch.randn(2, heads, k, 7, dtype=torch.float64, requires_grad=True)
+    lambdas = torch.randn(2, v, k, 7, dtype=torch.float64, requires_grad=True)
+    expected = torch.einsum("bhkn,bvkn->bhvn", queries, lambdas)
+    torch.testing.assert_close(apply_lambdas(queries, lambdas), expected)
+    torch.autograd.gradcheck(apply_lambdas, (queries, lambdas))
+
+
+def test_in_half_precision_only_the_result_is_rounded():
+    torch.manual_seed(0)
+    queries, lambdas = torch.randn(2, 4, 16, 50), torch.randn(2, 8, 16, 50)
+    found = apply_lambdas(queries.bfloat16(), lambdas.bfloat16())
+    exact = apply_lambdas(queries.bfloat16().float(), lambdas.bfloat16().float())
+    assert found.dtype == torch.bfloat16
+    assert torch.equal(found, exact.bfloat16())
+
+
 def test_the_layer_works_alone_as_in_the_source():
     assert LambdaConv(3, 128)(torch.randn(2, 3, 32, 32)).shape == (2, 128, 32, 32)
 
@@ -248,6 +268,20 @@ def test_every_block_has_a_lambda_layer_and_a_pool_where_its_shape_changes(depth
     assert len(pooled) == 4
     assert [block.spatial[1].stride for block in pooled] == [1, 2, 2, 2]
     assert sum(isinstance(module, LambdaConv) for module in model.modules()) == len(blocks)
+
+
+@pytest.mark.parametrize(("init", "is_stable"), [("scaled", True), ("source", False)])
+def test_only_our_initialisation_keeps_the_usual_learning_rate_from_going_uphill(init, is_stable):
+    """Along the classifier's weights the loss curves by p (1 - p) |mean features|^2, and momentum
+    descends only while lr times the curvature is below 2 (1 + momentum).
+    """
+    torch.manual_seed(0)
+    model = create_model("lambda_resnet18", 10, 32, stem="imagenet", init=init)
+    features = []
+    model.fc.register_forward_pre_hook(lambda module, inputs: features.append(*inputs))
+    model(torch.randn(16, 3, 32, 32))
+    curvature = 0.1 * 0.9 * features[0].mean(dim=0).square().sum()
+    assert (0.1 * curvature < 2 * (1 + 0.9)) == is_stable
 
 
 def test_dropout_is_smaller_above_two_hundred_layers():

@@ -60,16 +60,25 @@ def test_weights_of_torchvision_load_strictly(name):
     ours.load_state_dict(theirs.state_dict(), strict=True, assign=True)
 
 
-def test_with_the_weights_of_torchvision_the_logits_are_those_of_torchvision():
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_with_the_weights_of_torchvision_logits_and_gradients_are_those_of_torchvision(name):
     torch.manual_seed(0)
-    theirs = torchvision.models.resnet18(num_classes=7).double()
-    ours = create_model("resnet18", 7, 64).double()
+    theirs = TORCHVISION[name](num_classes=7).double()
+    with torch.device("meta"):
+        ours = create_model(name, 7, 64)
     images = torch.randn(2, 3, 64, 64, dtype=torch.float64)
     theirs(images)  # moves the running statistics away from their initial values
-    ours.load_state_dict(theirs.state_dict())
-    with torch.no_grad():
-        difference = ours.eval()(images) - theirs.eval()(images)
-    assert difference.abs().max() < 1e-8
+    ours.load_state_dict(theirs.state_dict(), assign=True)
+    for training in (False, True):
+        found, expected = ours.train(training)(images), theirs.train(training)(images)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-8)
+    labels = torch.tensor([1, 2])
+    of_ours, of_theirs = (
+        torch.autograd.grad(cross_entropy(logits, labels), list(model.parameters()))
+        for model, logits in ((ours, found), (theirs, expected))
+    )
+    for mine, reference in zip(of_ours, of_theirs, strict=True):
+        torch.testing.assert_close(mine, reference, rtol=1e-8, atol=1e-8)
 
 
 @pytest.mark.parametrize(("in_channels", "stride"), [(16, 1), (16, 2), (8, 1)])
