@@ -36,6 +36,7 @@ __all__ = [
     "OptionValue",
     "UnknownNameError",
     "check_options",
+    "create_attention",
     "create_model",
     "find",
     "list_models",
@@ -99,6 +100,14 @@ def create_model(name: str, num_classes: int, input_size: int, **options: Option
     return _load(entry.target)(num_classes, **arguments)
 
 
+def create_attention(name: str, channels: int) -> nn.Module:
+    """Build one attention module for maps of so many channels: (B, channels, H, W) -> the same."""
+    if name not in ATTENTION:
+        raise UnknownNameError("attention", name, ATTENTION)
+    entry = ATTENTION[name]
+    return _load(entry.target)(channels, **entry.arguments)
+
+
 def _load(target: str) -> Callable[..., nn.Module]:
     module_name, _, attribute = target.partition(":")
     return getattr(importlib.import_module(f"{__name__}.{module_name}"), attribute)
@@ -108,6 +117,5 @@ def _modules(attention: str) -> dict[str, Callable[..., nn.Module]]:
     """The arguments of a ResNet that put the named attention where it belongs."""
     if attention == "none":
         return {}
-    entry = ATTENTION[attention]
-    place = "between_stages" if entry.between_stages else "attention"
-    return {place: partial(_load(entry.target), **entry.arguments)}
+    place = "between_stages" if ATTENTION[attention].between_stages else "attention"
+    return {place: partial(create_attention, attention)}

@@ -137,14 +137,19 @@ _BAM = _STEM | {
     )
 }
 
-_DROPOUT = "probability of dropout before the classifier"
+
+def _dropout(default: float) -> Option:
+    help = "probability of dropout before the classifier"
+    return Option(default, help, at_least=0, at_most=0.9)
+
+
 _LAMBDA_BASELINE = _STEM | {
     "init": Option(
         "scaled",
         "initial weights: those that train, or as in the source's code",
         choices=("scaled", "source"),
     ),
-    "dropout": Option(0.3, _DROPOUT, at_least=0, at_most=0.9),
+    "dropout": _dropout(0.3),
 }
 _LAMBDA = _LAMBDA_BASELINE | {
     "k": Option(16, "depth of queries and keys", at_least=1),
@@ -158,9 +163,20 @@ _LAMBDA = _LAMBDA_BASELINE | {
     ),
 }
 
-_RESNEST = _STEM | {
-    "dropout": Option(0.0, _DROPOUT, at_least=0, at_most=0.9),
-}
+_RESNEST = _STEM | {"dropout": _dropout(0.0)}
+
+
+def _residual_attention(function: str, summary: str, modules: tuple[int, ...]) -> Entry:
+    return Entry(f"residual_attention:{function}", summary, _STEM, {"modules": modules})
+
+
+def _residual_attention_cifar(name: str, modules: int, units: tuple[int, ...]) -> Entry:
+    return Entry(
+        "residual_attention:residual_attention_cifar",
+        f"{name} for CIFAR, a fit: its widths are unpublished",
+        arguments={"modules": modules, "units": units},
+    )
+
 
 MODELS: dict[str, Entry] = {
     "resnet18": Entry("resnet:resnet18", "ResNet-18", _RESNET),
@@ -203,42 +219,12 @@ MODELS: dict[str, Entry] = {
     },
     **{
         f"lambda_resnet{depth}": Entry(
-            "lambda_networks:lambda_resnet", f"LambdaResNet-{depth}", _LAMBDA, {"depth": depth}
-        )
-        for depth in (18, 50, 152, 200)
-    },
-    **{
-        f"lambda_resnet{depth}": Entry(
             "lambda_networks:lambda_resnet",
             f"LambdaResNet-{depth}",
-            _LAMBDA | {"dropout": Option(0.2, _DROPOUT, at_least=0, at_most=0.9)},
+            _LAMBDA | ({"dropout": _dropout(0.2)} if depth > 200 else {}),
             {"depth": depth},
         )
-        for depth in (270, 350, 420)
-    },
-    **{
-        f"resnest{variant}": Entry(
-            "resnest:resnest", f"ResNeSt-{variant}", _RESNEST, {"variant": variant}
-        )
-        for variant in ("14d", "26d", "50d", "101e", "200e", "269e", "50d_1s4x24d", "50d_4s2x40d")
-    },
-    **{
-        f"{prefix}{depth}": Entry(
-            f"residual_attention:{target}", f"{title}-{depth}", _STEM, {"modules": modules}
-        )
-        for prefix, target, title in (
-            ("attention", "residual_attention", "Attention"),
-            ("attentionnext", "attention_next", "AttentionNeXt"),
-        )
-        for depth, modules in ((56, (1, 1, 1)), (92, (1, 2, 3)))
-    },
-    **{
-        f"attention{depth}_cifar": Entry(
-            "residual_attention:residual_attention_cifar",
-            f"Attention-{depth} for CIFAR, a fit: its widths are unpublished",
-            arguments={"modules": modules, "units": units},
-        )
-        for depth, modules, units in ((92, 2, (1, 2, 1)), (236, 6, (1, 2, 1)), (452, 6, (2, 4, 3)))
+        for depth in (18, 50, 152, 200, 270, 350, 420)
     },
     **{
         f"lambda_baseline{depth}": Entry(
@@ -249,4 +235,17 @@ MODELS: dict[str, Entry] = {
         )
         for depth in (18, 50)
     },
+    **{
+        f"resnest{variant}": Entry(
+            "resnest:resnest", f"ResNeSt-{variant}", _RESNEST, {"variant": variant}
+        )
+        for variant in ("14d", "26d", "50d", "101e", "200e", "269e", "50d_1s4x24d", "50d_4s2x40d")
+    },
+    "attention56": _residual_attention("residual_attention", "Attention-56", (1, 1, 1)),
+    "attention92": _residual_attention("residual_attention", "Attention-92", (1, 2, 3)),
+    "attentionnext56": _residual_attention("attention_next", "AttentionNeXt-56", (1, 1, 1)),
+    "attentionnext92": _residual_attention("attention_next", "AttentionNeXt-92", (1, 2, 3)),
+    "attention92_cifar": _residual_attention_cifar("Attention-92", 2, (1, 2, 1)),
+    "attention236_cifar": _residual_attention_cifar("Attention-236", 6, (1, 2, 1)),
+    "attention452_cifar": _residual_attention_cifar("Attention-452", 6, (2, 4, 3)),
 }

@@ -116,38 +116,3 @@ def test_the_hidden_width_is_a_multiple_of_eight(channels, hidden, of_the_author
     assert CoordinateAttention(channels).squeeze[0].out_channels == hidden
     released = CoordinateAttention(channels, reduction=32, biases=True)
     assert released.squeeze[0].out_channels == of_the_authors
-
-
-@pytest.mark.parametrize("channels", [8, 40, 64])
-@pytest.mark.parametrize("size", [(1, 1), (1, 5), (3, 3), (7, 4)])
-def test_a_single_image_of_any_size_trains(channels, size):
-    module = _attention_with_random_weights(channels)
-    x = torch.randn(1, channels, *size, dtype=torch.float64, requires_grad=True)
-    y = module(x)
-    assert y.shape == x.shape
-    y.square().sum().backward()
-    gradients = [x.grad, *(parameter.grad for parameter in module.parameters())]
-    assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
-
-
-def test_the_layout_in_memory_changes_nothing():
-    module = _attention_with_random_weights(32)
-    x = torch.randn(2, 32, 5, 6, dtype=torch.float64)
-    channels_last = x.to(memory_format=torch.channels_last)
-    torch.testing.assert_close(module(channels_last), module(x))
-    assert module(channels_last).is_contiguous(memory_format=torch.channels_last)
-
-
-def test_half_precision_comes_near_to_the_full_one():
-    module = _attention_with_random_weights(32).float()
-    x = torch.randn(2, 32, 5, 6).bfloat16()
-    with torch.autocast("cpu", torch.bfloat16):
-        y = module(x)
-    torch.testing.assert_close(y.float(), module(x.float()), atol=0.1, rtol=0.1)
-
-
-def test_the_exported_module_computes_the_same():
-    module = _attention_with_random_weights(32).eval()
-    x = torch.randn(2, 32, 5, 6, dtype=torch.float64)
-    exported = torch.export.export(module, (x,)).module()
-    torch.testing.assert_close(exported(x), module(x))

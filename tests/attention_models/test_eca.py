@@ -94,38 +94,3 @@ def test_resnet50_has_its_published_counts():
     # one product for every channel and every weight of its kernel
     products = 3 * 256 * 5 + 4 * 512 * 5 + 6 * 1024 * 5 + 3 * 2048 * 7
     assert with_eca.macs == plain.macs + products
-
-
-@pytest.mark.parametrize("channels", [8, 40, 64])
-@pytest.mark.parametrize("size", [(1, 1), (1, 5), (3, 3), (7, 4)])
-def test_a_single_image_of_any_size_trains(channels, size):
-    module = _eca_with_random_weights(channels)
-    x = torch.randn(1, channels, *size, dtype=torch.float64, requires_grad=True)
-    y = module(x)
-    assert y.shape == x.shape
-    y.square().sum().backward()
-    gradients = [x.grad, *(parameter.grad for parameter in module.parameters())]
-    assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
-
-
-def test_the_layout_in_memory_changes_nothing():
-    module = _eca_with_random_weights(32)
-    x = torch.randn(2, 32, 5, 6, dtype=torch.float64)
-    channels_last = x.to(memory_format=torch.channels_last)
-    torch.testing.assert_close(module(channels_last), module(x))
-    assert module(channels_last).is_contiguous(memory_format=torch.channels_last)
-
-
-def test_half_precision_comes_near_to_the_full_one():
-    module = _eca_with_random_weights(32).float()
-    x = torch.randn(2, 32, 5, 6).bfloat16()
-    with torch.autocast("cpu", torch.bfloat16):
-        y = module(x)
-    torch.testing.assert_close(y.float(), module(x.float()), atol=0.1, rtol=0.1)
-
-
-def test_the_exported_module_computes_the_same():
-    module = _eca_with_random_weights(32).eval()
-    x = torch.randn(2, 32, 5, 6, dtype=torch.float64)
-    exported = torch.export.export(module, (x,)).module()
-    torch.testing.assert_close(exported(x), module(x))

@@ -87,38 +87,3 @@ def _resnet50_with(attention: ModuleFactory) -> Counts:
 
 def test_it_adds_neither_parameters_nor_products():
     assert _resnet50_with(SimAM) == _resnet50_with(torch.nn.Identity)
-
-
-@pytest.mark.parametrize("channels", [8, 40, 64])
-@pytest.mark.parametrize("size", [(1, 1), (1, 5), (3, 3), (7, 4)])
-def test_a_single_image_of_any_size_trains(channels, size):
-    module = SimAM(channels)
-    x = torch.randn(1, channels, *size, dtype=torch.float64, requires_grad=True)
-    y = module(x)
-    assert y.shape == x.shape
-    y.square().sum().backward()
-    assert x.grad is not None
-    assert x.grad.isfinite().all()
-
-
-def test_the_layout_in_memory_changes_nothing():
-    module = SimAM(32)
-    x = torch.randn(2, 32, 5, 6, dtype=torch.float64)
-    channels_last = x.to(memory_format=torch.channels_last)
-    torch.testing.assert_close(module(channels_last), module(x))
-    assert module(channels_last).is_contiguous(memory_format=torch.channels_last)
-
-
-def test_half_precision_comes_near_to_the_full_one():
-    module = SimAM(32).float()
-    x = torch.randn(2, 32, 5, 6).bfloat16()
-    with torch.autocast("cpu", torch.bfloat16):
-        y = module(x)
-    torch.testing.assert_close(y.float(), module(x.float()), atol=0.1, rtol=0.1)
-
-
-def test_the_exported_module_computes_the_same():
-    module = SimAM(32).eval()
-    x = torch.randn(2, 32, 5, 6, dtype=torch.float64)
-    exported = torch.export.export(module, (x,)).module()
-    torch.testing.assert_close(exported(x), module(x))
