@@ -9,10 +9,14 @@ from typing import Any
 
 import pandas as pd
 
+from attention_models import MODELS, declared_options
 from jobs.config import RunConfig
 from jobs.errors import InputError
 from jobs.run_dir import EpochMetrics, RunDir, SweepDir
 
+NETWORK_OPTIONS = sorted(
+    {f"model_options.{option}" for entry in MODELS.values() for option in entry.options}
+)
 _RUN_TYPES = {
     "sweep": str,
     "run_id": str,
@@ -48,7 +52,8 @@ class Runs:
     """What some sweeps hold.
 
     `runs` has a row per planned run, in the order of the matrix: `sweep`, `run_id`, every option
-    of its configuration, its `state` (finished, unfinished or planned), and its results.
+    of its configuration, those of its network as `model_options.<option>`, its `state` (finished,
+    unfinished or planned), and its results.
     `epochs` has a row per run and epoch, with the metrics. Epochs count from 1.
     `problems` says what was left out, and why.
     """
@@ -97,8 +102,11 @@ def load_runs(sweeps: Iterable[SweepDir], *, all_versions: bool = False) -> Runs
                 f"{older} finished {which} that the matrix of `{label}` no longer names "
                 f"{are} left out; --all-versions includes them"
             )
+    # All of ours, so that a table has the same columns whatever it holds, and those found.
+    options = dict.fromkeys([*RunConfig.model_fields, *NETWORK_OPTIONS])
+    options |= {name: None for row in runs for name in row if name.startswith("model_options.")}
     return Runs(
-        runs=_frame(runs, _RUN_TYPES, options=RunConfig.model_fields),
+        runs=_frame(runs, _RUN_TYPES, options=options),
         epochs=_frame(epochs, _EPOCH_TYPES),
         problems=tuple(problems),
     )
@@ -156,9 +164,16 @@ def _numbers(record: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
 
 
 def _options(config: RunConfig) -> dict[str, Any]:
+    """Every option; those of the network as text, and each by itself with the value it has."""
     options = config.model_dump(mode="json")
     said = [f"{name}={value}" for name, value in sorted(config.model_options.items())]
-    return options | {"model_options": " ".join(said)}
+    declared = declared_options(config.model)
+    of_network = {name: option.default for name, option in declared.items()} | config.model_options
+    return (
+        options
+        | {"model_options": " ".join(said)}
+        | {f"model_options.{name}": value for name, value in of_network.items()}
+    )
 
 
 def _frame(

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from analysis.load import NETWORK_OPTIONS
 from attention_models import UnknownNameError
 from jobs.config import RunConfig
 from jobs.errors import InputError
@@ -33,7 +34,7 @@ METRICS = {
     "train_top1": Metric("train top-1", "%", "max"),
     "train_loss": Metric("train loss", "", "min"),
 }
-GROUP_KEYS = ("sweep", *RunConfig.model_fields)
+GROUP_KEYS = ("sweep", *RunConfig.model_fields, *NETWORK_OPTIONS)
 
 _RUN = ["sweep", "run_id"]
 
@@ -138,11 +139,20 @@ def mixed_options(runs: pd.DataFrame, by: str = "model") -> list[str]:
     A mean over them is no mean over seeds; whoever shows it should say so.
     """
     grouped = _grouped(runs, by).groupby("group")
-    return [
-        name
-        for name in RunConfig.counting_fields()
-        if name not in ("seed", *_keys(by)) and (grouped[name].nunique(dropna=False) > 1).any()
+    # Options of networks are told one by one.
+    told = {"seed", "model_options", *_keys(by)}
+    if "model_options" in _keys(by):
+        told |= {*_options_of_networks(runs)}
+    # Not set is a value of its own, but no value of an option that a network does not have.
+    values = [
+        *((name, grouped[name].nunique(dropna=False)) for name in RunConfig.counting_fields()),
+        *((name, grouped[name].nunique()) for name in _options_of_networks(runs)),
     ]
+    return [name for name, found in values if name not in told and (found > 1).any()]
+
+
+def _options_of_networks(runs: pd.DataFrame) -> list[str]:
+    return [name for name in runs.columns if name.startswith("model_options.")]
 
 
 def check_metric(metric: str, valid: Iterable[str] = METRICS) -> None:
@@ -154,7 +164,8 @@ def _keys(by: str) -> list[str]:
     """The options that `by` names: one, or several with commas between them."""
     keys = [key.strip() for key in by.split(",")]
     for key in keys:
-        if key not in GROUP_KEYS:
+        of_another_library = key.startswith("model_options.")
+        if key not in GROUP_KEYS and not of_another_library:
             raise InputError(str(UnknownNameError("option to group by", key, GROUP_KEYS)))
     return keys
 
@@ -175,8 +186,13 @@ def _grouped(runs: pd.DataFrame, by: str) -> pd.DataFrame:
 
 def _labels(runs: pd.DataFrame, keys: Sequence[str]) -> pd.Series:
     """Each run's values: `0.02` for one key; of several, all but the network say their key."""
-    named = ["" if key == "model" or len(keys) == 1 else f"{key}=" for key in keys]
-    rows = zip(*(runs[key] for key in keys), strict=True)
+    named = [
+        "" if key == "model" or len(keys) == 1 else f"{key.removeprefix('model_options.')}="
+        for key in keys
+    ]
+    # An option of another library's network has a column only if a run has it.
+    unset = pd.Series(pd.NA, index=runs.index)
+    rows = zip(*(runs.get(key, unset) for key in keys), strict=True)
     labels = [", ".join(map(str.__add__, named, map(_label, row))) for row in rows]
     return pd.Series(labels, index=runs.index, dtype=object)
 

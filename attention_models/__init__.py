@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import importlib
+import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -35,9 +36,11 @@ __all__ = [
     "Option",
     "OptionValue",
     "UnknownNameError",
+    "check_model_name",
     "check_options",
     "create_attention",
     "create_model",
+    "declared_options",
     "find",
     "list_models",
 ]
@@ -49,17 +52,26 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def find(name: str) -> Entry:
-    """The entry of a network; UnknownNameError for a name that nobody knows.
-
-    Names with a slash are those of other libraries: see external.py. Their options are not known
-    here.
-    """
-    if external.is_external(name):
-        library, network = external.check_name(name)
-        return Entry("external:create", f"{network} of {library}", arguments={"name": name})
+    """The entry of a network of ours; UnknownNameError for a name that is not in the registry."""
     if name not in MODELS:
         raise UnknownNameError("network", name, MODELS)
     return MODELS[name]
+
+
+def check_model_name(name: str) -> None:
+    """ValueError, with what is valid, unless a network of this name can be built here."""
+    if external.is_external(name):
+        external.check_name(name)
+    else:
+        find(name)
+
+
+def declared_options(name: str) -> Mapping[str, Option]:
+    """The options of a network; none for one of another library, whose options nobody declares.
+
+    Such a library need not be installed where a run is only looked at.
+    """
+    return {} if external.is_external(name) else find(name).options
 
 
 def check_options(name: str, options: Mapping[str, object]) -> dict[str, OptionValue]:
@@ -67,19 +79,13 @@ def check_options(name: str, options: Mapping[str, object]) -> dict[str, OptionV
 
     Raises UnknownNameError for an unknown network, option or choice, ValueError for a wrong type.
     """
-    declared = find(name).options
     if external.is_external(name):
-        declared = {key: Option(_scalar(key, value), "") for key, value in options.items()}
+        return external.check_options(options)
+    declared = find(name).options
     for option in options:
         if option not in declared:
             raise UnknownNameError(f"option of network {name!r}", option, declared)
     return {option: declared[option].normalise(option, value) for option, value in options.items()}
-
-
-def _scalar(option: str, value: object) -> OptionValue:
-    if not isinstance(value, OptionValue):
-        raise ValueError(f"option {option!r} takes one value: a truth, number or text")
-    return value
 
 
 def create_model(name: str, num_classes: int, input_size: int, **options: OptionValue) -> nn.Module:
@@ -88,24 +94,31 @@ def create_model(name: str, num_classes: int, input_size: int, **options: Option
     The returned module maps (B, 3, input_size, input_size) to logits (B, num_classes). Weights are
     drawn from torch's global generator, so seed it first for a reproducible initialisation.
     """
-    entry = find(name)
     if external.is_external(name):
         return external.create(name, num_classes, input_size, check_options(name, options))
+    entry = find(name)
     arguments: dict[str, Any] = {key: option.default for key, option in entry.options.items()}
     arguments |= check_options(name, options) | dict(entry.arguments)
     if arguments.get("stem") == "auto":
         arguments["stem"] = "cifar" if input_size < CIFAR_STEM_BELOW_PX else "imagenet"
     if "attention" in arguments:
         arguments |= _modules(arguments.pop("attention"))
-    return _load(entry.target)(num_classes, **arguments)
+    build = _load(entry.target)
+    if "input_size" in inspect.signature(build).parameters:
+        arguments["input_size"] = input_size
+    return build(num_classes, **arguments)
 
 
 def create_attention(name: str, channels: int) -> nn.Module:
     """Build one attention module for maps of so many channels: (B, channels, H, W) -> the same."""
+    entry = _attention(name)
+    return _load(entry.target)(channels, **entry.arguments)
+
+
+def _attention(name: str) -> Attention:
     if name not in ATTENTION:
         raise UnknownNameError("attention", name, ATTENTION)
-    entry = ATTENTION[name]
-    return _load(entry.target)(channels, **entry.arguments)
+    return ATTENTION[name]
 
 
 def _load(target: str) -> Callable[..., nn.Module]:
@@ -117,5 +130,5 @@ def _modules(attention: str) -> dict[str, Callable[..., nn.Module]]:
     """The arguments of a ResNet that put the named attention where it belongs."""
     if attention == "none":
         return {}
-    place = "between_stages" if ATTENTION[attention].between_stages else "attention"
+    place = "between_stages" if _attention(attention).between_stages else "attention"
     return {place: partial(create_attention, attention)}

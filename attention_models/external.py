@@ -1,26 +1,28 @@
 """Networks of timm and torchvision, by `timm/<name>` and `torchvision/<name>`.
 
-Whatever network of an installed library can be named where one of ours can. The names are read
-from the library's source, so that a misspelt one is refused without torch; options are passed on
-as they are, and the library says what it thinks of them when the network is built.
+Any network of an installed library can be named where one of ours can. The names are read from the
+library's source, so that a misspelt one is refused without torch; options are passed on as they
+are, and refused, if at all, when the network is built.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib.util
+import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attention_models.registry import UnknownNameError
+from attention_models.registry import OptionValue, UnknownNameError
 
 if TYPE_CHECKING:
     from torch import nn
 
 # Both keep their networks in a folder `models`, as functions with the decorator @register_model.
 LIBRARIES = ("timm", "torchvision")
+RESERVED = {"num_classes", "img_size", "image_size", "model_name", "pretrained", "weights"}
 REGISTERED = re.compile(r"^@register_model\b[^\n]*\n(?:@[^\n]*\n)*def (\w+)\(", re.MULTILINE)
 
 
@@ -64,6 +66,16 @@ def names(library: str) -> frozenset[str]:
     return frozenset(name for source in sources for name in REGISTERED.findall(source))
 
 
+def check_options(options: Mapping[str, object]) -> dict[str, OptionValue]:
+    """Options that are single values and do not say what a run says anyway; ValueError else."""
+    for key, value in options.items():
+        if key in RESERVED:
+            raise ValueError(f"option {key!r} follows from the data set and cannot be given")
+        if not isinstance(value, OptionValue) or value in (math.inf, -math.inf) or value != value:
+            raise ValueError(f"option {key!r} takes one finite value, not {value!r}")
+    return {key: value for key, value in options.items() if isinstance(value, OptionValue)}
+
+
 def create(name: str, num_classes: int, input_size: int, options: Mapping[str, Any]) -> nn.Module:
     """Build a network with new weights, for images of `input_size` pixels where it has to know."""
     library, network = check_name(name)
@@ -71,8 +83,12 @@ def create(name: str, num_classes: int, input_size: int, options: Mapping[str, A
     make, needed = build(network, input_size)
     try:
         return make(num_classes=num_classes, **(needed | dict(options)))
-    except TypeError as error:
-        raise ValueError(f"{name} was refused by {library}: {error}") from error
+    except Exception as error:
+        # Whatever a library raises about an option or a size, it is about what was asked for.
+        why = f"{type(error).__name__}: {error}".removesuffix(": ")
+        raise ValueError(
+            f"{library} refused to build {name} with {dict(options)}: {why}"
+        ) from error
 
 
 Builder = tuple[Callable[..., "nn.Module"], dict[str, Any]]

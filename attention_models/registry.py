@@ -62,6 +62,12 @@ class Option:
             raise ValueError(f"option {name!r} takes a number {self._range()}, not {value!r}")
         return value
 
+    def valid(self) -> str:
+        """The choices or the range, in words; empty if there is neither."""
+        if self.choices:
+            return f": one of {', '.join(map(str, self.choices))}"
+        return f", a number {self._range()}" if self._range() else ""
+
     def _range(self) -> str:
         bounds = [(self.at_least, "from"), (self.at_most, "to")]
         return " ".join(f"{word} {bound:g}" for bound, word in bounds if abs(bound) != float("inf"))

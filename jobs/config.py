@@ -13,12 +13,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from attention_models import UnknownNameError, check_options, find
+from attention_models import UnknownNameError, check_model_name, check_options, declared_options
 from jobs.errors import InputError
 
 SCHEMA = 1
+STORED = "stored"  # the context of a configuration that is read back
 DATASETS = ("cifar10", "cifar100", "digits", "synthetic")
 
 # Data sets that are read from files: the archive, and the folder that it unpacks to in `data_dir`.
@@ -110,8 +119,10 @@ class RunConfig(BaseModel):
 
     @field_validator("model")
     @classmethod
-    def _known_network(cls, value: str) -> str:
-        find(value)
+    def _known_network(cls, value: str, info: ValidationInfo) -> str:
+        # A stored run is only read: the library of its network need not be installed here.
+        if not (info.context == STORED and "/" in value):
+            check_model_name(value)
         return value
 
     @field_validator("dataset")
@@ -131,7 +142,7 @@ class RunConfig(BaseModel):
 
     @model_validator(mode="after")
     def _options_fit_the_network(self) -> RunConfig:
-        declared = find(self.model).options
+        declared = declared_options(self.model)
         options = check_options(self.model, self.model_options)
         # An option that is given at its default is the same run as one that is not given.
         said = {
@@ -195,10 +206,10 @@ def missing_data(config: RunConfig) -> str:
     )
 
 
-def make_config(values: Mapping[str, Any]) -> RunConfig:
+def make_config(values: Mapping[str, Any], context: str = "") -> RunConfig:
     """A RunConfig, or an InputError with one line per mistake."""
     try:
-        return RunConfig.model_validate(dict(values))
+        return RunConfig.model_validate(dict(values), context=context)
     except ValidationError as error:
         raise InputError("\n".join(mistakes(error))) from None
 
@@ -239,7 +250,7 @@ def read_document(document: Any, run_id: str) -> RunConfig:
         )
     if schema != SCHEMA:
         raise InputError(f"it has schema {schema}, and this version reads {SCHEMA}")
-    return make_config(document["config"])
+    return make_config(document["config"], STORED)
 
 
 def changed_document(document: Mapping[str, Any], config: RunConfig) -> dict[str, Any]:

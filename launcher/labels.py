@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from attention_models import find
+from attention_models import declared_options
 from jobs.config import RunConfig
 
 
@@ -15,7 +15,7 @@ def label_runs(configs: Mapping[str, RunConfig]) -> dict[str, str]:
     names = dict.fromkeys(name for values in options.values() for name in values)
     for run_id, config in configs.items():
         # What one run says of a network's option is asked of all: the others have its default.
-        declared = find(config.model).options
+        declared = declared_options(config.model)
         options[run_id] |= {
             name: declared[option].default
             for name in names

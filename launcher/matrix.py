@@ -25,7 +25,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from attention_models import MODELS, UnknownNameError, check_options, find
+from attention_models import MODELS, UnknownNameError, check_model_name, check_options
 from jobs.config import RunConfig, mistakes
 from jobs.errors import InputError
 from jobs.run_dir import check_name
@@ -228,11 +228,22 @@ def _read_exclude(file: YamlFile, section: Place, grid: Mapping[str, list[_Given
 
 
 def _check_option(file: YamlFile, key: str, place: Place) -> bool:
-    # Which options a network takes is asked once the network is known.
-    known = key in OPTIONS or key.startswith("model_options.")
-    if not known:
+    if key == "model_options":
+        file.mistake(
+            place,
+            "model_options holds options by name, such as {attention: se}; an axis takes one of "
+            "them: model_options.attention: [none, se]",
+        )
+    elif not _may_be_option(key):
         file.mistake(place, UnknownNameError("option", key, OPTIONS))
-    return known
+    else:
+        return True
+    return False
+
+
+def _may_be_option(key: str) -> bool:
+    """Which options a network takes is asked once the network is known."""
+    return key in OPTIONS or (key.startswith("model_options.") and key != "model_options.")
 
 
 # ---- from cells to configurations
@@ -304,7 +315,7 @@ def _wrong(
 
 def _is_network(name: object) -> bool:
     try:
-        find(str(name))
+        check_model_name(str(name))
     except ValueError:
         return False
     return True
@@ -342,7 +353,7 @@ def _set(file: YamlFile, key: str, node: Any, origin: str) -> None:
     if isinstance(node, dict) and node:
         for tail, child in node.items():
             _set(file, f"{key}.{tail}", child, origin)
-    elif key not in valid:
+    elif key not in valid and not _may_be_option(key):
         raise InputError(f"{origin}: {UnknownNameError('key', key, valid)}")
     elif key == "name" or key.startswith("resources."):
         file.set(tuple(key.split(".")), node, origin)

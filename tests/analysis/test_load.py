@@ -92,6 +92,21 @@ def test_options_of_a_network_are_readable(sweep: SweepDir) -> None:
     assert only_row(sweep)["model_options"] == "combine=sum stem=cifar"
 
 
+def test_each_option_of_a_network_has_a_column_with_the_value_that_the_run_has(
+    sweep: SweepDir,
+) -> None:
+    runs = [
+        add_run(sweep, "resnet_small", model_options={"attention": "se"}),
+        add_run(sweep, "resnet_small"),
+        add_run(sweep, "timm/resnet10t", model_options={"drop_rate": 0.5}),
+    ]
+    name_runs(sweep, runs)
+    frame = load_runs([sweep]).runs
+    assert list(frame["model_options.attention"])[:2] == ["se", "none"]
+    assert frame["model_options.attention"].isna()[2]
+    assert frame["model_options.drop_rate"][2] == 0.5
+
+
 def test_an_edited_configuration_is_reported_by_name_and_left_out(sweep: SweepDir) -> None:
     good, edited = add_run(sweep, "resnet_small"), add_run(sweep, "sresnet_small")
     name_runs(sweep, [good, edited])

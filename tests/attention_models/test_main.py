@@ -35,7 +35,7 @@ def test_the_tables_of_the_sources_are_complete():
 
 
 def test_just_the_rows_in_which_the_source_is_wrong_say_what_it_should_be(capsys):
-    sections = printed(capsys, "lambda_*50")
+    sections = printed(capsys, "lambda_*", "bam*", "sresnet*", "resnet*", "attention*")
     wrong = [
         (line.split()[0], line.rpartition("  ")[2].strip())
         for lines in sections.values()
@@ -52,10 +52,11 @@ def test_just_the_rows_in_which_the_source_is_wrong_say_what_it_should_be(capsys
 def test_a_row_shows_ours_and_the_published_figure_as_printed_and_the_difference(capsys):
     sections = printed(capsys, "bam_resnet50")
     assert list(sections) == [
-        "Networks (with the default options)",
-        "BAM (implus/PytorchInsight, README, on the released code)",
+        "Networks",
+        "bam_resnet50: ResNet-50 with BAM after stages 1-3. Options:",
+        "BAM (implus/PytorchInsight, README)",
     ]
-    (_, networks), (heading, row) = sections.values()
+    (_, networks), _, (heading, row) = sections.values()
     assert networks.split() == ["bam_resnet50", "224", "1,000", "25,915,099", "4.171", "G"]
     assert "parameters" in heading
     assert row.split()[4:] == ["4.171", "G", "25.92", "M", "(-0.00)", "4.205", "G", "(-0.03)"]
@@ -70,15 +71,39 @@ def test_all_eight_flops_of_the_resnest_card_are_called_wrong(capsys):
 
 def test_a_fit_is_not_used_to_call_its_source_wrong(capsys):
     sections = printed(capsys, "attention452_cifar")
-    (line,) = list(sections.values())[1][1:]
+    (line,) = list(sections.values())[2][1:]
     assert "a fit" in line
     assert "should be" not in line
 
 
 def test_other_sizes_are_counted_without_the_figures_of_the_sources(capsys):
     sections = printed(capsys, "resnet50", "--input-size", "32", "--classes", "100")
-    assert len(sections) == 1
-    assert "23,705,252" in sections["Networks (with the default options)"][1]
+    assert len(sections) == 2
+    assert "23,705,252" in sections["Networks"][1]
+
+
+def test_options_are_set_for_all_networks_that_are_shown(capsys):
+    sections = printed(capsys, "resnet50", "--set", "attention=se", "--set", "stem=imagenet")
+    assert "resnet50 attention=se stem=imagenet" in sections["Networks"][1]
+    assert "28,088,024" in sections["Networks"][1]
+
+
+def test_a_size_that_a_network_cannot_take_is_said_in_its_line(capsys):
+    sections = printed(capsys, "attention56", "resnet18", "--input-size", "4")
+    assert "cannot be counted" in sections["Networks"][1]
+    assert "11,6" not in sections["Networks"][1]
+    assert "resnet18" in sections["Networks"][2]
+
+
+def test_whoever_reads_the_first_lines_only_sees_no_error():
+    command = f"{sys.executable} -m attention_models 'resnet*' | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("Networks\n", "")
+
+
+def test_patterns_match_networks_of_other_libraries_too(capsys):
+    lines = printed(capsys, "torchvision/resnet1?", "--input-size", "32")["Networks"]
+    assert [line.split()[0] for line in lines[1:]] == ["torchvision/resnet18"]
 
 
 def test_a_network_of_another_library_is_counted_too(capsys):

@@ -44,7 +44,6 @@ from fnmatch import fnmatch
 from functools import partial
 from itertools import accumulate, product
 from pathlib import Path
-from types import FunctionType
 
 import torch
 import torch.nn.functional as F
@@ -52,7 +51,7 @@ from torch import Tensor, nn
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-from attention_models import create_model, lambda_networks
+from attention_models import create_model
 from attention_models.lambda_networks import LambdaConv
 
 # Channels, size, u and m: the stages of a LambdaResNet on CIFAR and the first one on ImageNet, then
@@ -191,18 +190,23 @@ def _of_lambda_networks(ours: nn.Module) -> nn.Module:
     return reference
 
 
-def _convolve_3d(values: Tensor, embedding: Tensor) -> Tensor:
-    """position_lambdas as the source computes them: u channels of "images" v x H x W."""
-    m = embedding.shape[-1]
-    padding = (0, m // 2, m // 2)
-    return F.conv3d(values.transpose(1, 2), embedding[:, :, None], padding=padding).transpose(1, 2)
-
-
 class LambdaConv3d(LambdaConv):
-    # The same code, for which another function is called position_lambdas.
-    forward = FunctionType(
-        LambdaConv.forward.__code__, vars(lambda_networks) | {"position_lambdas": _convolve_3d}
-    )
+    """The layer as the source computes it: u channels of "images" v x H x W, and einsums."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert self.embedding is not None
+        batch, _, height, width = x.shape
+        padding = self.embedding.shape[-1] // 2
+        queries = self.queries(x).view(batch, self.heads, self.k, -1)  # (B, h, k, N)
+        keys = self.keys(x).view(batch, self.k, self.u, -1).softmax(-1)  # (B, k, u, N)
+        values = self.values(x).view(batch, self.v, self.u, height, width)
+        content = torch.einsum("bkun,bvun->bkv", keys, values.flatten(3))
+        lambdas = F.conv3d(
+            values.transpose(1, 2), self.embedding[:, :, None], padding=(0, padding, padding)
+        )  # (B, k, v, H, W)
+        y = torch.einsum("bhkn,bkv->bhvn", queries, content)
+        y = y + torch.einsum("bhkn,bkvn->bhvn", queries, lambdas.flatten(3))
+        return y.reshape(batch, -1, height, width)
 
 
 def _by_conv3d(ours: nn.Module) -> nn.Module:

@@ -302,6 +302,29 @@ def test_an_unknown_option_of_a_network_is_told_at_its_line(complaints):
     )
 
 
+@pytest.mark.parametrize("section", ["base: {model_options: se}", "axes: {model_options: [se]}"])
+def test_options_of_a_network_without_their_names_are_told_how_to_be_written(complaints, section):
+    assert any("an axis takes one of them" in line for line in complaints(section + "\n"))
+
+
+def test_an_option_of_a_network_needs_a_name(complaints):
+    lines = complaints("base: {model: resnet18, 'model_options.': 1}\n")
+    assert "'model_options.' is not a known option" in lines[0]
+
+
+def test_options_of_a_network_of_another_library_are_its_own(read):
+    text = "axes: {model: [timm/resnet10t], model_options.drop_rate: [0.1, 0.2]}\n"
+    rates = [config.model_options["drop_rate"] for config in read(text).configs]
+    assert rates == [0.1, 0.2]
+    changed = read(text, "model_options.drop_rate=0.5").configs
+    assert [config.model_options for config in changed] == [{"drop_rate": 0.5}]
+
+
+def test_an_option_that_follows_from_the_data_is_told_at_its_line(complaints):
+    (line,) = complaints("base:\n  model: timm/resnet10t\n  model_options: {num_classes: 7}\n")
+    assert line == "m.yaml:3: option 'num_classes' follows from the data set and cannot be given"
+
+
 def test_a_rule_between_two_options_is_told_at_the_line_of_one_of_them(complaints):
     text = """\
         base:
@@ -342,7 +365,7 @@ def test_a_wrong_value_is_told_once_at_its_own_line_however_many_runs_have_it(co
             schedule: cosin
         """
     )
-    assert [line.partition(" Valid: attention5")[0] for line in lines] == [
+    assert [line.partition(" Valid: attention2")[0] for line in lines] == [
         "m.yaml:2: lr: Input should be greater than 0, not -1",
         "m.yaml:3: 'combine' is not a known option of network 'resnet18'. Valid: attention, stem",
         "m.yaml:5: model: 'resnet9' is not a known network; did you mean 'resnet50'?",
