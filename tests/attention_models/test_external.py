@@ -30,7 +30,8 @@ def test_every_network_of_the_libraries_is_found_in_their_sources():
 def test_checking_a_name_loads_neither_torch_nor_the_library():
     code = (
         "import sys, attention_models as a;"
-        "a.check_options('timm/resnet10t', {'drop_rate': 0.1}); a.check_model_name('torchvision/resnet18');"
+        "a.check_options('timm/resnet10t', {'drop_rate': 0.1});"
+        "a.check_model_name('torchvision/resnet18');"
         "sys.exit(bool({'torch', 'timm', 'torchvision'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
@@ -60,7 +61,7 @@ def test_options_are_those_of_the_library():
 
 def test_a_size_that_the_library_does_not_take_is_told_in_its_words():
     with pytest.raises(
-        ValueError, match="torchvision refused to build torchvision/vit_b_32 .*Assert"
+        ValueError, match=r"torchvision refused to build torchvision/vit_b_32 .*Assert"
     ):
         create_model("torchvision/vit_b_32", 7, 30)
 

@@ -250,12 +250,44 @@ def test_a_block_is_what_its_formula_says(stride, in_channels):
 
 
 def test_a_block_starts_as_its_shortcut_unless_the_source_is_followed():
-    x = torch.rand(2, 3, 32, 32)
     for init, starts_as_shortcut in (("scaled", True), ("source", False)):
         torch.manual_seed(0)
         block = create_model("lambda_resnet18", 5, 32, init=init).layer1[1]
         hidden = torch.rand(2, 256, 8, 8)
-        assert torch.equal(block(hidden), hidden) == starts_as_shortcut, x.shape
+        assert torch.equal(block(hidden), hidden) == starts_as_shortcut
+
+
+@pytest.mark.parametrize("stem", ["cifar", "imagenet"])
+@pytest.mark.parametrize("name", ["lambda_resnet18", "lambda_baseline18"])
+def test_a_network_is_its_stem_its_blocks_and_a_classifier(name, stem):
+    torch.manual_seed(0)
+    model = create_model(name, 5, 32, stem=stem, init="source").double().eval()
+    images = torch.randn(2, 3, 32, 32, dtype=torch.float64)
+    x = model.bn1(model.conv1(images)).clamp(min=0)
+    if stem == "imagenet":
+        x = F.max_pool2d(x, 3, stride=2, padding=1)
+    for stage in (model.layer1, model.layer2, model.layer3, model.layer4):
+        for block in stage:
+            x = block(x)
+    assert x.shape[1] == 2048
+    expected = x.mean(dim=(2, 3)) @ model.fc.weight.T + model.fc.bias
+    torch.testing.assert_close(model(images), expected)
+    model.dropout.train()
+    assert not torch.allclose(model(images), expected)
+
+
+def test_the_initialisation_of_the_source_is_that_of_torch_and_unit_embeddings():
+    torch.manual_seed(0)
+    model = create_model("lambda_resnet18", 5, 32, init="source")
+    for name, parameter in model.named_parameters():
+        if name.endswith("embedding"):
+            assert parameter.std().item() == pytest.approx(1, rel=0.05), name
+        elif parameter.ndim == 4 and parameter.numel() > 5000:
+            fan_in = parameter[0].numel()
+            assert parameter.abs().max() <= fan_in**-0.5, name
+            assert parameter.std().item() == pytest.approx((3 * fan_in) ** -0.5, rel=0.05), name
+        elif name.endswith("bn3.weight"):
+            assert (parameter == 1).all(), name
 
 
 @pytest.mark.parametrize("depth", [18, 50])
@@ -266,7 +298,10 @@ def test_every_block_has_a_lambda_layer_and_a_pool_where_its_shape_changes(depth
     assert len(blocks) == {18: 8, 50: 16}[depth]
     pooled = [block for block in blocks if isinstance(block.spatial, nn.Sequential)]
     assert len(pooled) == 4
-    assert [block.spatial[1].stride for block in pooled] == [1, 2, 2, 2]
+    for block, stride in zip(pooled, [1, 2, 2, 2], strict=True):
+        pool = block.spatial[1]
+        assert isinstance(pool, nn.AvgPool2d)
+        assert (pool.kernel_size, pool.stride, pool.padding) == (3, stride, 1)
     assert sum(isinstance(module, LambdaConv) for module in model.modules()) == len(blocks)
 
 
@@ -296,7 +331,10 @@ def test_dropout_is_smaller_above_two_hundred_layers():
     ("options", "message"),
     [
         ({"heads": 3}, "8 channels cannot be cut into 3 heads"),
+        ({"heads": 0}, "8 channels cannot be cut into 0 heads"),
         ({"m": 4}, "odd, or 0, not 4"),
+        ({"m": -1}, "odd, or 0, not -1"),
+        ({"init": "sourc"}, "did you mean 'source'"),
         ({"norm": "queries"}, "Valid: keys, values"),
     ],
 )

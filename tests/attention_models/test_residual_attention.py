@@ -344,3 +344,23 @@ def test_an_unknown_stem_is_answered_with_the_valid_ones():
 def test_modules_are_given_for_each_of_three_stages():
     with pytest.raises(ValueError, match="zip"), torch.device("meta"):
         attention_next(5, "imagenet", (1, 1))
+
+
+@pytest.mark.parametrize("unit", [PreActBottleneck, ResNeXtUnit])
+@pytest.mark.parametrize("stem", ["cifar", "imagenet"])
+def test_a_network_is_its_stem_its_stages_and_a_classifier(unit, stem):
+    torch.manual_seed(0)
+    stages = (Stage(64, modules=1, levels=1, units_after=0), Stage(64, 0, 0, 1))
+    model = ResidualAttentionNetwork(unit, 8, stages, (1, 2, 1), num_classes=10, stem=stem)
+    model = model.double().eval()
+    images = torch.randn(2, 3, 33, 33, dtype=torch.float64)
+    convolve, norm = model.stem[0], model.stem[1]
+    x = norm(convolve(images)).clamp(min=0)
+    if stem == "imagenet":
+        x = _pooled(x)
+    for stage in model.stages:
+        x = stage(x)
+    if unit.pre_activation:
+        x = model.last[0](x).clamp(min=0)
+    expected = x.mean(dim=(2, 3)) @ model.fc.weight.T + model.fc.bias
+    torch.testing.assert_close(model(images), expected)

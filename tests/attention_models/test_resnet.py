@@ -10,6 +10,7 @@ from attention_models.count import count_by_name
 from attention_models.resnet import (
     BasicBlock,
     Bottleneck,
+    PreActBasicBlock,
     PreActBottleneck,
     convolution,
     preact_resnet_small,
@@ -81,16 +82,19 @@ def test_with_the_weights_of_torchvision_logits_and_gradients_are_those_of_torch
         torch.testing.assert_close(mine, reference, rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.parametrize("kind", [PreActBasicBlock, PreActBottleneck])
 @pytest.mark.parametrize(("in_channels", "stride"), [(16, 1), (16, 2), (8, 1)])
-def test_a_preactivation_block_is_what_its_formula_says(in_channels, stride):
+def test_a_preactivation_block_is_what_its_formula_says(kind, in_channels, stride):
     torch.manual_seed(0)
-    block = PreActBottleneck(in_channels, width=4, stride=stride)
+    block = kind(in_channels, width=16 // kind.expansion, stride=stride)
     x = torch.randn(2, in_channels, 6, 6)
+    layers = [(block.bn1, block.conv1), (block.bn2, block.conv2)]
+    layers += [(block.bn3, block.conv3)] if kind is PreActBottleneck else []
 
-    activated = block.bn1(x).relu()
-    branch = block.conv1(activated)
-    branch = block.conv2(block.bn2(branch).relu())
-    branch = block.conv3(block.bn3(branch).relu())
+    activated = block.bn1(x).clamp(min=0)
+    branch = x
+    for norm, convolve in layers:
+        branch = convolve(norm(branch).clamp(min=0))
     changes_shape = in_channels != 16 or stride != 1
     shortcut = block.downsample(activated) if changes_shape else x
 

@@ -24,7 +24,7 @@ def _attention_with_random_weights(form: str) -> SpatialAttention:
     return attention
 
 
-def _reference(attention: SpatialAttention, x: Tensor, dilation: int) -> Tensor:
+def _reference(attention: SpatialAttention, x: Tensor, dilation: int, steepness: float) -> Tensor:
     """The original module, for even sizes, written out with the weights of `attention`."""
     weights = attention.state_dict()
 
@@ -40,7 +40,7 @@ def _reference(attention: SpatialAttention, x: Tensor, dilation: int) -> Tensor:
     if "merge.weight" in weights:
         of_mask, of_mean, of_local = weights["merge.weight"].flatten()
         mask = of_mask * mask + of_mean * mean + of_local * local
-    return x * torch.sigmoid(attention.steepness * mask)
+    return x * torch.sigmoid(steepness * mask)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -48,7 +48,8 @@ def _reference(attention: SpatialAttention, x: Tensor, dilation: int) -> Tensor:
 def test_spatial_attention_is_what_its_description_says(form, size):
     attention = _attention_with_random_weights(form)
     x = torch.randn(3, 5, *size, dtype=torch.float64)
-    expected = _reference(attention, x, FORMS[form].get("dilation", 1))
+    dilation, steepness = FORMS[form].get("dilation", 1), FORMS[form].get("steepness", 1)
+    expected = _reference(attention, x, dilation, steepness)
     torch.testing.assert_close(attention(x), expected)
 
 
@@ -86,6 +87,8 @@ def test_the_module_has_its_published_number_of_parameters(form, params):
         ("sresnet50_skips", 10, 23_509_850),
         ("sresnet50_skips", 100, 23_694_260),
         ("sresnet50_skips", 1000, 25_538_360),
+        ("sresnet50_skips_dilation", 10, 23_509_850),
+        ("sresnet50_skips_dilation", 100, 23_694_260),
         ("sresnet50_skips_dilation", 1000, 25_538_360),
     ],
 )
@@ -112,5 +115,6 @@ def test_every_block_has_the_module_in_the_form_of_the_network(name, skips, dila
     assert len(modules) == (4 if "small" in name else 16)
     for module in modules:
         assert (module.merge is not None) == skips
+        assert module.steepness == (5 if name == "sresnet50_skips_dilation" else 1)
         convolutions = (module.conv1, module.conv2, module.conv3)
         assert all(layer.dilation == (dilation, dilation) for layer in convolutions)
