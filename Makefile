@@ -2,8 +2,8 @@
 # make test      run all tests; those that need a SLURM are skipped where there is none
 # make test SLURM=install    install one from Debian's packages first (as root), and skip nothing
 # make check     format, lint, types
-# make bench     networks and layers beside their references, as ratios of time and memory; with
-#                CIFAR10=FILE.npz also whether LambdaResNets train on real images
+# make bench     networks and layers beside their references, as ratios of time and memory; then
+#                whether LambdaResNets train, if data/ holds CIFAR-10 (or with CIFAR10=FILE.npz)
 # make install   what the others call first; a second call does nothing
 
 PYTHON ?= python3
@@ -38,9 +38,7 @@ check: $(INSTALLED)-check $(INSTALLED)-test
 bench: export OMP_WAIT_POLICY = PASSIVE
 bench: $(INSTALLED)-test
 	$(BIN)/python -m tests.benchmarks.networks
-ifdef CIFAR10
-	$(BIN)/python -m tests.benchmarks.lambda_training --cifar10 $(CIFAR10)
-endif
+	$(BIN)/python -m tests.benchmarks.lambda_training --bf16 $(if $(CIFAR10),--cifar10 $(CIFAR10))
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

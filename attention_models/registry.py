@@ -77,7 +77,11 @@ class Option:
 class Entry:
     """One network: where it is built, what it is, and which options it takes.
 
-    `arguments` are what this name gives to its target beside the options.
+    The target, "module:function" of this package, is called with the number of classes and every
+    option by name, and with `arguments`, which this name adds or fixes. Two options it gets in
+    another form: `stem` never as "auto", and `attention` as what makes the module, under the name
+    of its place, `attention` or `between_stages` (see resnet.ResNet). A function that has a
+    parameter `input_size` is told the side of the images too.
     """
 
     target: str
@@ -90,8 +94,9 @@ class Entry:
 class Attention:
     """One attention module: a class that is made with the number of channels, and its arguments.
 
-    It stands in every block at the end of the residual branch, before the shortcut is added, or
-    `between_stages`: where its paper puts it.
+    It stands in every block at the end of the residual branch, before the shortcut is added in
+    place (so its last step must not be one that needs its result again, as a sigmoid does), or,
+    if `between_stages`, after stages 1, 2 and 3.
     """
 
     target: str
@@ -132,7 +137,9 @@ _STEM = {
 }
 _RESNET = _STEM | {
     "attention": Option(
-        "none", "module in every block or between the stages", choices=("none", *ATTENTION)
+        "none",
+        "module in every block (bam: between the stages)",
+        choices=("none", *ATTENTION),
     )
 }
 _BAM = _STEM | {

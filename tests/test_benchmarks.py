@@ -6,9 +6,11 @@ import re
 import sys
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
+from torchvision.io import encode_jpeg
 
 from tests.benchmarks import lambda_training, networks
 
@@ -63,7 +65,21 @@ def test_a_name_that_no_pair_has_is_answered_with_all_names():
         networks.main(["--only", "resnset"])
 
 
-def test_without_its_images_the_training_is_skipped(capsys, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["lambda_training", "--cifar10", "missing.npz"])
+def test_without_its_images_the_training_is_skipped(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["lambda_training", "--data-dir", str(tmp_path)])
     lambda_training.main()
-    assert capsys.readouterr().out == "skipped: there is no file missing.npz\n"
+    assert "skipped: the files of cifar10 are not in" in capsys.readouterr().out
+
+
+def test_every_setting_trains_on_images_from_an_archive(capsys, monkeypatch, tmp_path):
+    images = torch.randint(256, (4, 3, 32, 32), dtype=torch.uint8)
+    encoded = [encode_jpeg(image) for image in images]
+    offsets = np.cumsum([0, *map(len, encoded)])
+    path = tmp_path / "images.npz"
+    np.savez(path, train_jpeg=torch.cat(encoded), train_offsets=offsets, train_labels=range(4))
+    command = ["lambda_training", "--cifar10", str(path), "--steps", "2", "--batch-size", "2"]
+    monkeypatch.setattr(sys, "argv", command)
+    monkeypatch.setattr(lambda_training, "TENTHS", 2)
+    lambda_training.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:34].strip() for line in lines[1:]] == list(lambda_training.SETTINGS)

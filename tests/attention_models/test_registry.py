@@ -11,9 +11,11 @@ from attention_models import (
     ATTENTION,
     CIFAR_STEM_BELOW_PX,
     MODELS,
+    Entry,
     Option,
     UnknownNameError,
     check_options,
+    create_attention,
     create_model,
     find,
     list_models,
@@ -112,9 +114,29 @@ def test_a_stem_that_is_named_is_used_at_any_size():
     assert create_model("resnet_small", 5, 224, stem="cifar").conv1.stride == (1, 1)
 
 
+def test_a_network_that_asks_for_the_size_of_the_images_is_told(monkeypatch):
+    module = types.ModuleType("attention_models.sized")
+    exec(
+        "from torch import nn\n"
+        "def sized(num_classes, input_size):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(3 * input_size**2, num_classes))\n",
+        module.__dict__,
+    )
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setitem(MODELS, "sized", Entry("sized:sized", "one layer"))
+    assert create_model("sized", 5, 4)(torch.zeros(1, 3, 4, 4)).shape == (1, 5)
+
+
+def test_an_entry_with_an_unknown_attention_says_so(monkeypatch):
+    entry = Entry("resnet:resnet18", "a typing error", arguments={"attention": "see"})
+    monkeypatch.setitem(MODELS, "wrong", entry)
+    with pytest.raises(UnknownNameError, match="'see' is not a known attention"):
+        create_model("wrong", 5, 32)
+
+
 def test_the_readme_shows_how_to_add_a_network_and_it_works(monkeypatch):
     readme = (Path(__file__).parents[2] / "README.md").read_text()
-    part = readme.partition("A network is one file")[2]
+    part = readme.partition("An attention module is one file")[2]
     source, attention_line, model_line = re.findall(r"```python\n(.*?)```", part, re.DOTALL)
     module = types.ModuleType("attention_models.gate")
     exec(source, module.__dict__)
@@ -124,6 +146,7 @@ def test_the_readme_shows_how_to_add_a_network_and_it_works(monkeypatch):
         for name, entry in eval(f"{{{line}}}", names).items():
             monkeypatch.setitem(table, name, entry)
 
+    assert isinstance(create_attention("gate", 8), module.Gate)
     model = create_model("gate_resnet50", 5, 32)
     gates = [part for part in model.modules() if isinstance(part, module.Gate)]
     assert len(gates) == 16

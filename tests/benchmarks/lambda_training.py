@@ -1,11 +1,15 @@
 """Does a LambdaResNet train, or does it collapse as in the source's log?
 
-    python -m tests.benchmarks.lambda_training --cifar10 cifar10_jpeg.npz [--steps 300]
+    python -m tests.benchmarks.lambda_training --data-dir data
+    python -m tests.benchmarks.lambda_training --cifar10 cifar10_jpeg.npz --bf16 --only source
 
-Trains on real CIFAR-10 images (JPEG bytes in one .npz: train_jpeg, train_offsets, train_labels) for
-a few hundred steps, once for every setting below, and prints the mean training loss over each
-tenth. A network that has learnt nothing has the loss of chance, ln 10 = 2.303; the source's log
-shows 31 in its first epoch and 2.3 for the next thirteen.
+Trains on real CIFAR-10 images for a few hundred steps, once for every setting, and prints the mean
+training loss over each tenth. A network that has learnt nothing has the loss of chance, ln 10 =
+2.303; the source's log shows 31 in its first epoch and 2.3 for the next thirteen. (Its network had
+1,000 outputs for the 10 classes; ours has 10.)
+
+The images are those of `python -m jobs.data cifar10 DIR`, or JPEG bytes in one .npz: train_jpeg
+(all of them, one after the other), train_offsets (N + 1) and train_labels (N).
 """
 
 from __future__ import annotations
@@ -21,12 +25,13 @@ import torch.nn.functional as F
 from torchvision.io import decode_jpeg
 
 from attention_models import create_model
-from jobs.config import RunConfig
-from jobs.data import DataSet, Images, Normaliser, cut_crops, draw_epoch
+from jobs.config import RunConfig, missing_data
+from jobs.data import DataSet, Images, Normaliser, cut_crops, draw_epoch, load_dataset
 from jobs.optim import learning_rate, make_optimizer, set_learning_rate
 
 IMAGES_PER_EPOCH = 50_000
 MARGIN_PX = 4
+TENTHS = 10
 
 # What the source's log was made with (its network is LambdaResNet-50): the ImageNet stem, batch
 # norm on the keys, restarts every 10, 20, 40 ... epochs, no warm-up, no clipping.
@@ -46,8 +51,8 @@ SETTINGS = {
 }
 
 
-def load_images(path: Path, count: int) -> DataSet:
-    """`count` training images of the .npz, which is sorted by class; there is no test set here."""
+def unpack_images(path: Path, count: int) -> DataSet:
+    """`count` training images of an .npz, which may be sorted by class; there is no test set."""
     with np.load(path) as file:
         offsets, jpeg = file["train_offsets"], torch.from_numpy(file["train_jpeg"])
         labels = torch.from_numpy(file["train_labels"]).long()
@@ -92,19 +97,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--cifar10", type=Path, required=True, help="the .npz with JPEG bytes")
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--model", default="lambda_resnet18", help="lambda_resnet50 in the log")
-    parser.add_argument("--warmup-steps", type=int, default=100, help="of our settings")
+    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="default: %(default)s")
+    parser.add_argument("--cifar10", type=Path, metavar="FILE", help="an .npz instead")
+    parser.add_argument("--steps", type=int, default=300, help="default: %(default)s")
+    parser.add_argument("--batch-size", type=int, default=64, help="default: %(default)s")
+    parser.add_argument(
+        "--model",
+        default="lambda_resnet18",
+        help="default: %(default)s; that of the log is lambda_resnet50",
+    )
+    parser.add_argument(
+        "--warmup-steps", type=int, default=100, help="of our settings; default: %(default)s"
+    )
     parser.add_argument("--bf16", action="store_true", help="train under bf16 autocast")
-    parser.add_argument("--only", default="", help="only settings whose name contains this")
+    parser.add_argument(
+        "--only", default="", help=f"settings whose name contains this: {'; '.join(SETTINGS)}"
+    )
     given = parser.parse_args()
-    if not given.cifar10.is_file():
-        print(f"skipped: there is no file {given.cifar10}")
-        return
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    data = load_images(given.cifar10, min(IMAGES_PER_EPOCH, given.steps * given.batch_size))
+    count = min(IMAGES_PER_EPOCH, given.steps * given.batch_size)
+    if given.cifar10 and not given.cifar10.is_file():
+        parser.error(f"there is no file {given.cifar10}")
+    if given.cifar10:
+        data = unpack_images(given.cifar10, count)
+    else:
+        config = RunConfig(model=given.model, data_dir=given.data_dir, train_images=count)
+        if missing := missing_data(config):
+            print(f"skipped: {missing}")
+            return
+        data = load_dataset(config)
     print(
         f"{given.model}, {given.steps} steps of {given.batch_size} images, lr 0.1, on {device}. "
         f"Loss of chance: {math.log(10):.3f}. Mean loss of each tenth:"
@@ -121,8 +142,8 @@ def main() -> None:
         )
         start = time.monotonic()
         losses = train(data, config, given.steps, device, given.bf16)
-        tenths = np.array_split(np.array(losses), 10)
-        means = " ".join(f"{tenth.mean():6.2f}" for tenth in tenths)
+        parts = np.array_split(np.array(losses), TENTHS)
+        means = " ".join(f"{part.mean():6.2f}" for part in parts)
         print(f"{name:<34} {means}   ({time.monotonic() - start:.0f} s)", flush=True)
 
 
