@@ -136,14 +136,13 @@ class _ApplyOnCPU(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
         queries, lambdas = ctx.saved_tensors
         (upstream,) = gradients  # (B, h, v, N)
-        of_queries = [
-            _multiply(upstream, lambdas[:, None, :, index]).sum(2)
-            for index in range(queries.shape[2])
-        ]
+        of_queries = torch.empty_like(queries)
+        for index in range(queries.shape[2]):
+            of_queries[:, :, index] = _multiply(upstream, lambdas[:, None, :, index]).sum(2)
         of_lambdas = _multiply(upstream[:, 0, :, None], queries[:, 0, None])
         for head in range(1, queries.shape[1]):
             of_lambdas.addcmul_(upstream[:, head, :, None], queries[:, head, None])
-        return torch.stack(of_queries, 2).to(queries.dtype), of_lambdas.to(lambdas.dtype)
+        return of_queries, of_lambdas.to(lambdas.dtype)
 
 
 def _multiply(a: Tensor, b: Tensor) -> Tensor:
@@ -195,11 +194,15 @@ class LambdaConv(nn.Module):
         queries = self.queries(x).view(batch, self.heads, self.k, positions)  # (B, h, k, N)
         keys = self.keys(x).view(batch, self.k, self.u, positions).softmax(-1)  # (B, k, u, N)
         values = self.values(x).view(batch, self.v, self.u, height, width)  # (B, v, u, H, W)
-        content = values.flatten(2) @ keys.flatten(2).mT  # (B, v, k)
-        y = content[:, None] @ queries  # (B, h, v, N)
+        y: Tensor | None = None
         if self.embedding is not None:
             lambdas = position_lambdas(values, self.embedding).flatten(3)  # (B, v, k, N)
-            y += apply_lambdas(queries, lambdas)
+            y = apply_lambdas(queries, lambdas)  # (B, h, v, N)
+        # After the positions, so that the backward pass is done with it when it comes to theirs,
+        # which need the most memory.
+        content = values.flatten(2) @ keys.flatten(2).mT  # (B, v, k)
+        of_content = content[:, None] @ queries  # (B, h, v, N)
+        y = of_content if y is None else y.add_(of_content)
         return y.reshape(batch, -1, height, width)  # (B, h v, H, W)
 
 
