@@ -165,7 +165,10 @@ def _numbers(record: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
 
 def _options(config: RunConfig) -> dict[str, Any]:
     """Every option; those of the network as text, and each by itself with the value it has."""
-    options = config.model_dump(mode="json")
+    options = {
+        name: " ".join(map(str, value)) if isinstance(value, list) else value
+        for name, value in config.model_dump(mode="json").items()
+    }
     said = [f"{name}={value}" for name, value in sorted(config.model_options.items())]
     declared = declared_options(config.model)
     of_network = {name: option.default for name, option in declared.items()} | config.model_options

@@ -47,6 +47,7 @@ CannotChangeResult = _CannotChangeResult()
 LARGEST = 10**9
 Count = Annotated[int, Field(le=LARGEST)]
 Images = Annotated[int | None, Field(le=LARGEST)]
+Epoch = Annotated[int, Field(ge=1, le=LARGEST)]
 
 
 class RunConfig(BaseModel):
@@ -67,15 +68,32 @@ class RunConfig(BaseModel):
 
     epochs: Count = Field(150, ge=1, description="passes over the training images")
     batch_size: Count = Field(128, ge=2, description="images per step")
-    lr: float = Field(0.1, gt=0, description="peak learning rate of SGD")
+    accumulate_steps: Count = Field(
+        1, ge=1, description="cut each batch in so many parts and add up their gradients"
+    )
+    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="sgd or adamw")
+    lr: float = Field(0.1, gt=0, description="peak learning rate")
     momentum: float = Field(0.9, ge=0, lt=1, description="of SGD")
-    nesterov: bool = Field(False, description="use Nesterov's form of momentum")
-    weight_decay: float = Field(5e-4, ge=0, description="on every parameter")
+    nesterov: bool = Field(False, description="use Nesterov's form of SGD's momentum")
+    weight_decay: float = Field(5e-4, ge=0, description="pull of the parameters towards zero")
+    decay: Literal["all", "weights"] = Field(
+        "all", description="decay all parameters, or not biases, norms and position embeddings"
+    )
     clip_norm: float = Field(
         0.0, ge=0, description="scale gradients down to this norm if it is larger; 0 does not"
     )
-    schedule: Literal["cosine", "restarts", "step"] = Field(
-        "cosine", description="of the learning rate: cosine, restarts or step"
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="share of a label that is spread over all classes in training"
+    )
+    ema_decay: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="evaluate and keep a moving average of the weights, of which a step "
+        "leaves this share; 0 does not",
+    )
+    schedule: Literal["cosine", "restarts", "step", "multistep"] = Field(
+        "cosine", description="of the learning rate: cosine, restarts, step or multistep"
     )
     lr_min: float = Field(0.0, ge=0, description="cosine, restarts: where the curve would end")
     restart_epochs: Count = Field(10, ge=1, description="restarts: epochs of the first cosine")
@@ -83,7 +101,12 @@ class RunConfig(BaseModel):
         2, ge=1, description="restarts: each cosine is so many times longer than the one before"
     )
     lr_step_epochs: Count = Field(30, ge=1, description="schedule step: epochs between drops")
-    lr_step_factor: float = Field(0.1, gt=0, le=1, description="schedule step: factor of a drop")
+    lr_milestones_epochs: list[Epoch] = Field(
+        default_factory=list, description="schedule multistep: epochs after which the rate drops"
+    )
+    lr_step_factor: float = Field(
+        0.1, gt=0, le=1, description="schedules step, multistep: factor of a drop"
+    )
     warmup_epochs: float = Field(
         0.0, ge=0, le=LARGEST, description="epochs of linear rise from zero to lr"
     )
@@ -113,8 +136,10 @@ class RunConfig(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _truth_is_no_number(cls, value: object, info: Any) -> object:
-        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool:
-            raise ValueError(f"{str(value).lower()} is not a value of {info.field_name}")
+        takes_truth = cls.model_fields[info.field_name].annotation is bool
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, bool) and not takes_truth:
+                raise ValueError(f"{str(item).lower()} is not a value of {info.field_name}")
         return value
 
     @field_validator("model")
@@ -159,6 +184,16 @@ class RunConfig(BaseModel):
             raise ValueError("nesterov: needs a momentum above 0")
         if self.lr_min > self.lr:
             raise ValueError(f"lr_min: {self.lr_min} is above lr, which is {self.lr}")
+        if self.batch_size < 2 * self.accumulate_steps:
+            raise ValueError(
+                f"accumulate_steps: {self.accumulate_steps} parts of a batch of {self.batch_size} "
+                f"have less than two images; at most {self.batch_size // 2}"
+            )
+        milestones = self.lr_milestones_epochs
+        if milestones != sorted(set(milestones)):
+            raise ValueError(f"lr_milestones_epochs: {milestones} do not rise")
+        if self.schedule == "multistep" and not milestones:
+            raise ValueError("lr_milestones_epochs: schedule multistep needs some, as in [60, 90]")
         return self
 
     @classmethod

@@ -1,21 +1,29 @@
-"""The optimizer, and the learning rate as a function of the step.
+"""The optimizer, the average of the weights, and the learning rate as a function of the step.
 
 The rate is computed, not stepped, so there is no schedule to save and none to forget on resume.
 """
 
 from __future__ import annotations
 
+import copy
 import math
+from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from jobs.config import RunConfig
 
 
 def make_optimizer(model: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
+    parameters = parameter_groups(model, config)
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(
+            parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True
+        )
     return torch.optim.SGD(
-        model.parameters(),
+        parameters,
         lr=config.lr,
         momentum=config.momentum,
         nesterov=config.nesterov,
@@ -24,18 +32,67 @@ def make_optimizer(model: nn.Module, config: RunConfig) -> torch.optim.Optimizer
     )
 
 
+def parameter_groups(model: nn.Module, config: RunConfig) -> list[dict[str, Any]]:
+    """All parameters in one group, or those that are not to decay in a second one."""
+    if config.decay == "all":
+        return [{"params": list(model.parameters())}]
+    # timm's networks name what they want spared.
+    spared = set(getattr(model, "no_weight_decay", set)())
+    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    for name, parameter in model.named_parameters():
+        groups[name not in spared and is_weight(name, parameter)].append(parameter)
+    weights, others = groups[True], groups[False]
+    return [{"params": weights}, {"params": others, "weight_decay": 0.0}]
+
+
+def is_weight(name: str, parameter: nn.Parameter) -> bool:
+    """Whether it multiplies features: no bias, scale of a norm or embedding of positions.
+
+    A lambda layer's embedding has the shape of a convolution, and is told by its name.
+    """
+    return parameter.ndim > 1 and not name.endswith("embedding")
+
+
+class AveragedWeights:
+    """A network that follows another: an exponential moving average of its weights and buffers.
+
+    Those of batch norm are averaged too, so that they fit the weights. torch's AveragedModel does
+    the same, but at each step it asks the GPU whether this is the first, and waits for the answer.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.model = copy.deepcopy(model).requires_grad_(False).eval()
+        self._blend = get_ema_multi_avg_fn(decay)
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        averages, values = [], []
+        pairs = zip(self.model.state_dict().values(), model.state_dict().values(), strict=True)
+        for average, value in pairs:
+            if average.is_floating_point():
+                averages.append(average)
+                values.append(value)
+            else:
+                average.copy_(value)  # such as batch norm's count of steps
+        self._blend(averages, values, None)  # the third is ignored
+
+
 def learning_rate(config: RunConfig, step: int, steps_per_epoch: int) -> float:
     """The rate of the step that comes after `step` steps.
 
     It rises linearly over the warm-up, to reach `lr` with the warm-up's last step, and then
     follows the schedule: a half cosine over the rest of the training; half cosines of growing
-    length, one after the other (SGDR, arXiv 1608.03983); or drops at fixed epochs.
+    length, one after the other (SGDR, arXiv 1608.03983); or drops every so many epochs, or at
+    named ones. Epochs of drops count from the beginning of the training.
     """
     warmup = round(config.warmup_epochs * steps_per_epoch)
     if step < warmup:
         return config.lr * (step + 1) / warmup
     if config.schedule == "step":
         drops = step // steps_per_epoch // config.lr_step_epochs
+        return config.lr * config.lr_step_factor**drops
+    if config.schedule == "multistep":
+        drops = sum(step >= epoch * steps_per_epoch for epoch in config.lr_milestones_epochs)
         return config.lr * config.lr_step_factor**drops
     length = config.epochs * steps_per_epoch - warmup
     position = step - warmup

@@ -10,6 +10,7 @@ same metrics and weights, to the bit, as one that was not.
 from __future__ import annotations
 
 import contextlib
+import math
 import platform
 import resource
 import sys
@@ -28,7 +29,7 @@ from jobs.checkpoint import load_checkpoint, save_checkpoint, save_weights, weig
 from jobs.config import RunConfig
 from jobs.data import DataSet, Normaliser, cut_crops, derive_seed, draw_epoch, load_dataset
 from jobs.errors import run_command
-from jobs.optim import learning_rate, make_optimizer, set_learning_rate
+from jobs.optim import AveragedWeights, learning_rate, make_optimizer, set_learning_rate
 from jobs.run_dir import (
     Attempt,
     Environment,
@@ -93,19 +94,23 @@ def train(
         warn_of_differences(saved["environment"], environment, say)
 
     # --------------------------------------------------------------------------- what we train
-    # Order: data, weights, optimizer. Only the weights draw from the global generator.
+    # Order: data, weights, their average, optimizer. Only the weights draw from the global
+    # generator. Where there is an average, it is what is evaluated and kept as the best.
     data = load_dataset(config)
     torch.manual_seed(derive_seed(config.seed, "weights"))
     model = create_model(
         config.model, data.num_classes, data.input_size, **config.model_options
     ).to(device)
     counts = count(model, data.input_size)
+    average = AveragedWeights(model, config.ema_decay) if config.ema_decay else None
+    evaluated = average.model if average else model
     optimizer = make_optimizer(model, config)
     normalise = Normaliser(data, device)
     padded = data.train.padded(config.crop_padding_px).to(device)
     test = data.test.to(device)
     batches = Batches(len(data.train), config.batch_size)
-    eval_batches = Batches(len(data.test), config.batch_size, keep_last_of_one=True)
+    largest_part = math.ceil(config.batch_size / config.accumulate_steps)
+    eval_batches = Batches(len(data.test), largest_part, keep_last_of_one=True)
 
     # --------------------------------------------------------------------------- where we were
     loop = LoopState()
@@ -113,6 +118,8 @@ def train(
         loop = LoopState(**saved["loop"])
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
+        if average:
+            average.model.load_state_dict(saved["average"])
         restore_generators(saved["generators"])
         del saved
     attempt["environment"] = environment
@@ -134,6 +141,7 @@ def train(
         state = {
             "loop": asdict(loop),
             "model": model.state_dict(),
+            "average": average.model.state_dict() if average else None,
             "optimizer": optimizer.state_dict(),
             "generators": save_generators(),
             "environment": environment,
@@ -178,34 +186,37 @@ def train(
             if must_leave():
                 return False
             index = drawn.order[batches[loop.batch]]
-            images = normalise(cut_crops(padded, index, drawn, data.input_size))
-            labels = padded.labels[index]
             set_learning_rate(optimizer, learning_rate(config, loop.step, len(batches)))
-            logits = model(images)
-            loss = F.cross_entropy(logits, labels)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            for part in cut_batch(index, config.accumulate_steps):
+                images = normalise(cut_crops(padded, part, drawn, data.input_size))
+                labels = padded.labels[part]
+                logits = model(images)
+                loss = F.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
+                (loss * (len(part) / len(index))).backward()
+                train_sums += torch.stack(
+                    [loss.detach().double() * len(part), hits(logits, labels, 1), count_of(labels)]
+                )
             if config.clip_norm:
                 torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
             optimizer.step()
-            train_sums += torch.stack(
-                [loss.detach().double() * len(index), hits(logits, labels, 1), count_of(labels)]
-            )
+            optimizer.zero_grad(set_to_none=True)
+            if average:
+                average.update(model)
             loop.batch += 1
             loop.step += 1
             loop.epoch_s = watch.read()
         loop.epoch_s = watch.read(wait=True)
 
         # ----------------------------------------------------------------------- evaluate it
-        model.eval()
+        evaluated.eval()
         watch = Stopwatch(device, loop.eval_s)
         while loop.eval_batch < len(eval_batches):
             if must_leave():
                 return False
-            part = eval_batches[loop.eval_batch]
-            labels = test.labels[part]
+            shown = eval_batches[loop.eval_batch]
+            labels = test.labels[shown]
             with torch.inference_mode():
-                logits = model(normalise(test.pixels[part]))
+                logits = evaluated(normalise(test.pixels[shown]))
                 test_sums += torch.stack(
                     [
                         F.cross_entropy(logits, labels, reduction="sum").double(),
@@ -227,7 +238,7 @@ def train(
         if metrics["test_top1"] > loop.best_test_top1:
             loop.best_test_top1, loop.best_epoch = metrics["test_top1"], metrics["epoch"]
             if config.keep == "best":
-                save_weights(run.best, model.state_dict())
+                save_weights(run.best, evaluated.state_dict())
         loop.epoch += 1
         loop.batch = loop.eval_batch = 0
         loop.epoch_s = loop.eval_s = 0.0
@@ -249,7 +260,7 @@ def train(
             macs=counts.macs,
             wall_s=loop.wall_s,
             attempts=attempt["attempt"],
-            weights_sha256=weights_sha256(model.state_dict()),
+            weights_sha256=weights_sha256(evaluated.state_dict()),
             time_unix_s=time.time(),
         )
     )
@@ -274,6 +285,11 @@ class Batches:
 
     def __getitem__(self, batch: int) -> slice:
         return slice(batch * self.size, (batch + 1) * self.size)
+
+
+def cut_batch(index: Tensor, parts: int) -> tuple[Tensor, ...]:
+    """A batch's images in so many parts of about one size, or fewer: none is a single image."""
+    return index.tensor_split(min(parts, max(1, len(index) // 2)))
 
 
 class Stopwatch:

@@ -21,7 +21,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import ValidationError
 
@@ -36,6 +36,9 @@ KEYS = ("name", "base", "axes", "include", "exclude", "seeds", "resources")
 OPTIONS = [
     *(name for name in RunConfig.model_fields if name != "model_options"),
     *sorted({f"model_options.{option}" for entry in MODELS.values() for option in entry.options}),
+]
+LIST_OPTIONS = [
+    name for name, option in RunConfig.model_fields.items() if get_origin(option.annotation) is list
 ]
 # A typing error such as `seeds: 123456789` must not fill the memory.
 MAX_RUNS = 100_000
@@ -167,7 +170,7 @@ def _read_options(file: YamlFile, section: Place) -> _Cell:
     cell: _Cell = {}
     for key, place in _options_at(file, section):
         value = file.get(place)
-        if _check_option(file, key, place) and isinstance(value, list | dict):
+        if _check_option(file, key, place) and not _is_one_value(key, value):
             file.mistake(place, f"{key} takes one value, not {value!r}; lists belong under axes")
         cell[key] = _Given(value, place)
     return cell
@@ -182,13 +185,20 @@ def _read_axis(file: YamlFile, key: str, place: Place) -> list[_Given]:
         return []
     seen = set()
     for number, value in enumerate(values):
-        if isinstance(value, list | dict):
+        if not _is_one_value(key, value):
             file.mistake((*place, number), f"{key} takes one value, not {value!r}")
-        elif value in seen:
+        elif (hashable := tuple(value) if isinstance(value, list) else value) in seen:
             file.mistake((*place, number), f"{value!r} stands twice in {place[-1]}; keep one")
         else:
-            seen.add(value)
+            seen.add(hashable)
     return [_Given(value, (*place, number)) for number, value in enumerate(values)]
+
+
+def _is_one_value(key: str, value: Any) -> bool:
+    """Whether it is what an option takes, and not a list of such values."""
+    if key in LIST_OPTIONS and isinstance(value, list):
+        return not any(isinstance(item, list | dict) for item in value)
+    return not isinstance(value, list | dict)
 
 
 def _read_seeds(file: YamlFile, base: _Cell, axes: Mapping[str, list[_Given]]) -> list[_Given]:
@@ -369,7 +379,8 @@ def _set_option(file: YamlFile, key: str, node: Any, origin: str) -> None:
         if option in given:
             file.remove(given[option] if len(given) > 1 else entry)
     axis = dict(_options_at(file, ("axes",))).get(option)
-    values = node if isinstance(node, list) else flow_list([node])
+    is_axis = isinstance(node, list) and not _is_one_value(option, node)
+    values = node if is_axis else flow_list([node])
     if option == "seed" and (key == "seeds" or not axis):
         for section in ("base", "axes"):
             if (section, "seed") in file:

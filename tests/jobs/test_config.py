@@ -29,6 +29,9 @@ def test_an_id_that_was_once_given_out_stays_the_same(case: dict[str, Any]) -> N
         ({"epochs": 150}, {}),
         ({"model_options": {"stem": "auto"}}, {}),
         ({"flip": "no"}, {"flip": False}),
+        ({"lr_milestones_epochs": [3.0, 5]}, {"lr_milestones_epochs": [3, 5]}),
+        ({"optimizer": "sgd", "decay": "all", "accumulate_steps": 1, "ema_decay": 0}, {}),
+        ({"lr_milestones_epochs": [], "label_smoothing": 0}, {}),
     ],
 )
 def test_two_ways_to_write_one_value_are_one_run(
@@ -78,9 +81,26 @@ def test_the_id_begins_with_what_a_person_wants_to_read() -> None:
         ({"model": "resnet18", "lr": float("nan")}, "lr: Input should be a finite number"),
         (
             {"model": "resnet18", "schedule": "cos"},
-            "schedule: Input should be 'cosine', 'restarts' or 'step'",
+            "schedule: Input should be 'cosine', 'restarts', 'step' or 'multistep'",
         ),
         ({"model": "resnet18", "lr": 0.1, "lr_min": 0.2}, "lr_min: 0.2 is above lr, which is 0.1"),
+        (
+            {"model": "resnet18", "batch_size": 7, "accumulate_steps": 4},
+            "accumulate_steps: 4 parts of a batch of 7 have less than two images; at most 3",
+        ),
+        (
+            {"model": "resnet18", "schedule": "multistep"},
+            "lr_milestones_epochs: schedule multistep needs some, as in [60, 90]",
+        ),
+        (
+            {"model": "resnet18", "lr_milestones_epochs": [90, 60]},
+            "lr_milestones_epochs: [90, 60] do not rise",
+        ),
+        (
+            {"model": "resnet18", "lr_milestones_epochs": [True, 2]},
+            "true is not a value of lr_milestones_epochs",
+        ),
+        ({"model": "resnet18", "optimizer": "adam"}, "Input should be 'sgd' or 'adamw'"),
         (
             {"model": "resnet18", "model_options": {"stm": "cifar"}},
             "'stm' is not a known option of network 'resnet18'; did you mean 'stem'?",
@@ -95,7 +115,14 @@ def test_a_mistake_is_told_with_what_is_valid(values: dict[str, Any], message: s
 
 
 def test_a_stored_configuration_reads_back_the_same() -> None:
-    config = RunConfig(model="bam_resnet50", model_options={"combine": "sum"}, lr=0.2, seed=4)
+    config = RunConfig(
+        model="bam_resnet50",
+        model_options={"combine": "sum"},
+        lr=0.2,
+        schedule="multistep",
+        lr_milestones_epochs=[60, 90],
+        seed=4,
+    )
     document = json.loads(json.dumps(config.to_document()))
     assert read_document(document, config.run_id) == config
 

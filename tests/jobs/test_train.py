@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from attention_models import create_model
 from attention_models.count import count
-from jobs.checkpoint import load_checkpoint, unpack
+from jobs.checkpoint import load_checkpoint, unpack, weights_sha256
 from jobs.data import derive_seed
 from jobs.errors import InputError
 from jobs.run_dir import NOT_REPRODUCED, Attempt, RunDir
-from jobs.train import Batches, describe_environment, train
+from jobs.train import Batches, cut_batch, describe_environment, train
 from tests.jobs.conftest import TINY, plan_run
 
 # The tiny training: 3 epochs of 3 training and 2 test batches.
@@ -140,15 +140,21 @@ def test_stopped_anywhere_any_number_of_times_it_ends_the_same_to_the_bit(
         assert outcome(run) == outcome(undisturbed)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     st.fixed_dictionaries(
         {
             "model": st.sampled_from(["resnet_small", "bam_preact_resnet_small", "sresnet_small"]),
-            "schedule": st.sampled_from(["cosine", "restarts", "step"]),
+            "optimizer": st.sampled_from(["sgd", "adamw"]),
+            "schedule": st.sampled_from(["cosine", "restarts", "step", "multistep"]),
             "restart_epochs": st.just(1),
+            "lr_milestones_epochs": st.just([1]),
             "clip_norm": st.sampled_from([0, 0.5]),
             "nesterov": st.booleans(),
+            "decay": st.sampled_from(["all", "weights"]),
+            "label_smoothing": st.sampled_from([0, 0.1]),
+            "accumulate_steps": st.sampled_from([1, 3]),
+            "ema_decay": st.sampled_from([0, 0.9]),
             "batch_size": st.sampled_from([16, 89]),
             "epochs": st.just(2),
         }
@@ -200,6 +206,67 @@ def test_gradients_are_scaled_down_to_the_largest_norm(tmp_path: Path) -> None:
         moved[clip_norm] = change.norm().item() / run.read_config().lr
     assert moved[1e-3] == pytest.approx(1e-3, rel=0.01)
     assert moved[0.0] > 0.1
+
+
+def test_a_batch_in_parts_makes_the_step_of_the_whole_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To rounding, with a network whose images do not see each other; clipped as a whole."""
+
+    def without_batch_norm(*_: Any, **__: Any) -> torch.nn.Module:
+        return torch.nn.Sequential(
+            torch.nn.Conv2d(3, 16, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(576, 10)
+        )
+
+    monkeypatch.setattr("jobs.train.create_model", without_batch_norm)
+    weights, losses = [], []
+    for parts in (1, 4):
+        run = plan_run(tmp_path / str(parts), accumulate_steps=parts, clip_norm=0.5)
+        train_once(run)
+        state = load_checkpoint(run, print)
+        assert state is not None
+        weights.append(state["model"])
+        losses.append(run.read_metrics()[-1]["train_loss"])
+    torch.testing.assert_close(weights[0], weights[1], rtol=1e-4, atol=1e-5)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+@given(st.integers(2, 300), st.integers(1, 40))
+def test_no_part_of_a_batch_is_a_single_image_and_none_is_lost(images: int, parts: int) -> None:
+    cut = cut_batch(torch.arange(images), parts)
+    assert torch.equal(torch.cat(cut), torch.arange(images))
+    assert min(map(len, cut)) >= 2
+    assert max(map(len, cut)) - min(map(len, cut)) <= 1
+    assert len(cut) == min(parts, images // 2)
+
+
+def test_smoothed_labels_are_for_training_only(tmp_path: Path) -> None:
+    run = plan_run(tmp_path / "smooth", label_smoothing=0.5, train_images=512, epochs=8)
+    train_once(run)
+    last = run.read_metrics()[-1]
+    # No loss of smoothed labels is below their entropy: 0.55 for one class and 0.05 for nine.
+    assert last["test_loss"] < 1.67 < last["train_loss"]
+
+
+def test_the_averaged_weights_are_evaluated_and_kept(tmp_path: Path) -> None:
+    run = plan_run(tmp_path / "average", ema_decay=0.5, keep="best", epochs=2)
+    train_once(run, stop_at=9)
+    state = load_checkpoint(run, print)
+    assert state is not None
+    train_once(run)
+    result = run.read_result()
+    assert result is not None
+    assert result["weights_sha256"] != weights_sha256(state["model"])
+    assert result["weights_sha256"] == weights_sha256(state["average"])
+    if result["best_epoch"] == 2:
+        assert weights_sha256(unpack(run.best.read_bytes())) == result["weights_sha256"]
+
+
+def test_an_average_that_keeps_everything_stays_where_the_weights_began(tmp_path: Path) -> None:
+    run = plan_run(tmp_path / "slow", ema_decay=1 - 1e-9)
+    train_once(run)
+    losses = [record["test_loss"] for record in run.read_metrics()]
+    assert losses == pytest.approx([losses[0]] * 3, rel=1e-4)
 
 
 def test_a_run_that_lost_its_last_checkpoints_trains_those_epochs_again(

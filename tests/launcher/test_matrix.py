@@ -41,6 +41,20 @@ def values(matrix: Matrix, *keys: str) -> list[tuple]:
 # ---- combinations
 
 
+def test_an_option_that_is_a_list_is_one_value_and_as_an_axis_a_list_of_lists(read, complaints):
+    text = """\
+        base: {model: resnet18, schedule: multistep, lr_milestones_epochs: [60, 90]}
+        axes: {lr: [0.1, 0.2]}
+    """
+    key = "lr_milestones_epochs"
+    assert values(read(text), key) == [([60, 90],)] * 2
+    assert values(read(text, f"{key}=[3]"), key) == [([3],)] * 2
+    assert values(read(text, f"{key}=[[3], [4, 5]]", "lr=1"), key) == [([3],), ([4, 5],)]
+    assert complaints(text, f"{key}=[[3], [3]]") == [
+        "--set lr_milestones_epochs=[[3], [3]]: [3] stands twice in lr_milestones_epochs; keep one"
+    ]
+
+
 def test_include_adds_and_extends_as_the_documentation_of_github_shows():
     # docs.github.com, "Running variations of jobs in a workflow"
     include = [
@@ -224,7 +238,7 @@ def test_a_seed_that_is_an_axis_stays_one(read):
         ("epochs", "--set epochs: write key=value, such as --set epochs=2"),
         ("epochs=0", "--set epochs=0: epochs: Input should be greater than or equal to 1, not 0"),
         ("lr=[", "--set lr=[: this is not YAML: expected the node content, but found '<stream en"),
-        ("epoch=2", "--set epoch=2: 'epoch' is not a known key; did you mean 'epochs'? Valid: bat"),
+        ("epoch=2", "--set epoch=2: 'epoch' is not a known key; did you mean 'epochs'? Valid: acc"),
         ("base.lr=2", "--set base.lr=2: 'base.lr' is not a known key"),
         ("resources.tim=2", "--set resources.tim=2: 'resources.tim' is not a known key; did you "
          "mean 'resources.time'? Valid: "),
@@ -283,7 +297,7 @@ def test_unknown_names_and_wrong_shapes_are_told_together_with_their_lines(compl
         "m.yaml:18: sweep name 'a/b' is not valid: use up to 64 letters, digits, '-' and '_', "
         "beginning with a letter or a digit",
     ]
-    assert "Valid: batch_size, checkpoint_every_s, " in lines[0]
+    assert "Valid: accumulate_steps, batch_size, " in lines[0]
     assert lines[8].endswith("Valid: cpus_per_task, gres, mem, profile, time, workers")
 
 
@@ -372,7 +386,8 @@ def test_a_wrong_value_is_told_once_at_its_own_line_however_many_runs_have_it(co
         "m.yaml:8: batch_size: Input should be a valid integer, unable to parse string as an "
         "integer, not 'x'",
         "m.yaml:9: batch_size: Input should be greater than or equal to 2, not 1",
-        "m.yaml:13: schedule: Input should be 'cosine', 'restarts' or 'step', not 'cosin'",
+        "m.yaml:13: schedule: Input should be 'cosine', 'restarts', 'step' or 'multistep', not "
+        "'cosin'",
     ]
 
 
@@ -528,7 +543,7 @@ def test_reading_a_matrix_loads_no_torch():
 def test_every_option_of_a_run_can_stand_in_a_matrix(read):
     for name, field in RunConfig.model_fields.items():
         if name not in ("model", "model_options"):
-            default = field.default if field.default is not None else "null"
-            text = str(default).lower() if isinstance(default, bool) else default
+            default = field.get_default(call_default_factory=True)
+            text = json.dumps(default, default=str)
             (config,) = read(f"{BASE}axes: {{{name}: [{text}]}}").configs
             assert config.run_id == RunConfig(model="resnet18").run_id
