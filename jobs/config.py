@@ -116,6 +116,13 @@ class RunConfig(BaseModel):
     )
     flip: bool = Field(True, description="mirror half of the training images")
 
+    precision: Literal["fp32", "bf16", "fp16", "auto"] = Field(
+        "fp32",
+        description="of the network's arithmetic: fp32, bf16, fp16 (on a GPU) or auto, which is "
+        "what the first attempt's device does best",
+    )
+    channels_last: bool = Field(False, description="keep images in the order that GPUs prefer")
+    compile: bool = Field(False, description="train with torch.compile")
     threads: int | None = Field(
         None, ge=1, le=1024, description="CPU threads of torch (default: what the job may use)"
     )

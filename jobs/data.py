@@ -182,13 +182,20 @@ def draw_epoch(
 class Normaliser:
     """Bytes (B, H, W, 3) to floats (B, 3, H, W) of about mean 0 and deviation 1."""
 
-    def __init__(self, data: DataSet, device: torch.device) -> None:
+    def __init__(
+        self,
+        data: DataSet,
+        device: torch.device,
+        memory_format: torch.memory_format = torch.contiguous_format,
+    ) -> None:
         mean, std = torch.tensor(data.mean), torch.tensor(data.std)
         self._scale = (1 / (255 * std)).to(device)
         self._shift = (mean / std).to(device)
+        self._memory_format = memory_format
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        return (pixels * self._scale - self._shift).permute(0, 3, 1, 2).contiguous()
+        images = (pixels * self._scale - self._shift).permute(0, 3, 1, 2)
+        return images.contiguous(memory_format=self._memory_format)
 
 
 def cut_crops(padded: Images, index: Tensor, draw: EpochDraw, size: int) -> Tensor:

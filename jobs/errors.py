@@ -21,6 +21,18 @@ class ExecutionError(Exception):
     """Something failed although the input was right. Exits with 1."""
 
 
+class TrainingError(ExecutionError):
+    """A training cannot go on. `cause` is the word for it in the attempt's record."""
+
+    cause: str
+
+
+class DeviceError(TrainingError):
+    """The device cannot do what the run asks for."""
+
+    cause = "device_unfit"
+
+
 def run_command(command: Callable[[], object]) -> NoReturn:
     """Run a command line and leave with its status; a mistake never shows a stack trace."""
     try:

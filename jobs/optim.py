@@ -32,6 +32,18 @@ def make_optimizer(model: nn.Module, config: RunConfig) -> torch.optim.Optimizer
     )
 
 
+def fill_momentum(optimizer: torch.optim.Optimizer) -> None:
+    """Begin with a momentum of zeros, for training with a scaled loss.
+
+    The first steps often overflow and are skipped. torch's fused SGD makes its buffers in such a
+    step but leaves them as the memory was, and uses what stands there in the next.
+    """
+    for group in optimizer.param_groups:
+        if group.get("momentum"):
+            for parameter in group["params"]:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+
+
 def parameter_groups(model: nn.Module, config: RunConfig) -> list[dict[str, Any]]:
     """All parameters in one group, or those that are not to decay in a second one."""
     if config.decay == "all":

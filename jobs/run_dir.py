@@ -79,6 +79,12 @@ class Attempt(TypedDict):
     last_step: NotRequired[int]
 
 
+class Resolved(TypedDict):
+    """What options that say `auto` came to mean at the first attempt; the later ones keep it."""
+
+    precision: str
+
+
 class EpochMetrics(TypedDict):
     """One record of `metrics.jsonl`. Epochs count from 1; top-1 and top-5 are in percent."""
 
@@ -165,6 +171,7 @@ class RunDir:
         self.best = self.path / "best.pt"
         self.needs_resume = self.path / "needs_resume"
         self._config = self.path / "config.json"
+        self._resolved = self.path / "resolved.json"
         self._attempts = self.path / "attempts"
         self._observed = self.path / "observed.jsonl"
         self._lease = self.path / "lease"
@@ -202,6 +209,14 @@ class RunDir:
             return read_document(read_json(self._config), self.run_id)
         except InputError as error:
             raise InputError(f"{self._config}: {error}") from None
+
+    # ---- what `auto` means: written by the job, once
+
+    def write_resolved(self, resolved: Resolved) -> None:
+        write_atomic(self._resolved, pretty(resolved))
+
+    def read_resolved(self) -> Resolved | None:
+        return read_record(self._resolved, Resolved.__annotations__)
 
     # ---- attempts: written by the job
 

@@ -28,13 +28,21 @@ from attention_models.count import Counts, count
 from jobs.checkpoint import load_checkpoint, save_checkpoint, save_weights, weights_sha256
 from jobs.config import RunConfig
 from jobs.data import DataSet, Normaliser, cut_crops, derive_seed, draw_epoch, load_dataset
+from jobs.device import autocast, find_device, gpu_capability, resolve_precision
 from jobs.errors import run_command
-from jobs.optim import AveragedWeights, learning_rate, make_optimizer, set_learning_rate
+from jobs.optim import (
+    AveragedWeights,
+    fill_momentum,
+    learning_rate,
+    make_optimizer,
+    set_learning_rate,
+)
 from jobs.run_dir import (
     Attempt,
     Environment,
     EpochMetrics,
     Progress,
+    Resolved,
     Result,
     RunDir,
 )
@@ -80,11 +88,16 @@ def train(
     """Train until the end or until `stop` is set; True if the run is finished.
 
     Fills in `attempt` (what was found, first and last step) and writes it when training begins.
-    Raises InputError when the data set's files are missing.
+    Raises InputError when the data set's files are missing, and a TrainingError when training
+    cannot go on.
     """
     # --------------------------------------------------------------------------- where we are
     saved = load_checkpoint(run, say)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = find_device()
+    resolved = run.read_resolved()
+    precision = resolve_precision(
+        config.precision, resolved["precision"] if resolved else None, gpu_capability(device)
+    )
     # Another number of threads adds in another order: what the first attempt had is kept.
     threads = config.threads or (saved["environment"]["threads"] if saved else None)
     if threads:
@@ -101,11 +114,20 @@ def train(
     model = create_model(
         config.model, data.num_classes, data.input_size, **config.model_options
     ).to(device)
+    memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
+    model.to(memory_format=memory_format)  # type: ignore[call-overload]
     counts = count(model, data.input_size)
     average = AveragedWeights(model, config.ema_decay) if config.ema_decay else None
     evaluated = average.model if average else model
     optimizer = make_optimizer(model, config)
-    normalise = Normaliser(data, device)
+    # Each size of a batch is compiled for itself: what is computed must not depend on which of
+    # them an attempt sees first.
+    network = torch.compile(model, dynamic=False) if config.compile else model
+    computing = autocast(precision, device)
+    scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+    if precision == "fp16":
+        fill_momentum(optimizer)
+    normalise = Normaliser(data, device, memory_format)
     padded = data.train.padded(config.crop_padding_px).to(device)
     test = data.test.to(device)
     batches = Batches(len(data.train), config.batch_size)
@@ -120,13 +142,17 @@ def train(
         optimizer.load_state_dict(saved["optimizer"])
         if average:
             average.model.load_state_dict(saved["average"])
+        if scaler.is_enabled():
+            scaler.load_state_dict(saved["scaler"])
         restore_generators(saved["generators"])
         del saved
     attempt["environment"] = environment
     attempt["params"], attempt["macs"] = counts.params, counts.macs
     attempt["steps_per_epoch"], attempt["first_step"] = len(batches), loop.step
     run.write_attempt(attempt)
-    say(describe_start(config, data, counts, environment, loop))
+    if config.precision == "auto" and not resolved:
+        run.write_resolved(Resolved(precision=precision))
+    say(describe_start(config, data, counts, environment, precision, loop))
     train_sums = torch.tensor(loop.train_sums, dtype=torch.float64, device=device)
     test_sums = torch.tensor(loop.test_sums, dtype=torch.float64, device=device)
     wall = Stopwatch(device, loop.wall_s)
@@ -143,6 +169,7 @@ def train(
             "model": model.state_dict(),
             "average": average.model.state_dict() if average else None,
             "optimizer": optimizer.state_dict(),
+            "scaler": scaler.state_dict(),
             "generators": save_generators(),
             "environment": environment,
         }
@@ -190,15 +217,18 @@ def train(
             for part in cut_batch(index, config.accumulate_steps):
                 images = normalise(cut_crops(padded, part, drawn, data.input_size))
                 labels = padded.labels[part]
-                logits = model(images)
+                with computing:
+                    logits = network(images).float()
                 loss = F.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
-                (loss * (len(part) / len(index))).backward()
+                scaler.scale(loss * (len(part) / len(index))).backward()
                 train_sums += torch.stack(
                     [loss.detach().double() * len(part), hits(logits, labels, 1), count_of(labels)]
                 )
             if config.clip_norm:
+                scaler.unscale_(optimizer)
                 torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
-            optimizer.step()
+            scaler.step(optimizer)
+            scaler.update()
             optimizer.zero_grad(set_to_none=True)
             if average:
                 average.update(model)
@@ -216,7 +246,8 @@ def train(
             shown = eval_batches[loop.eval_batch]
             labels = test.labels[shown]
             with torch.inference_mode():
-                logits = evaluated(normalise(test.pixels[shown]))
+                with computing:
+                    logits = evaluated(normalise(test.pixels[shown])).float()
                 test_sums += torch.stack(
                     [
                         F.cross_entropy(logits, labels, reduction="sum").double(),
@@ -433,14 +464,15 @@ def describe_start(
     data: DataSet,
     counts: Counts,
     environment: Environment,
+    precision: str,
     loop: LoopState,
 ) -> str:
     begin = f"from step {loop.step} (epoch {loop.epoch + 1})" if loop.step else "from the beginning"
     return (
         f"{config.model} ({counts.params:,} parameters) on {config.dataset} "
         f"({len(data.train):,} + {len(data.test):,} images), seed {config.seed}, "
-        f"{config.epochs} epochs, on {environment['device']} with {environment['threads']} "
-        f"threads, {begin}"
+        f"{config.epochs} epochs, in {precision} on {environment['device']} with "
+        f"{environment['threads']} threads, {begin}"
     )
 
 

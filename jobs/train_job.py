@@ -22,7 +22,7 @@ from typing import IO
 from submitit.helpers import DelayedSubmission
 
 from jobs.config import RunConfig
-from jobs.errors import InputError
+from jobs.errors import InputError, TrainingError
 from jobs.run_dir import Attempt, LeaseHolder, RunDir
 
 # A run that was stopped so often without a single step in between is not started again.
@@ -132,6 +132,9 @@ def _end_well_or_badly(
             message = f"{stop.signal.name} {when}"
     except InputError as error:
         cause, message = "data_missing", str(error)
+        raise
+    except TrainingError as error:
+        cause, message = error.cause, str(error)
         raise
     except MemoryError as error:
         cause, message = "out_of_memory", str(error)

@@ -32,6 +32,7 @@ def test_an_id_that_was_once_given_out_stays_the_same(case: dict[str, Any]) -> N
         ({"lr_milestones_epochs": [3.0, 5]}, {"lr_milestones_epochs": [3, 5]}),
         ({"optimizer": "sgd", "decay": "all", "accumulate_steps": 1, "ema_decay": 0}, {}),
         ({"lr_milestones_epochs": [], "label_smoothing": 0}, {}),
+        ({"precision": "fp32", "channels_last": False, "compile": "no"}, {}),
     ],
 )
 def test_two_ways_to_write_one_value_are_one_run(

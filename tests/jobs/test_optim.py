@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 
 from attention_models import create_model
 from jobs.config import RunConfig
-from jobs.optim import AveragedWeights, learning_rate, make_optimizer, set_learning_rate
+from jobs.optim import (
+    AveragedWeights,
+    fill_momentum,
+    learning_rate,
+    make_optimizer,
+    set_learning_rate,
+)
 
 STEPS_PER_EPOCH = 10
 
@@ -140,6 +146,23 @@ def test_the_decay_of_weights_spares_biases_norms_and_embeddings_of_positions() 
     assert {decays[id(kinds[name].weight)] for name in ("Conv2d", "Linear")} == {0.01}
     assert decays[id(kinds["Linear"].bias)] == decays[id(kinds["BatchNorm2d"].weight)] == 0
     assert {decay for name, decay in found.items() if name.endswith("embedding")} == {0}
+
+
+def test_a_first_step_that_overflows_leaves_no_rubbish_in_the_momentum() -> None:
+    model = torch.nn.Linear(2, 2)
+    before = model.weight.detach().clone()
+    optimizer = make_optimizer(model, RunConfig(model="resnet18", lr=1, weight_decay=0))
+    fill_momentum(optimizer)
+    scaler = torch.amp.GradScaler("cpu")
+    for gradient in (float("inf"), 1.0):
+        scaler.scale(model(torch.zeros(1, 2)).sum()).backward()
+        for parameter in model.parameters():
+            parameter.grad = torch.full_like(parameter, gradient) * scaler.get_scale()
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad()
+    assert torch.equal(model.weight, before - 1)
+    assert scaler.get_scale() == 2**15
 
 
 def test_what_a_network_wants_spared_does_not_decay() -> None:

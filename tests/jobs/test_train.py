@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from attention_models import create_model
 from attention_models.count import count
 from jobs.checkpoint import load_checkpoint, unpack, weights_sha256
 from jobs.data import derive_seed
-from jobs.errors import InputError
+from jobs.errors import DeviceError, InputError
 from jobs.run_dir import NOT_REPRODUCED, Attempt, RunDir
 from jobs.train import Batches, cut_batch, describe_environment, train
 from tests.jobs.conftest import TINY, plan_run
@@ -155,6 +156,8 @@ def test_stopped_anywhere_any_number_of_times_it_ends_the_same_to_the_bit(
             "label_smoothing": st.sampled_from([0, 0.1]),
             "accumulate_steps": st.sampled_from([1, 3]),
             "ema_decay": st.sampled_from([0, 0.9]),
+            "precision": st.sampled_from(["fp32", "bf16"]),
+            "channels_last": st.booleans(),
             "batch_size": st.sampled_from([16, 89]),
             "epochs": st.just(2),
         }
@@ -184,6 +187,103 @@ def test_dropout_goes_on_after_a_stop_with_the_draws_it_would_have_had(tmp_path:
     train_once(stopped, stop_at=1)
     train_once(stopped)
     assert outcome(stopped) == outcome(whole)
+
+
+def test_in_lower_precision_it_learns_much_the_same(tmp_path: Path, undisturbed: RunDir) -> None:
+    run = plan_run(tmp_path / "bf16", precision="bf16")
+    _, said = train_once(run)
+    assert "in bf16 on cpu" in said[0]
+    exact, rounded = undisturbed.read_metrics(), run.read_metrics()
+    assert rounded[-1]["train_loss"] == pytest.approx(exact[-1]["train_loss"], rel=0.05)
+    assert rounded[-1]["train_loss"] != exact[-1]["train_loss"]
+    state = load_checkpoint(run, print)
+    assert state is not None
+    assert {tensor.dtype for tensor in state["model"].values()} == {torch.float32, torch.int64}
+
+
+@pytest.mark.parametrize("clip_norm", [0, 0.5])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_the_scale_of_the_loss_goes_on_after_a_stop(
+    optimizer: str, clip_norm: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the CPU in place of a GPU; the scale is too large at first and shrinks, then grows."""
+    scaler = partial(torch.amp.GradScaler, init_scale=2.0**24, growth_interval=2)
+    monkeypatch.setattr("torch.amp.GradScaler", scaler)
+    monkeypatch.setattr("jobs.train.resolve_precision", lambda *_: "fp16")
+    options = {"precision": "fp16", "optimizer": optimizer, "clip_norm": clip_norm, "lr": 0.01}
+    whole, stopped = (plan_run(tmp_path / name, **options) for name in ("a", "b"))
+    train_once(whole)
+    for stop_at in (1, 2, 5):
+        train_once(stopped, stop_at)
+    train_once(stopped)
+    assert outcome(stopped) == outcome(whole)
+    scales = [load_checkpoint(run, print)["scaler"] for run in (whole, stopped)]  # type: ignore[index]
+    assert scales[0] == scales[1]
+    assert 2**10 < scales[0]["scale"] < 2**24
+
+
+def test_clipping_sees_the_gradients_of_the_loss_and_not_of_the_scaled_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.train.resolve_precision", lambda *_: "fp16")
+    norms = []
+    real = torch.nn.utils.clip_grad_norm_
+    monkeypatch.setattr(
+        "torch.nn.utils.clip_grad_norm_",
+        lambda parameters, norm: norms.append(real(parameters, norm).item()),
+    )
+    train_once(plan_run(tmp_path / "clipped", precision="fp16", clip_norm=1))
+    finite = [norm for norm in norms if norm < float("inf")]
+    assert finite
+    assert max(finite) < 100
+
+
+def test_what_auto_means_is_written_once_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = plan_run(tmp_path / "auto", precision="auto")
+    assert run.read_resolved() is None
+    _, said = train_once(run, stop_at=2)
+    assert "in fp32 on cpu" in said[0]
+    assert run.read_resolved() == {"precision": "fp32"}
+    monkeypatch.setattr("jobs.train.gpu_capability", lambda device: (8, 0))
+    _, said = train_once(run)
+    assert "in fp32 on cpu" in said[1]
+
+
+def test_only_auto_is_resolved(undisturbed: RunDir) -> None:
+    assert undisturbed.read_resolved() is None
+
+
+def test_half_precision_on_a_cpu_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    run = plan_run(tmp_path / "fp16", precision="fp16")
+    with pytest.raises(DeviceError, match="needs a GPU"):
+        train_once(run)
+    assert run.attempts() == []
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's compiler is not free of warnings
+def test_a_compiled_network_goes_on_after_a_stop_to_the_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the last batch of an epoch, which is smaller, is what the second attempt sees first"""
+
+    def small(*_: Any, **__: Any) -> torch.nn.Module:
+        return torch.nn.Sequential(
+            torch.nn.Conv2d(3, 8, 3, stride=2), torch.nn.BatchNorm2d(8), torch.nn.ReLU(),
+            torch.nn.Dropout(0.5), torch.nn.Flatten(), torch.nn.Linear(72, 10),
+        )  # fmt: skip
+
+    monkeypatch.setattr("jobs.train.create_model", small)
+    whole, stopped = (plan_run(tmp_path / name, compile=True, epochs=2) for name in ("a", "b"))
+    train_once(whole)
+    train_once(stopped, stop_at=2)
+    torch._dynamo.reset()
+    train_once(stopped)
+    assert outcome(stopped) == outcome(whole)
+    state = load_checkpoint(whole, print)
+    assert state is not None
+    assert state["model"].keys() == small().state_dict().keys()
 
 
 def test_gradients_are_scaled_down_to_the_largest_norm(tmp_path: Path) -> None:

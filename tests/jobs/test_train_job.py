@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import InputError
+from jobs.errors import DeviceError, InputError
 from jobs.run_dir import LeaseHeldError, RunDir
 from jobs.train_job import StopOnSignal, TrainJob, attempt_run, job_identity
 from tests.jobs.conftest import plan_run
@@ -110,6 +110,15 @@ def test_missing_data_is_the_cause_and_gives_the_run_free(tmp_path: Path) -> Non
     assert attempt["cause"] == "data_missing"
     assert "the files of cifar100 are not in" in attempt["message"]
     assert run.holder() is None
+
+
+def test_a_device_that_does_not_do_is_the_cause(tmp_path: Path) -> None:
+    run = plan_run(tmp_path / "sweep", precision="fp16")
+    with pytest.raises(DeviceError):
+        attempt_run(run, StopOnSignal())
+    attempt = run.attempts()[0]
+    assert attempt["cause"] == "device_unfit"
+    assert attempt["message"].startswith("precision fp16 needs a GPU")
 
 
 def test_an_error_in_the_code_is_the_cause_and_its_trace_is_in_the_log(
