@@ -136,6 +136,16 @@ class RunConfig(BaseModel):
     progress_every_s: Annotated[float, CannotChangeResult] = Field(
         30.0, ge=0, le=60, description="seconds between heartbeats in progress.json"
     )
+    # A run that is stopped for this has no result, and goes on from there if it is told to.
+    when_stuck: Annotated[Literal["stop", "go_on"], CannotChangeResult] = Field(
+        "stop", description="a run that only guesses, in training and test: stop or go_on"
+    )
+    stuck_after: Annotated[float, CannotChangeResult] = Field(
+        0.2,
+        gt=0,
+        le=1,
+        description="share of the epochs, at least 10, in a row that make it stuck",
+    )
     keep: Annotated[Literal["none", "final", "best"], CannotChangeResult] = Field(
         "final", description="checkpoint that stays after the end: none, final or best"
     )

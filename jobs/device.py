@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 import torch
 
 from jobs.errors import DeviceError
@@ -12,8 +15,58 @@ BF16_FROM = (8, 0)
 AUTOCAST_TYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
+# The last torch whose wheels have kernels for Volta.
+VOLTA, TURING = (7, 0), (7, 5)
+TORCH_FOR_VOLTA = "'torch<2.11' 'torchvision<0.26'"
+
+
 def find_device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The GPU if there is one, else the CPU; DeviceError for a GPU that torch cannot use."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    device = torch.device("cuda")
+    check_kernels(
+        torch.cuda.get_device_name(device),
+        torch.cuda.get_device_capability(device),
+        torch.cuda.get_arch_list(),
+        torch.__version__,
+    )
+    return device
+
+
+def check_kernels(
+    gpu: str, capability: tuple[int, int], kernels: Sequence[str], version: str
+) -> None:
+    """DeviceError unless one of the `kernels` of this torch, such as sm_80, runs on the GPU."""
+    found = [re.fullmatch(r"(sm|compute)_(\d+)(\d)([af]?)", name) for name in kernels]
+    built = [(kind[1], (int(kind[2]), int(kind[3])), kind[4]) for kind in found if kind]
+    if not built or any(_runs_on(capability, *kind) for kind in built):
+        return
+    if capability > max(architecture for _, architecture, _ in built):
+        remedy = "install a newer torch"
+    elif VOLTA <= capability < TURING:
+        remedy = f"install the last one for it: pip install {TORCH_FOR_VOLTA}"
+    else:
+        remedy = "install an older torch: https://pytorch.org/get-started/previous-versions"
+    raise DeviceError(
+        f"torch {version} has kernels for {', '.join(kernels)} and none for this {gpu}, which is "
+        f"sm_{capability[0]}{capability[1]}; {remedy}"
+    )
+
+
+def _runs_on(
+    capability: tuple[int, int], kind: str, architecture: tuple[int, int], variant: str
+) -> bool:
+    """Whether code for an architecture runs on a GPU of that capability.
+
+    Machine code (sm) runs on later GPUs of the same generation, an intermediate form (compute) on
+    all later ones, and the variant a on nothing but its own.
+    """
+    if variant == "a":
+        return capability == architecture
+    if kind == "sm" or variant == "f":
+        return capability[0] == architecture[0] and capability >= architecture
+    return capability >= architecture
 
 
 def gpu_capability(device: torch.device) -> tuple[int, int] | None:

@@ -33,6 +33,18 @@ class DeviceError(TrainingError):
     cause = "device_unfit"
 
 
+class NonFiniteLossError(TrainingError):
+    """The training loss is infinite or not a number."""
+
+    cause = "loss_not_finite"
+
+
+class StuckError(TrainingError):
+    """The network has learnt nothing in a good part of its training."""
+
+    cause = "stuck_at_chance"
+
+
 def run_command(command: Callable[[], object]) -> NoReturn:
     """Run a command line and leave with its status; a mistake never shows a stack trace."""
     try:

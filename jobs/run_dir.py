@@ -104,7 +104,13 @@ class EpochMetrics(TypedDict):
     time_unix_s: float
 
 
-class Progress(TypedDict):
+class Marks(TypedDict, total=False):
+    """What the records of older versions do not have."""
+
+    stuck_at_chance: bool  # for a good part of the epochs, up to the last one
+
+
+class Progress(Marks):
     """The heartbeat of a running attempt. `epoch` counts the finished ones."""
 
     attempt: int
@@ -117,7 +123,7 @@ class Progress(TypedDict):
     time_unix_s: float
 
 
-class Result(TypedDict):
+class Result(Marks):
     """The final numbers of a run; the file's existence is "finished"."""
 
     run_id: str
@@ -262,7 +268,7 @@ class RunDir:
         write_atomic(self._progress, orjson.dumps(progress), sync=False)
 
     def read_progress(self) -> Progress | None:
-        return read_record(self._progress, Progress.__annotations__)
+        return read_record(self._progress, Progress.__required_keys__)
 
     def append_metrics(self, metrics: EpochMetrics) -> None:
         append_record(self._metrics, metrics)
@@ -280,7 +286,7 @@ class RunDir:
         write_atomic(self._result, pretty(result))
 
     def read_result(self) -> Result | None:
-        return read_record(self._result, Result.__annotations__)
+        return read_record(self._result, Result.__required_keys__)
 
     # ---- what only the launcher knows
 

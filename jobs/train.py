@@ -29,7 +29,7 @@ from jobs.checkpoint import load_checkpoint, save_checkpoint, save_weights, weig
 from jobs.config import RunConfig
 from jobs.data import DataSet, Normaliser, cut_crops, derive_seed, draw_epoch, load_dataset
 from jobs.device import autocast, find_device, gpu_capability, resolve_precision
-from jobs.errors import run_command
+from jobs.errors import StuckError, run_command
 from jobs.optim import (
     AveragedWeights,
     fill_momentum,
@@ -46,6 +46,7 @@ from jobs.run_dir import (
     Result,
     RunDir,
 )
+from jobs.watch import CHECK_EVERY_STEPS, best_by_chance, check_loss, is_stuck
 
 
 class StopFlag(Protocol):
@@ -67,6 +68,7 @@ class LoopState:
     batch: int = 0  # finished training batches of this epoch
     eval_batch: int = 0  # finished test batches of this epoch
     step: int = 0  # optimizer steps in all
+    checked_step: int = 0  # until there the loss is known to be finite
     train_sums: list[float] = field(default_factory=lambda: [0.0] * 3)  # loss, top-1, images
     test_sums: list[float] = field(default_factory=lambda: [0.0] * 4)  # loss, top-1, top-5, images
     epoch_s: float = 0.0  # spent training this epoch
@@ -76,6 +78,7 @@ class LoopState:
     best_epoch: int = 0
     final_test_top1: float = 0.0
     final_test_top5: float = 0.0
+    chance_epochs: int = 0  # in a row and up to now, with accuracies that guessing reaches
 
 
 def train(
@@ -130,6 +133,7 @@ def train(
     normalise = Normaliser(data, device, memory_format)
     padded = data.train.padded(config.crop_padding_px).to(device)
     test = data.test.to(device)
+    train_guess, test_guess = best_by_chance(data.train.labels), best_by_chance(data.test.labels)
     batches = Batches(len(data.train), config.batch_size)
     largest_part = math.ceil(config.batch_size / config.accumulate_steps)
     eval_batches = Batches(len(data.test), largest_part, keep_last_of_one=True)
@@ -161,7 +165,20 @@ def train(
         Timer(config.progress_every_s),
     )
 
+    def look_at_loss() -> None:
+        """Raise if it is not finite; this waits for the GPU."""
+        check_loss(
+            train_sums[0].item(),
+            config,
+            since=loop.checked_step,
+            step=loop.step,
+            lr=learning_rate(config, max(loop.step - 1, 0), len(batches)),
+            precision=precision,
+        )
+        loop.checked_step = loop.step
+
     def save() -> None:
+        look_at_loss()
         loop.train_sums, loop.test_sums = train_sums.tolist(), test_sums.tolist()
         loop.wall_s = wall.read()
         state = {
@@ -198,6 +215,12 @@ def train(
 
     show_progress()
     while loop.epoch < config.epochs:
+        # ----------------------------------------------------------------------- is it learning
+        if config.when_stuck == "stop" and is_stuck(config, loop.chance_epochs):
+            attempt["last_step"] = loop.step
+            save()
+            raise StuckError(describe_stuck(loop, config, train_guess, test_guess))
+
         # ----------------------------------------------------------------------- train an epoch
         model.train()
         drawn = draw_epoch(
@@ -234,7 +257,10 @@ def train(
                 average.update(model)
             loop.batch += 1
             loop.step += 1
+            if loop.step - loop.checked_step >= CHECK_EVERY_STEPS:
+                look_at_loss()
             loop.epoch_s = watch.read()
+        look_at_loss()
         loop.epoch_s = watch.read(wait=True)
 
         # ----------------------------------------------------------------------- evaluate it
@@ -270,6 +296,9 @@ def train(
             loop.best_test_top1, loop.best_epoch = metrics["test_top1"], metrics["epoch"]
             if config.keep == "best":
                 save_weights(run.best, evaluated.state_dict())
+        # Training counts too: an average of the weights, say, may only be late.
+        guesses = metrics["test_top1"] <= test_guess and metrics["train_top1"] <= train_guess
+        loop.chance_epochs = loop.chance_epochs + 1 if guesses else 0
         loop.epoch += 1
         loop.batch = loop.eval_batch = 0
         loop.epoch_s = loop.eval_s = 0.0
@@ -292,6 +321,7 @@ def train(
             wall_s=loop.wall_s,
             attempts=attempt["attempt"],
             weights_sha256=weights_sha256(evaluated.state_dict()),
+            stuck_at_chance=is_stuck(config, loop.chance_epochs),
             time_unix_s=time.time(),
         )
     )
@@ -455,6 +485,7 @@ def make_progress(
         steps=steps,
         eta_s=elapsed_s / done * (steps - loop.step) if done else None,
         test_top1=loop.final_test_top1 if loop.epoch else None,
+        stuck_at_chance=is_stuck(config, loop.chance_epochs),
         time_unix_s=time.time(),
     )
 
@@ -473,6 +504,16 @@ def describe_start(
         f"({len(data.train):,} + {len(data.test):,} images), seed {config.seed}, "
         f"{config.epochs} epochs, in {precision} on {environment['device']} with "
         f"{environment['threads']} threads, {begin}"
+    )
+
+
+def describe_stuck(
+    loop: LoopState, config: RunConfig, train_guess: float, test_guess: float
+) -> str:
+    return (
+        f"the top-1 of the last {loop.chance_epochs} of {config.epochs} epochs was never above "
+        f"what guessing reaches, {train_guess:.2f} % in training and {test_guess:.2f} % in the test. "
+        "Submit it with when_stuck=go_on to train it to its end, from here"
     )
 
 

@@ -28,6 +28,9 @@ from jobs.run_dir import Attempt, LeaseHolder, RunDir
 # A run that was stopped so often without a single step in between is not started again.
 IDLE_STOPS = 3
 
+# How torch says it in errors that have no type of their own: on the CPU, and in CUDA's libraries.
+OUT_OF_MEMORY_WORDS = ("DefaultCPUAllocator", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
+
 STOP_SIGNALS = (signal.SIGUSR2, signal.SIGTERM)
 
 
@@ -136,13 +139,12 @@ def _end_well_or_badly(
     except TrainingError as error:
         cause, message = error.cause, str(error)
         raise
-    except MemoryError as error:
-        cause, message = "out_of_memory", str(error)
-        raise
     except Exception as error:
-        if type(error).__name__ == "OutOfMemoryError":  # torch's, which may not be imported here
-            cause = "out_of_memory"
         message = f"{type(error).__name__}: {error}"
+        if is_out_of_memory(error):
+            cause = "out_of_memory"
+            parts = f" in {config.accumulate_steps} parts" if config.accumulate_steps > 1 else ""
+            message = f"batch_size {config.batch_size}{parts}, {message}"
         with contextlib.suppress(OSError):
             log.write(traceback.format_exc())
         raise
@@ -155,6 +157,15 @@ def _end_well_or_badly(
         run.write_attempt(attempt)
         say(f"{cause}: {message}" if message else cause)
     return cause
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Python's error, or one of torch's: told by name and words, as torch may not be loaded."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or any(words in str(error) for words in OUT_OF_MEMORY_WORDS)
+    )
 
 
 def make_say(log: IO[str]) -> Callable[[str], None]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from launcher.slurm import Task
 
 BAR_WIDTH = 8
+STUCK = "stuck at chance: its top-1 is no better than guessing"
 COLOURS = {
     State.RUNNING: "cyan",
     State.QUEUED: "blue",
@@ -139,6 +140,7 @@ def _intact_run_status(
             epochs=epochs,
             done=1.0,
             test_top1=result["final_test_top1"],
+            detail=STUCK if result.get("stuck_at_chance") else "",
         )
     holder = run.holder()
     state, detail = _unfinished_state(run, attempts, queued, task, is_held=holder is not None)
@@ -149,6 +151,8 @@ def _intact_run_status(
     if (progress := run.read_progress()) is None:
         return status
     is_current = state is State.RUNNING and progress["attempt"] == len(attempts)
+    if is_current and progress.get("stuck_at_chance"):
+        status = replace(status, detail=STUCK)
     return replace(
         status,
         epoch=progress["epoch"],
@@ -241,7 +245,7 @@ def status_table(
             style=COLOURS[status.state],
         )
         for status in shown
-        if status.detail and status.state not in (State.PLANNED, State.FINISHED)
+        if status.detail and status.state is not State.PLANNED
     ]
     hidden = len(statuses) - len(shown)
     if hidden:

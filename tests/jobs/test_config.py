@@ -48,6 +48,8 @@ def test_two_ways_to_write_one_value_are_one_run(
         {"data_dir": "/elsewhere"},
         {"checkpoint_every_s": 1},
         {"progress_every_s": 1},
+        {"when_stuck": "go_on"},
+        {"stuck_after": 1},
     ],
 )
 def test_an_option_that_cannot_change_the_result_does_not_count(change: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from jobs.device import autocast, resolve_precision
+from jobs.device import autocast, check_kernels, find_device, resolve_precision
 from jobs.errors import DeviceError
 
 VOLTA, AMPERE, HOPPER = (7, 0), (8, 0), (9, 0)
@@ -59,3 +59,67 @@ def test_a_network_computes_in_the_precision_and_its_weights_stay(
         with computing:
             assert layer(torch.ones(1, 2)).dtype is dtype
     assert layer.weight.dtype is torch.float32
+
+
+OF_2_10 = ["sm_70", "sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"]
+OF_2_11 = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"]
+
+
+@pytest.mark.parametrize("capability", [(7, 0), (7, 5), (8, 0), (8, 9), (9, 0), (12, 0)])
+def test_a_gpu_for_which_torch_was_built_is_taken(capability: tuple[int, int]) -> None:
+    check_kernels("GPU", capability, OF_2_10, "2.10.0")
+
+
+@pytest.mark.parametrize(
+    ("capability", "kernels", "is_taken"),
+    [
+        ((13, 0), [*OF_2_10, "compute_120"], True),  # the intermediate form runs on what is later
+        ((7, 0), ["compute_80"], False),
+        ((9, 0), ["sm_90a"], True),
+        ((10, 3), ["sm_100a"], False),
+        ((10, 3), ["sm_100f"], True),
+        ((8, 0), ["sm_86"], False),
+        ((9, 0), ["gfx942"], True),  # of others than NVIDIA, nothing is known here
+    ],
+)
+def test_which_kernels_run_where(
+    capability: tuple[int, int], kernels: list[str], is_taken: bool
+) -> None:
+    if is_taken:
+        check_kernels("GPU", capability, kernels, "2.11.0")
+    else:
+        with pytest.raises(DeviceError):
+            check_kernels("GPU", capability, kernels, "2.11.0")
+
+
+@pytest.mark.parametrize(
+    ("gpu", "capability", "remedy"),
+    [
+        ("Tesla V100", (7, 0), "pip install 'torch<2.11' 'torchvision<0.26'"),
+        ("Tesla P100", (6, 0), "install an older torch"),
+        ("Something new", (15, 0), "install a newer torch"),
+    ],
+)
+def test_a_gpu_without_kernels_is_told_in_one_sentence_with_what_to_install(
+    gpu: str, capability: tuple[int, int], remedy: str
+) -> None:
+    with pytest.raises(DeviceError) as caught:
+        check_kernels(gpu, capability, OF_2_11, "2.11.0")
+    message = str(caught.value)
+    assert message.startswith("torch 2.11.0 has kernels for sm_75, sm_80, ")
+    assert f"none for this {gpu}, which is sm_{capability[0]}{capability[1]}; " in message
+    assert remedy in message
+
+
+def test_the_gpu_is_looked_at_before_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, found in {
+        "is_available": True,
+        "get_device_name": "Tesla V100",
+        "get_device_capability": (7, 0),
+        "get_arch_list": OF_2_11,
+    }.items():
+        monkeypatch.setattr(f"torch.cuda.{name}", lambda *_, found=found: found)
+    with pytest.raises(DeviceError, match="none for this Tesla V100"):
+        find_device()
+    monkeypatch.setattr("torch.cuda.get_arch_list", lambda: OF_2_10)
+    assert find_device() == torch.device("cuda")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from attention_models import create_model
 from attention_models.count import count
 from jobs.checkpoint import load_checkpoint, unpack, weights_sha256
 from jobs.data import derive_seed
-from jobs.errors import DeviceError, InputError
+from jobs.errors import DeviceError, InputError, NonFiniteLossError, StuckError
 from jobs.run_dir import NOT_REPRODUCED, Attempt, RunDir
 from jobs.train import Batches, cut_batch, describe_environment, train
 from tests.jobs.conftest import TINY, plan_run
@@ -468,6 +469,75 @@ def test_progress_is_written_while_training(tmp_path: Path) -> None:
     assert progress is not None
     assert (progress["epoch"], progress["epochs"], progress["steps"]) == (1, 3, 9)
     assert progress["eta_s"] is not None
+
+
+# A rate at which the weights leave the range of numbers in the first step.
+DIVERGING = {"lr": 1e38, "warmup_epochs": 0}
+
+
+def test_a_loss_that_is_no_number_ends_the_run_at_the_end_of_the_epoch_at_the_latest(
+    tmp_path: Path,
+) -> None:
+    run = plan_run(tmp_path / "diverging", **DIVERGING)
+    with pytest.raises(NonFiniteLossError, match=r"somewhere in steps 1 to 3; look at lr \(1e\+38"):
+        train_once(run)
+    assert run.read_metrics() == []
+    assert run.read_result() is None
+
+
+def test_in_a_long_epoch_the_loss_is_looked_at_now_and_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.train.CHECK_EVERY_STEPS", 4)
+    run = plan_run(tmp_path / "long", **DIVERGING, train_images=512, batch_size=16)
+    with pytest.raises(NonFiniteLossError, match="steps 1 to 4;"):
+        train_once(run)
+
+
+def test_no_checkpoint_is_written_after_the_loss_was_lost(tmp_path: Path) -> None:
+    """Not when it is time for one, and not on a stop either."""
+    run = plan_run(tmp_path / "saving", **DIVERGING, checkpoint_every_s=0)
+    with pytest.raises(NonFiniteLossError, match="in step"):
+        train_once(run)
+    state = load_checkpoint(run, print)
+    assert state is not None
+    assert math.isfinite(state["loop"]["train_sums"][0])
+    assert state["loop"]["checked_step"] == state["loop"]["step"] < 3
+    with pytest.raises(NonFiniteLossError):
+        train_once(run, stop_at=3)
+
+
+# Nothing can be learnt at this rate.
+IDLE = {"lr": 1e-12, "epochs": 12, "train_images": 512, "test_images": 256, "batch_size": 128}
+
+
+def test_a_run_that_only_guesses_is_stopped_and_goes_on_if_it_is_told_to(tmp_path: Path) -> None:
+    run = plan_run(tmp_path / "stuck", **IDLE)
+    for _ in range(2):  # started again it is not trained again
+        with pytest.raises(StuckError, match="the last 10 of 12 epochs was never above what"):
+            train_once(run)
+        progress = run.read_progress()
+        assert progress is not None
+        assert (progress["epoch"], progress["stuck_at_chance"]) == (10, True)
+        assert len(run.read_metrics()) == 10
+    again = plan_run(tmp_path / "stuck", **IDLE, when_stuck="go_on")
+    assert again.run_id == run.run_id
+    assert train_once(again)[0]
+    result = again.read_result()
+    assert result is not None
+    assert result["stuck_at_chance"]
+    undisturbed = plan_run(tmp_path / "on", **IDLE, when_stuck="go_on")
+    train_once(undisturbed)
+    assert outcome(again) == outcome(undisturbed)
+
+
+def test_a_run_that_learns_is_not_stuck(undisturbed: RunDir, tmp_path: Path) -> None:
+    """Even if it is the test alone in which it does no better than guessing."""
+    result = undisturbed.read_result()
+    assert result is not None
+    assert not result["stuck_at_chance"]
+    run = plan_run(tmp_path / "late", epochs=11, ema_decay=1 - 1e-9)
+    assert train_once(run)[0]
 
 
 @given(st.integers(2, 200), st.integers(2, 64))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import DeviceError, InputError
+from jobs.errors import DeviceError, InputError, NonFiniteLossError
 from jobs.run_dir import LeaseHeldError, RunDir
 from jobs.train_job import StopOnSignal, TrainJob, attempt_run, job_identity
 from tests.jobs.conftest import plan_run
@@ -148,6 +148,27 @@ def test_memory_that_runs_out_is_told_apart_from_other_errors(
     with pytest.raises(torch.cuda.OutOfMemoryError):
         attempt_run(run, StopOnSignal())
     assert run.attempts()[0]["cause"] == "out_of_memory"
+    assert run.attempts()[0]["message"] == "batch_size 32, OutOfMemoryError: 2 GiB"
+
+
+def test_memory_that_runs_out_on_the_cpu_is_told_by_torchs_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    run = plan_run(tmp_path / "sweep", accumulate_steps=2)
+    monkeypatch.setattr("jobs.train.train", lambda *_: torch.empty(2**60))
+    with pytest.raises(RuntimeError):
+        attempt_run(run, StopOnSignal())
+    assert run.attempts()[0]["cause"] == "out_of_memory"
+    assert run.attempts()[0]["message"].startswith("batch_size 32 in 2 parts, RuntimeError: ")
+
+
+def test_a_loss_that_is_no_number_is_the_cause(tmp_path: Path) -> None:
+    run = plan_run(tmp_path / "sweep", lr=1e38, warmup_epochs=0)
+    with pytest.raises(NonFiniteLossError):
+        attempt_run(run, StopOnSignal())
+    assert run.attempts()[0]["cause"] == "loss_not_finite"
 
 
 def test_the_log_says_what_the_attempt_did(undisturbed: RunDir) -> None:

@@ -35,6 +35,30 @@ def add_result(run: RunDir) -> None:
     )  # fmt: skip
 
 
+def test_a_run_at_chance_is_marked_in_the_table_whether_it_runs_or_is_finished(
+    sweep: SweepDir, run: RunDir
+) -> None:
+    add_attempt(run)
+    holder = run.take_lease("local", "1", 0)
+    progress = Progress(
+        attempt=1, epoch=40, epochs=200, step=400, steps=2000, eta_s=1.0, test_top1=10.0,
+        time_unix_s=time.time(),
+    )  # fmt: skip
+    run.write_progress(progress)
+    assert state_of(run) == (State.RUNNING, "")
+    run.write_progress({**progress, "stuck_at_chance": True})
+    assert state_of(run)[1].startswith("stuck at chance")
+    run.release_lease(holder)
+    add_result(run)
+    assert state_of(run) == (State.FINISHED, "")
+    result = run.read_result()
+    assert result is not None
+    run.write_result({**result, "stuck_at_chance": True})
+    console = Console(file=io.StringIO(), width=160)
+    console.print(status_table("sweep", sweep_status(sweep)))
+    assert "stuck at chance" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
 def test_a_run_without_an_attempt_is_planned(run: RunDir) -> None:
     assert state_of(run) == (State.PLANNED, "")
 
