@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from jobs.config import RunConfig
@@ -75,18 +75,20 @@ class AveragedWeights:
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.model = copy.deepcopy(model).requires_grad_(False).eval()
         self._blend = get_ema_multi_avg_fn(decay)
+        averages, values = self.model.state_dict(), model.state_dict()  # these share their memory
+        numbers = [name for name, average in averages.items() if average.is_floating_point()]
+        counts = [name for name in averages if name not in numbers]  # batch norm's, of steps
+        self._averages, self._values = _pick(averages, numbers), _pick(values, numbers)
+        self._copies, self._originals = _pick(averages, counts), _pick(values, counts)
 
-    @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
-        averages, values = [], []
-        pairs = zip(self.model.state_dict().values(), model.state_dict().values(), strict=True)
-        for average, value in pairs:
-            if average.is_floating_point():
-                averages.append(average)
-                values.append(value)
-            else:
-                average.copy_(value)  # such as batch norm's count of steps
-        self._blend(averages, values, None)  # the third is ignored
+    def update(self) -> None:
+        self._blend(self._averages, self._values, 0)  # of torch's averages, only others count
+        if self._copies:
+            torch._foreach_copy_(self._copies, self._originals)
+
+
+def _pick(tensors: dict[str, Tensor], names: list[str]) -> list[Tensor]:
+    return [tensors[name] for name in names]
 
 
 def learning_rate(config: RunConfig, step: int, steps_per_epoch: int) -> float:

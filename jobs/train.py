@@ -254,7 +254,7 @@ def train(
             scaler.update()
             optimizer.zero_grad(set_to_none=True)
             if average:
-                average.update(model)
+                average.update()
             loop.batch += 1
             loop.step += 1
             if loop.step - loop.checked_step >= CHECK_EVERY_STEPS:
@@ -392,7 +392,8 @@ def hits(logits: Tensor, labels: Tensor, k: int) -> Tensor:
 
 
 def count_of(labels: Tensor) -> Tensor:
-    return torch.tensor(float(len(labels)), dtype=torch.float64, device=labels.device)
+    # Filled in on the device: a copy from the CPU would wait for the GPU at each step.
+    return torch.full((), len(labels), dtype=torch.float64, device=labels.device)
 
 
 # ------------------------------------------------------------------------------- environment
@@ -512,8 +513,8 @@ def describe_stuck(
 ) -> str:
     return (
         f"the top-1 of the last {loop.chance_epochs} of {config.epochs} epochs was never above "
-        f"what guessing reaches, {train_guess:.2f} % in training and {test_guess:.2f} % in the test. "
-        "Submit it with when_stuck=go_on to train it to its end, from here"
+        f"what guessing reaches, {train_guess:.2f} % in training and {test_guess:.2f} % in the "
+        "test. Submit it with when_stuck=go_on to train it to its end, from here"
     )
 
 

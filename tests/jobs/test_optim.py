@@ -187,7 +187,7 @@ def test_the_average_is_that_of_torch_with_the_buffers() -> None:
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.add_(torch.randn_like(parameter))
-        ours.update(model)
+        ours.update()
         theirs.update_parameters(model)
     whole = model.state_dict()
     for name, tensor in theirs.module.state_dict().items():
