@@ -71,6 +71,14 @@ def test_there_is_a_row_per_epoch_and_the_last_record_of_an_epoch_counts(sweep: 
     assert set(epochs["seed"]) == {7}
 
 
+def test_an_option_that_is_a_list_is_one_text_by_which_runs_can_be_grouped(
+    sweep: SweepDir,
+) -> None:
+    lists = [[3, 5], [4]]
+    name_runs(sweep, [add_run(sweep, "resnet_small", lr_milestones_epochs=one) for one in lists])
+    assert set(load_runs([sweep]).runs["lr_milestones_epochs"]) == {"3 5", "4"}
+
+
 def test_a_loss_that_diverged_is_nan(sweep: SweepDir) -> None:
     run = add_run(sweep, "resnet_small", epochs_done=0)
     run.append_metrics(make_metrics(1, 1.0, train_loss=float("nan")))

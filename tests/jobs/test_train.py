@@ -171,7 +171,7 @@ def test_whatever_the_configuration_a_stop_changes_nothing(
     with tempfile.TemporaryDirectory() as folder:
         whole, stopped = (plan_run(Path(folder) / name, **options) for name in ("a", "b"))
         train_once(whole)
-        train_once(stopped, data.draw(st.integers(0, 4)))
+        train_once(stopped, data.draw(st.integers(0, 12)))
         train_once(stopped)
         assert outcome(stopped) == outcome(whole)
 
