@@ -112,7 +112,10 @@ def test_missing_data_is_the_cause_and_gives_the_run_free(tmp_path: Path) -> Non
     assert run.holder() is None
 
 
-def test_a_device_that_does_not_do_is_the_cause(tmp_path: Path) -> None:
+def test_a_device_that_does_not_do_is_the_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     run = plan_run(tmp_path / "sweep", precision="fp16")
     with pytest.raises(DeviceError):
         attempt_run(run, StopOnSignal())
