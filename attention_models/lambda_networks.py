@@ -12,8 +12,8 @@ Deviations  From that code: with u > 1 it cuts the values into (v, u) for the co
             and in the paper it is a global embedding. The blocks of its own baselines ignore their
             stride; ours do not. init="source" is its initialisation; "scaled" (the default) gives
             content and positions like spreads, starts every block as its shortcut, and keeps the
-            features before the classifier small. The CIFAR stem is ours, after the advice in
-            issue 1 of leaderj1001's repository.
+            features before the classifier small. The CIFAR stem is ours, after what leaderj1001
+            advises users of the code.
             From the paper: no layer keeps its 3x3 convolution ("pure" LambdaResNets), dropout 0.3
             (0.2 above 200 layers) stands before the classifier, projections have a bias, and an
             average pooling also stands in the first block, where the stride is 1.
