@@ -9,14 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from attention_models import MODELS, declared_options
-from jobs.config import RunConfig
+from attention_models import declared_options
+from jobs.config import NETWORK_OPTIONS, RunConfig
 from jobs.errors import InputError
 from jobs.run_dir import EpochMetrics, RunDir, SweepDir
 
-NETWORK_OPTIONS = sorted(
-    {f"model_options.{option}" for entry in MODELS.values() for option in entry.options}
-)
 _RUN_TYPES = {
     "sweep": str,
     "run_id": str,

@@ -12,9 +12,8 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from analysis.load import NETWORK_OPTIONS
 from attention_models import UnknownNameError
-from jobs.config import RunConfig
+from jobs.config import NETWORK_OPTIONS, RunConfig
 from jobs.errors import InputError
 
 

@@ -23,7 +23,13 @@ from pydantic import (
     model_validator,
 )
 
-from attention_models import UnknownNameError, check_model_name, check_options, declared_options
+from attention_models import (
+    MODELS,
+    UnknownNameError,
+    check_model_name,
+    check_options,
+    declared_options,
+)
 from jobs.errors import InputError
 
 SCHEMA = 1
@@ -35,6 +41,12 @@ DATA_FILES = {
     "cifar10": ("cifar-10-python.tar.gz", "cifar-10-batches-py"),
     "cifar100": ("cifar-100-python.tar.gz", "cifar-100-python"),
 }
+
+
+# Every option that a network of ours takes, as a matrix writes it.
+NETWORK_OPTIONS = sorted(
+    {f"model_options.{option}" for entry in MODELS.values() for option in entry.options}
+)
 
 
 class _CannotChangeResult:

@@ -25,8 +25,8 @@ from typing import Any, get_origin
 
 from pydantic import ValidationError
 
-from attention_models import MODELS, UnknownNameError, check_model_name, check_options
-from jobs.config import RunConfig, mistakes
+from attention_models import UnknownNameError, check_model_name, check_options
+from jobs.config import NETWORK_OPTIONS, RunConfig, mistakes
 from jobs.errors import InputError
 from jobs.run_dir import check_name
 from launcher.cluster import Resources
@@ -35,7 +35,7 @@ from launcher.yaml_file import Place, YamlFile, flow_list, parse_yaml
 KEYS = ("name", "base", "axes", "include", "exclude", "seeds", "resources")
 OPTIONS = [
     *(name for name in RunConfig.model_fields if name != "model_options"),
-    *sorted({f"model_options.{option}" for entry in MODELS.values() for option in entry.options}),
+    *NETWORK_OPTIONS,
 ]
 LIST_OPTIONS = [
     name for name, option in RunConfig.model_fields.items() if get_origin(option.annotation) is list
