@@ -30,6 +30,7 @@ from attention_models import (
     check_options,
     declared_options,
 )
+from attention_models.external import is_external
 from jobs.errors import InputError
 
 SCHEMA = 1
@@ -175,7 +176,7 @@ class RunConfig(BaseModel):
     @classmethod
     def _known_network(cls, value: str, info: ValidationInfo) -> str:
         # A stored run is only read: the library of its network need not be installed here.
-        if not (info.context == STORED and "/" in value):
+        if not (info.context == STORED and is_external(value)):
             check_model_name(value)
         return value
 
