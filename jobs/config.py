@@ -35,7 +35,16 @@ from jobs.errors import InputError
 
 SCHEMA = 1
 STORED = "stored"  # the context of a configuration that is read back
-DATASETS = ("cifar10", "cifar100", "digits", "synthetic")
+DATASETS = (
+    "cifar10",
+    "cifar100",
+    "digits",
+    "fashion_mnist",
+    "imagefolder",
+    "mnist",
+    "svhn",
+    "synthetic",
+)
 
 # Data sets that are read from files: the archive, and the folder that it unpacks to in `data_dir`.
 DATA_FILES = {
@@ -60,6 +69,7 @@ CannotChangeResult = _CannotChangeResult()
 LARGEST = 10**9
 Count = Annotated[int, Field(le=LARGEST)]
 Images = Annotated[int | None, Field(le=LARGEST)]
+Pixels = Annotated[int | None, Field(le=4096)]
 Epoch = Annotated[int, Field(ge=1, le=LARGEST)]
 
 
@@ -75,12 +85,23 @@ class RunConfig(BaseModel):
         default_factory=dict, description="options of the network, such as model_options.stem=cifar"
     )
     dataset: str = Field("cifar10", description=f"one of {', '.join(DATASETS)}")
+    image_folder: Annotated[str, Field(pattern=r"^([A-Za-z0-9][\w.-]*)?$")] = Field(
+        "",
+        description="dataset imagefolder: the folder's name in data_dir; it holds train/CLASS/ "
+        "and val/CLASS/",
+    )
     seed: int = Field(0, ge=0, lt=2**32, description="of initialisation, order and augmentation")
     train_images: Images = Field(None, ge=2, description="use only the first N training images")
     test_images: Images = Field(None, ge=1, description="use only the first N test images")
 
     epochs: Count = Field(150, ge=1, description="passes over the training images")
-    batch_size: Count = Field(128, ge=2, description="images per step")
+    batch_size: Count = Field(128, ge=2, description="images per step, over all GPUs")
+    gpus: int = Field(
+        1, ge=1, le=1024, description="GPUs, or on CPU nodes tasks, that share each batch"
+    )
+    bn: Literal["local", "sync"] = Field(
+        "local", description="batch norm over the images of one GPU, or sync: over the whole batch"
+    )
     accumulate_steps: Count = Field(
         1, ge=1, description="cut each batch in so many parts and add up their gradients"
     )
@@ -124,10 +145,62 @@ class RunConfig(BaseModel):
         0.0, ge=0, le=LARGEST, description="epochs of linear rise from zero to lr"
     )
 
+    loading: Literal["auto", "memory", "stream"] = Field(
+        "auto",
+        description="keep the images on the device and augment them there, or stream them through "
+        "workers; auto: an image folder whose images differ in size, or that is large, is streamed",
+    )
+    image_px: Pixels = Field(None, ge=1, description="size of training images (default: as is)")
+    test_px: Pixels = Field(None, ge=1, description="size of test images (default: as image_px)")
+    test_crop: float = Field(
+        1.0, gt=0, le=1, description="side of the test images' centre crop, as share of the image"
+    )
+    interpolation: Literal["bilinear", "bicubic"] = Field(
+        "bilinear", description="of resized images: bilinear or bicubic"
+    )
+    crop: Literal["shift", "resized"] = Field(
+        "shift",
+        description="random crop: shift the image by up to crop_padding_px, or resized: a part of "
+        "random size and shape, resized",
+    )
     crop_padding_px: int = Field(
         4, ge=0, le=256, description="random crop from an image padded so far"
     )
+    crop_scale_min: float = Field(
+        0.08, gt=0, le=1, description="crop resized: smallest share of the image's area"
+    )
+    crop_ratio_max: float = Field(
+        4 / 3, ge=1, le=100, description="crop resized: longest side over the shorter one"
+    )
     flip: bool = Field(True, description="mirror half of the training images")
+    augment: Literal[
+        "none", "randaugment", "autoaugment_imagenet", "autoaugment_cifar10", "autoaugment_svhn"
+    ] = Field(
+        "none",
+        description="none, randaugment, autoaugment_imagenet, autoaugment_cifar10 or "
+        "autoaugment_svhn",
+    )
+    randaugment_ops: int = Field(2, ge=1, le=14, description="randaugment: operations per image")
+    randaugment_magnitude: int = Field(9, ge=0, le=30, description="randaugment: their strength")
+    cutout_px: int = Field(
+        0, ge=0, le=LARGEST, description="side of a random square that is blanked; 0 blanks none"
+    )
+    mixup_alpha: float = Field(
+        0.0, ge=0, le=LARGEST, description="blend pairs of images by a share from Beta(a, a)"
+    )
+    cutmix_alpha: float = Field(
+        0.0,
+        ge=0,
+        le=LARGEST,
+        description="paste a rectangle of another image, of a share from Beta(a, a); with "
+        "mixup_alpha, one of the two for each pair",
+    )
+    init_from: str = Field(
+        "",
+        description="file of weights to begin with, ours, timm's or torchvision's; a path, "
+        "relative to data_dir",
+    )
+    eval_only: bool = Field(False, description="only evaluate the weights of init_from")
 
     precision: Literal["fp32", "bf16", "fp16", "auto"] = Field(
         "fp32",
@@ -142,6 +215,19 @@ class RunConfig(BaseModel):
 
     data_dir: Annotated[Path, CannotChangeResult] = Field(
         Path("data"), description="folder with the data sets' files"
+    )
+    stage_dir: Annotated[str, CannotChangeResult] = Field(
+        "",
+        description="folder on the node that the data is copied to first, such as $SLURM_TMPDIR",
+    )
+    workers: Annotated[int | None, CannotChangeResult] = Field(
+        None, ge=0, le=256, description="processes that load streamed images (default: one per CPU)"
+    )
+    log_every_steps: Annotated[Count, CannotChangeResult] = Field(
+        0, ge=0, description="steps between lines of the log within an epoch; 0 writes none"
+    )
+    tensorboard: Annotated[bool, CannotChangeResult] = Field(
+        False, description="write TensorBoard event files too"
     )
     checkpoint_every_s: Annotated[float, CannotChangeResult] = Field(
         600.0, ge=0, description="seconds between checkpoints; 0 is every step"
@@ -214,11 +300,21 @@ class RunConfig(BaseModel):
             raise ValueError("nesterov: needs a momentum above 0")
         if self.lr_min > self.lr:
             raise ValueError(f"lr_min: {self.lr_min} is above lr, which is {self.lr}")
-        if self.batch_size < 2 * self.accumulate_steps:
+        if self.batch_size < 2 * self.accumulate_steps * self.gpus:
+            on = f" on each of {self.gpus} GPUs" if self.gpus > 1 else ""
             raise ValueError(
-                f"accumulate_steps: {self.accumulate_steps} parts of a batch of {self.batch_size} "
-                f"have less than two images; at most {self.batch_size // 2}"
+                f"accumulate_steps: {self.accumulate_steps} parts of a batch of {self.batch_size}"
+                f"{on} have less than two images; at most {self.batch_size // 2 // self.gpus}"
             )
+        if (self.dataset == "imagefolder") != bool(self.image_folder):
+            raise ValueError(
+                f"image_folder: {self.image_folder!r} does not go with dataset {self.dataset}; it "
+                "names the folder in data_dir for dataset imagefolder, and for no other"
+            )
+        if self.loading == "stream" and self.dataset != "imagefolder":
+            raise ValueError(f"loading: only an imagefolder is streamed, not {self.dataset}")
+        if self.eval_only and not self.init_from:
+            raise ValueError("eval_only: needs init_from, the file of the weights")
         milestones = self.lr_milestones_epochs
         if milestones != sorted(set(milestones)):
             raise ValueError(f"lr_milestones_epochs: {milestones} do not rise")
@@ -235,12 +331,19 @@ class RunConfig(BaseModel):
     @property
     def identity(self) -> dict[str, Any]:
         """The options that can change the result and differ from their defaults."""
-        defaults = {name: RunConfig.model_fields[name] for name in self.counting_fields()}
         return {
             name: getattr(self, name)
-            for name, field in defaults.items()
-            if getattr(self, name) != field.get_default(call_default_factory=True)
+            for name, field in RunConfig.model_fields.items()
+            if name not in self.free_fields
+            and getattr(self, name) != field.get_default(call_default_factory=True)
         }
+
+    @property
+    def free_fields(self) -> set[str]:
+        """The options that cannot change the result."""
+        free = set(RunConfig.model_fields) - set(self.counting_fields())
+        # Batch norm over the whole batch computes the same on any number of GPUs.
+        return free | ({"gpus"} if self.bn == "sync" else set())
 
     @property
     def run_id(self) -> str:
@@ -320,14 +423,14 @@ def read_document(document: Any, run_id: str) -> RunConfig:
 
 def changed_document(document: Mapping[str, Any], config: RunConfig) -> dict[str, Any]:
     """A stored document with today's values of the options that cannot change the result."""
-    free = set(RunConfig.model_fields) - set(RunConfig.counting_fields())
-    new = document["config"] | config.model_dump(mode="json", include=free)
+    new = document["config"] | config.model_dump(mode="json", include=config.free_fields)
     return {**document, "config": new, "sha256": _sha256(new)}
 
 
 def make_run_id(identity: Mapping[str, Any]) -> str:
     """A readable head and 12 hex digits, such as `resnet18-cifar100-s0-3f2a9c1d07be`."""
     dataset = identity.get("dataset", RunConfig.model_fields["dataset"].default)
+    dataset = identity.get("image_folder", dataset)
     model = identity["model"].replace("/", "-")
     return f"{model}-{dataset}-s{identity.get('seed', 0)}-{_sha256(identity)[:12]}"
 

@@ -10,7 +10,6 @@ same metrics and weights, to the bit, as one that was not.
 from __future__ import annotations
 
 import contextlib
-import math
 import platform
 import resource
 import sys
@@ -27,9 +26,10 @@ from attention_models import create_model
 from attention_models.count import Counts, count
 from jobs.checkpoint import load_checkpoint, save_checkpoint, save_weights, weights_sha256
 from jobs.config import RunConfig
-from jobs.data import DataSet, Normaliser, cut_crops, derive_seed, draw_epoch, load_dataset
 from jobs.device import autocast, find_device, gpu_capability, resolve_precision
+from jobs.distributed import ALONE
 from jobs.errors import StuckError, run_command
+from jobs.feed import Feed, make_feed
 from jobs.optim import (
     AveragedWeights,
     fill_momentum,
@@ -46,6 +46,7 @@ from jobs.run_dir import (
     Result,
     RunDir,
 )
+from jobs.seeds import derive_seed
 from jobs.watch import CHECK_EVERY_STEPS, best_by_chance, check_loss, is_stuck
 
 
@@ -112,14 +113,14 @@ def train(
     # --------------------------------------------------------------------------- what we train
     # Order: data, weights, their average, optimizer. Only the weights draw from the global
     # generator. Where there is an average, it is what is evaluated and kept as the best.
-    data = load_dataset(config)
+    memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
+    feed = make_feed(config, ALONE, device, memory_format)
     torch.manual_seed(derive_seed(config.seed, "weights"))
     model = create_model(
-        config.model, data.num_classes, data.input_size, **config.model_options
+        config.model, feed.num_classes, feed.input_size, **config.model_options
     ).to(device)
-    memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
     model.to(memory_format=memory_format)  # type: ignore[call-overload]
-    counts = count(model, data.input_size)
+    counts = count(model, feed.input_size)
     average = AveragedWeights(model, config.ema_decay) if config.ema_decay else None
     evaluated = average.model if average else model
     optimizer = make_optimizer(model, config)
@@ -130,13 +131,8 @@ def train(
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
     if precision == "fp16":
         fill_momentum(optimizer)
-    normalise = Normaliser(data, device, memory_format)
-    padded = data.train.padded(config.crop_padding_px).to(device)
-    test = data.test.to(device)
-    train_guess, test_guess = best_by_chance(data.train.labels), best_by_chance(data.test.labels)
-    batches = Batches(len(data.train), config.batch_size)
-    largest_part = math.ceil(config.batch_size / config.accumulate_steps)
-    eval_batches = Batches(len(data.test), largest_part, keep_last_of_one=True)
+    train_guess, test_guess = best_by_chance(feed.train_labels), best_by_chance(feed.test_labels)
+    batches, eval_batches = feed.train_batches, feed.test_batches
 
     # --------------------------------------------------------------------------- where we were
     loop = LoopState()
@@ -156,7 +152,7 @@ def train(
     run.write_attempt(attempt)
     if config.precision == "auto" and not resolved:
         run.write_resolved(Resolved(precision=precision))
-    say(describe_start(config, data, counts, environment, precision, loop))
+    say(describe_start(config, feed, counts, environment, precision, loop))
     train_sums = torch.tensor(loop.train_sums, dtype=torch.float64, device=device)
     test_sums = torch.tensor(loop.test_sums, dtype=torch.float64, device=device)
     wall = Stopwatch(device, loop.wall_s)
@@ -223,29 +219,22 @@ def train(
 
         # ----------------------------------------------------------------------- train an epoch
         model.train()
-        drawn = draw_epoch(
-            config.seed,
-            loop.epoch,
-            len(data.train),
-            margin_px=config.crop_padding_px,
-            flip=config.flip,
-            device=device,
-        )
         watch = Stopwatch(device, loop.epoch_s)
         while loop.batch < len(batches):
             if must_leave():
                 return False
-            index = drawn.order[batches[loop.batch]]
             set_learning_rate(optimizer, learning_rate(config, loop.step, len(batches)))
-            for part in cut_batch(index, config.accumulate_steps):
-                images = normalise(cut_crops(padded, part, drawn, data.input_size))
-                labels = padded.labels[part]
+            for part in feed.train_parts(loop.epoch, loop.batch):
                 with computing:
-                    logits = network(images).float()
-                loss = F.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
-                scaler.scale(loss * (len(part) / len(index))).backward()
+                    logits = network(part.images).float()
+                loss = F.cross_entropy(logits, part.labels, label_smoothing=config.label_smoothing)
+                scaler.scale(loss * (len(part) / batches.size_of(loop.batch))).backward()
                 train_sums += torch.stack(
-                    [loss.detach().double() * len(part), hits(logits, labels, 1), count_of(labels)]
+                    [
+                        loss.detach().double() * len(part),
+                        hits(logits, part.labels, 1),
+                        count_of(part.labels),
+                    ]
                 )
             if config.clip_norm:
                 scaler.unscale_(optimizer)
@@ -269,19 +258,18 @@ def train(
         while loop.eval_batch < len(eval_batches):
             if must_leave():
                 return False
-            shown = eval_batches[loop.eval_batch]
-            labels = test.labels[shown]
-            with torch.inference_mode():
-                with computing:
-                    logits = evaluated(normalise(test.pixels[shown])).float()
-                test_sums += torch.stack(
-                    [
-                        F.cross_entropy(logits, labels, reduction="sum").double(),
-                        hits(logits, labels, 1),
-                        hits(logits, labels, 5),
-                        count_of(labels),
-                    ]
-                )
+            for part in feed.test_parts(loop.eval_batch):
+                with torch.inference_mode():
+                    with computing:
+                        logits = evaluated(part.images).float()
+                    test_sums += torch.stack(
+                        [
+                            F.cross_entropy(logits, part.labels, reduction="sum").double(),
+                            hits(logits, part.labels, 1),
+                            hits(logits, part.labels, 5),
+                            count_of(part.labels),
+                        ]
+                    )
             loop.eval_batch += 1
             loop.eval_s = watch.read()
         loop.eval_s = watch.read(wait=True)
@@ -327,30 +315,6 @@ def train(
     )
     run.drop_checkpoints(config.keep)
     return True
-
-
-@dataclass(frozen=True)
-class Batches:
-    """The slices that cut N images into batches; the last may be smaller.
-
-    Batch norm cannot be trained on one image, so a last batch of one is left out of training.
-    """
-
-    images: int
-    size: int
-    keep_last_of_one: bool = False
-
-    def __len__(self) -> int:
-        whole, rest = divmod(self.images, self.size)
-        return whole + (rest > (0 if self.keep_last_of_one else 1))
-
-    def __getitem__(self, batch: int) -> slice:
-        return slice(batch * self.size, (batch + 1) * self.size)
-
-
-def cut_batch(index: Tensor, parts: int) -> tuple[Tensor, ...]:
-    """A batch's images in so many parts of about one size, or fewer: none is a single image."""
-    return index.tensor_split(min(parts, max(1, len(index) // 2)))
 
 
 class Stopwatch:
@@ -493,7 +457,7 @@ def make_progress(
 
 def describe_start(
     config: RunConfig,
-    data: DataSet,
+    feed: Feed,
     counts: Counts,
     environment: Environment,
     precision: str,
@@ -502,7 +466,7 @@ def describe_start(
     begin = f"from step {loop.step} (epoch {loop.epoch + 1})" if loop.step else "from the beginning"
     return (
         f"{config.model} ({counts.params:,} parameters) on {config.dataset} "
-        f"({len(data.train):,} + {len(data.test):,} images), seed {config.seed}, "
+        f"({len(feed.train_labels):,} + {len(feed.test_labels):,} images), seed {config.seed}, "
         f"{config.epochs} epochs, in {precision} on {environment['device']} with "
         f"{environment['threads']} threads, {begin}"
     )

@@ -26,11 +26,12 @@ from torchvision.io import decode_jpeg
 
 from attention_models import create_model
 from jobs.config import RunConfig, missing_data
-from jobs.data import DataSet, Images, Normaliser, cut_crops, draw_epoch, load_dataset
+from jobs.data import DataSet, Images, load_dataset
+from jobs.distributed import ALONE
 from jobs.optim import learning_rate, make_optimizer, set_learning_rate
+from jobs.resident import ResidentFeed
 
 IMAGES_PER_EPOCH = 50_000
-MARGIN_PX = 4
 TENTHS = 10
 
 # What the source's log was made with (its network is LambdaResNet-50): the ImageNet stem, batch
@@ -69,21 +70,16 @@ def train(
     torch.manual_seed(config.seed)
     model = create_model(config.model, 10, data.input_size, **config.model_options).to(device)
     optimizer = make_optimizer(model, config)
-    normalise, padded = Normaliser(data, device), data.train.padded(MARGIN_PX).to(device)
+    feed = ResidentFeed(data, config, ALONE, device, torch.contiguous_format)
     losses = []
     batches = len(data.train) // config.batch_size
     for step in range(steps):
         epoch, batch = divmod(step, batches)
-        if batch == 0:
-            drawn = draw_epoch(
-                config.seed, epoch, len(data.train), margin_px=MARGIN_PX, flip=True, device=device
-            )
-        index = drawn.order[batch * config.batch_size :][: config.batch_size]
-        images = normalise(cut_crops(padded, index, drawn, data.input_size))
+        (part,) = feed.train_parts(epoch, batch)
         rate = learning_rate(config, step, IMAGES_PER_EPOCH // config.batch_size)
         set_learning_rate(optimizer, rate)
         with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-            loss = F.cross_entropy(model(images).float(), padded.labels[index])
+            loss = F.cross_entropy(model(part.images).float(), part.labels)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if config.clip_norm:

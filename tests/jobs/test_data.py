@@ -6,21 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torchvision import datasets
-from torchvision.transforms.v2 import functional as tv
 
+from jobs.augment import Normaliser
 from jobs.config import RunConfig
-from jobs.data import (
-    Images,
-    Normaliser,
-    cut_crops,
-    derive_seed,
-    draw_epoch,
-    load_dataset,
-    main,
-)
+from jobs.data import load_dataset, main
 from jobs.errors import InputError
 
 CPU = torch.device("cpu")
@@ -56,55 +46,6 @@ def test_the_synthetic_images_are_always_the_same() -> None:
     first, second = load_dataset(config), load_dataset(config)
     assert torch.equal(first.train.pixels, second.train.pixels)
     assert not torch.equal(first.train.pixels[:256], first.test.pixels)
-
-
-# ---- augmentation
-
-
-@given(st.integers(0, 2**32 - 1), st.integers(0, 100), st.integers(0, 4), st.booleans())
-def test_a_crop_is_what_torchvision_cuts_at_the_drawn_place(
-    seed: int, epoch: int, margin: int, flip: bool
-) -> None:
-    images = Images(
-        torch.randint(256, (7, 6, 6, 3), generator=torch.Generator().manual_seed(1)).byte(),
-        torch.arange(7),
-    )
-    draw = draw_epoch(seed, epoch, 7, margin_px=margin, flip=flip, device=CPU)
-    index = draw.order[:5]
-    crops = cut_crops(images.padded(margin), index, draw, size=6)
-    for place, image in enumerate(index.tolist()):
-        wanted = tv.pad(images.pixels[image].permute(2, 0, 1), [margin] * 4)
-        wanted = tv.crop(wanted, int(draw.top[image]), int(draw.left[image]), 6, 6)
-        if draw.mirrored[image]:
-            wanted = tv.horizontal_flip(wanted)
-        assert torch.equal(crops[place], wanted.permute(1, 2, 0))
-
-
-def test_every_image_comes_once_in_an_epoch_and_in_another_order_in_the_next() -> None:
-    first, second = (
-        draw_epoch(0, epoch, 500, margin_px=4, flip=True, device=CPU) for epoch in (0, 1)
-    )
-    assert sorted(first.order.tolist()) == list(range(500))
-    assert not torch.equal(first.order, second.order)
-    assert not torch.equal(first.top, second.top)
-
-
-def test_shifts_and_mirroring_use_their_whole_range() -> None:
-    draw = draw_epoch(0, 0, 2000, margin_px=4, flip=True, device=CPU)
-    for shift in (draw.top, draw.left):
-        assert torch.bincount(shift, minlength=9).min() > 2000 / 9 * 0.7
-    assert 0.45 < draw.mirrored.double().mean() < 0.55
-    assert not draw_epoch(0, 0, 2000, margin_px=4, flip=False, device=CPU).mirrored.any()
-
-
-def test_seeds_of_different_purposes_and_epochs_are_unrelated() -> None:
-    seeds = {
-        derive_seed(seed, purpose, epoch)
-        for seed in range(10)
-        for purpose in ("weights", "epoch")
-        for epoch in range(10)
-    }
-    assert len(seeds) == 200
 
 
 # ---- CIFAR

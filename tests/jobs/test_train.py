@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from attention_models import create_model
 from attention_models.count import count
 from jobs.checkpoint import load_checkpoint, unpack, weights_sha256
-from jobs.data import derive_seed
 from jobs.errors import DeviceError, InputError, NonFiniteLossError, StuckError
 from jobs.run_dir import NOT_REPRODUCED, Attempt, RunDir
-from jobs.train import Batches, cut_batch, describe_environment, train
+from jobs.seeds import derive_seed
+from jobs.train import describe_environment, train
 from tests.jobs.conftest import TINY, plan_run
 
 # The tiny training: 3 epochs of 3 training and 2 test batches.
@@ -108,7 +108,8 @@ def test_the_metrics_are_those_of_a_plain_evaluation(undisturbed: RunDir) -> Non
     model = create_model(TINY["model"], 10, 8)
     model.load_state_dict(state["model"])
     model.eval()
-    from jobs.data import Normaliser, load_dataset
+    from jobs.augment import Normaliser
+    from jobs.data import load_dataset
 
     data = load_dataset(undisturbed.read_config())
     with torch.inference_mode():
@@ -336,15 +337,6 @@ def test_a_batch_in_parts_makes_the_step_of_the_whole_batch(
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
-@given(st.integers(2, 300), st.integers(1, 40))
-def test_no_part_of_a_batch_is_a_single_image_and_none_is_lost(images: int, parts: int) -> None:
-    cut = cut_batch(torch.arange(images), parts)
-    assert torch.equal(torch.cat(cut), torch.arange(images))
-    assert min(map(len, cut)) >= 2
-    assert max(map(len, cut)) - min(map(len, cut)) <= 1
-    assert len(cut) == min(parts, images // 2)
-
-
 def test_smoothed_labels_are_for_training_only(tmp_path: Path) -> None:
     run = plan_run(tmp_path / "smooth", label_smoothing=0.5, train_images=512, epochs=8)
     train_once(run)
@@ -542,15 +534,6 @@ def test_a_run_that_learns_is_not_stuck(undisturbed: RunDir, tmp_path: Path) -> 
     assert not result["stuck_at_chance"]
     run = plan_run(tmp_path / "late", epochs=11, ema_decay=1 - 1e-9)
     assert train_once(run)[0]
-
-
-@given(st.integers(2, 200), st.integers(2, 64))
-def test_batches_cover_every_image_once(images: int, size: int) -> None:
-    batches = Batches(images, size)
-    covered = [index for part in map(batches.__getitem__, range(len(batches)))
-               for index in range(images)[part]]  # fmt: skip
-    lone = images % size == 1
-    assert covered == list(range(images - lone))
 
 
 def test_missing_data_is_an_input_error(tmp_path: Path) -> None:

@@ -297,7 +297,7 @@ def test_unknown_names_and_wrong_shapes_are_told_together_with_their_lines(compl
         "m.yaml:18: sweep name 'a/b' is not valid: use up to 64 letters, digits, '-' and '_', "
         "beginning with a letter or a digit",
     ]
-    assert "Valid: accumulate_steps, batch_size, " in lines[0]
+    assert "Valid: accumulate_steps, augment, batch_size, " in lines[0]
     assert lines[8].endswith("Valid: cpus_per_task, gres, mem, profile, time, workers")
 
 

@@ -1,0 +1,126 @@
+"""How images reach the network: cut into batches, and each batch into parts.
+
+A part is what a network is shown at once: a batch is divided among the tasks of a job, and what a
+task has of it among the steps of accumulation. How it is divided changes nothing else: the images
+of a batch, what is drawn about each, and which two are mixed follow from the batch alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from jobs.config import RunConfig
+from jobs.data import load_dataset
+from jobs.distributed import ALONE, Tasks
+
+
+@dataclass(frozen=True)
+class Part:
+    """Images (B, 3, H, W), normalised and on the device, and their labels (B,).
+
+    Where images are mixed, `partners` (B,) are the labels of what was mixed in, and `own` (B,),
+    from 0 to 1, is how much each image keeps of its own.
+    """
+
+    images: Tensor
+    labels: Tensor
+    partners: Tensor | None = None
+    own: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Batches:
+    """N images in batches of one size, of which each task has so many parts.
+
+    In training, parts begin at even places of the batch, so that the images at places 2i and
+    2i + 1, which may be mixed, stay together; and none is a single image, which batch norm
+    cannot be trained on. A last batch of one image is left out for the same reason.
+    """
+
+    images: int
+    size: int
+    tasks: Tasks = ALONE
+    parts: int = 1  # of each task
+    training: bool = True
+
+    def __len__(self) -> int:
+        whole, rest = divmod(self.images, self.size)
+        return whole + (rest > (1 if self.training else 0))
+
+    def __getitem__(self, batch: int) -> slice:
+        """The places of a batch in the epoch's order."""
+        return slice(batch * self.size, min((batch + 1) * self.size, self.images))
+
+    def size_of(self, batch: int) -> int:
+        where = self[batch]
+        return where.stop - where.start
+
+    def parts_of(self, batch: int) -> list[slice]:
+        """This task's parts of a batch that are not empty, as places in the epoch's order."""
+        where, length = self[batch], self.size_of(batch)
+        grain = 2 if self.training else 1
+        grains = max(1, length // grain)
+        parts = self.parts * self.tasks.world
+        share, rest = divmod(grains, parts)
+        ends = [grain * (share * part + min(part, rest)) for part in range(parts + 1)]
+        # What is left over, an odd image, goes to the last part that has any.
+        ends = [length if end >= grain * grains else end for end in ends]
+        cuts = [
+            slice(where.start + begin, where.start + end)
+            for begin, end in itertools.pairwise(ends)
+            if begin < end
+        ]
+        return cuts[self.tasks.rank * self.parts :][: self.parts]
+
+
+def training_batches(config: RunConfig, images: int, tasks: Tasks) -> Batches:
+    """The batches of an epoch over so many training images."""
+    return Batches(images, config.batch_size, tasks, config.accumulate_steps)
+
+
+def evaluation_batches(config: RunConfig, images: int, tasks: Tasks) -> Batches:
+    """The batches of an evaluation: as large as what training can hold at once."""
+    size = math.ceil(config.batch_size / config.accumulate_steps)
+    return Batches(images, size, tasks, training=False)
+
+
+class Feed(Protocol):
+    """A training and a test set, a batch at a time.
+
+    Any batch can be asked for, and gives the same images with the same augmentation each time; in
+    order is fastest.
+    """
+
+    num_classes: int
+    input_size: int  # side of the training images, in pixels
+    train_labels: Tensor  # (N,) on the CPU
+    test_labels: Tensor
+    train_batches: Batches
+    test_batches: Batches
+
+    def train_parts(self, epoch: int, batch: int) -> Iterator[Part]:
+        """This task's parts of a batch of training images; epochs count from 0."""
+        ...
+
+    def test_parts(self, batch: int) -> Iterator[Part]:
+        """This task's part of a batch of test images, none if the batch is smaller than that."""
+        ...
+
+
+def make_feed(
+    config: RunConfig, tasks: Tasks, device: torch.device, memory_format: torch.memory_format
+) -> Feed:
+    """The feed of a run; InputError if the files of its data set are missing."""
+    from jobs.resident import ResidentFeed
+
+    return ResidentFeed(load_dataset(config), config, tasks, device, memory_format)
