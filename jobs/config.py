@@ -31,6 +31,7 @@ from attention_models import (
     declared_options,
 )
 from attention_models.external import is_external
+from jobs.data_files import FILE_SETS, missing_files
 from jobs.errors import InputError
 
 SCHEMA = 1
@@ -45,12 +46,6 @@ DATASETS = (
     "svhn",
     "synthetic",
 )
-
-# Data sets that are read from files: the archive, and the folder that it unpacks to in `data_dir`.
-DATA_FILES = {
-    "cifar10": ("cifar-10-python.tar.gz", "cifar-10-batches-py"),
-    "cifar100": ("cifar-100-python.tar.gz", "cifar-100-python"),
-}
 
 
 # Every option that a network of ours takes, as a matrix writes it.
@@ -363,15 +358,7 @@ class RunConfig(BaseModel):
 
 def missing_data(config: RunConfig) -> str:
     """What to do if the files of a run's data set are not there; empty if they are."""
-    archive, unpacked = DATA_FILES.get(config.dataset, ("", ""))
-    folder = config.data_dir / unpacked
-    if not archive or folder.is_dir():
-        return ""
-    return (
-        f"the files of {config.dataset} are not in {config.data_dir}. Unpack {archive} there, so "
-        f"that {folder} exists, or run `python -m jobs.data {config.dataset} {config.data_dir}` "
-        "on a machine with a network"
-    )
+    return missing_files(config.dataset, config.data_dir) if config.dataset in FILE_SETS else ""
 
 
 def make_config(values: Mapping[str, Any], context: str = "") -> RunConfig:

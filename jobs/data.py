@@ -5,21 +5,34 @@ Grey images are repeated to three channels, so that every network, and every pub
 
 from __future__ import annotations
 
-import sys
+import argparse
+import contextlib
+import os
+import shutil
+import socket
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from http.client import HTTPException
 from pathlib import Path
-from urllib.error import URLError
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from jobs.config import RunConfig, missing_data
+from jobs.data_files import FILE_SETS, missing_files
 from jobs.errors import ExecutionError, InputError, run_command
+from jobs.file_lock import hold_lock
+from jobs.staging import stage
 
 DIGITS_TRAIN_IMAGES = 1437  # the first four fifths; the rest was written by other people
 SYNTHETIC_IMAGES = {"train": 512, "test": 256}
 SYNTHETIC_SIZE_PX = 8
+
+# What torchvision raises at files that are not what they should be.
+DAMAGE = (RuntimeError, ValueError, TypeError, AssertionError, LookupError)
+NETWORK_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -58,8 +71,11 @@ class DataSet:
         return self.train.pixels.shape[1]
 
 
-def load_dataset(config: RunConfig) -> DataSet:
-    """The data set of a run; InputError if its files are not in `data_dir`."""
+def load_dataset(config: RunConfig, say: Callable[[str], None] = lambda line: None) -> DataSet:
+    """The data set of a run; InputError if its files are not in `data_dir`, or damaged.
+
+    With `stage_dir`, the files are copied there first, and `say` is told of it.
+    """
     if missing := missing_data(config):
         raise InputError(missing)
     if config.dataset == "digits":
@@ -67,7 +83,7 @@ def load_dataset(config: RunConfig) -> DataSet:
     elif config.dataset == "synthetic":
         data = _synthetic()
     else:
-        data = _cifar(config.dataset, config.data_dir)
+        data = _stored(config.dataset, config.data_dir, config.stage_dir, say)
     for name, found, wanted in (
         ("train_images", len(data.train), config.train_images),
         ("test_images", len(data.test), config.test_images),
@@ -111,43 +127,95 @@ def _synthetic() -> DataSet:
     return DataSet(train, test, 10, mean=(0.5,) * 3, std=(0.2,) * 3)
 
 
-# name -> class in torchvision, classes, mean, std. Constants as in the 2019 comparison's recipe,
-# which used those of CIFAR-10 for both.
-_CIFAR = {
-    "cifar10": ("CIFAR10", 10, (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
-    "cifar100": ("CIFAR100", 100, (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
-}
+def _stored(name: str, folder: Path, stage_dir: str, say: Callable[[str], None]) -> DataSet:
+    copy = stage(folder, stage_dir, say, only=FILE_SETS[name].files) if stage_dir else folder
+    try:
+        return _read(name, copy)
+    except DAMAGE:
+        raise InputError(
+            f"the files of {name} in {folder} are damaged; run `python -m jobs.data {name} "
+            f"{folder}` on a machine with a network, which replaces them"
+        ) from None
 
 
-def _cifar(name: str, folder: Path, *, download: bool = False) -> DataSet:
-    """CIFAR-10 or CIFAR-100 (Krizhevsky 2009), 32x32, from torchvision's files in `folder`."""
+def _read(name: str, folder: Path, *, download: bool = False) -> DataSet:
+    """A data set from torchvision's files in `folder`, which holds them or is to."""
     from torchvision import datasets
 
-    class_name, num_classes, mean, std = _CIFAR[name]
-    make = getattr(datasets, class_name)
+    known = FILE_SETS[name]
+    make = getattr(datasets, known.torchvision)
 
-    def load(train: bool) -> Images:
-        found = make(root=str(folder), train=train, download=download)
-        return Images(torch.from_numpy(found.data), torch.tensor(found.targets))
+    def read(part: str) -> Images:
+        which = {"split": part} if name == "svhn" else {"train": part == "train"}
+        found = make(root=str(folder), download=download, **which)
+        pixels = torch.as_tensor(found.data)
+        labels = torch.as_tensor(found.labels if name == "svhn" else found.targets)
+        if pixels.ndim == 3:
+            pixels = pixels[..., None].expand(-1, -1, -1, 3)
+        elif name == "svhn":  # (N, 3, H, W)
+            pixels = pixels.permute(0, 2, 3, 1).contiguous()
+        # torchvision knows no checksums of unpacked grey files.
+        if len(labels) != len(pixels) or int(labels.max()) >= known.num_classes:
+            raise ValueError(f"the labels of {name} are not those of its images")
+        return Images(pixels, labels)
 
-    try:
-        return DataSet(load(True), load(False), num_classes, mean, std)
-    except RuntimeError:
-        raise InputError(
-            f"the files of {name} in {folder} are damaged; remove them, and run "
-            f"`python -m jobs.data {name} {folder}` on a machine with a network"
-        ) from None
-    except URLError as error:
-        raise ExecutionError(f"{name} could not be downloaded: {error.reason}") from None
+    return DataSet(read("train"), read("test"), known.num_classes, known.mean, known.std)
 
 
-def main() -> None:
+# ------------------------------------------------------------------------------- downloads
+
+
+def download(name: str, folder: Path, say: Callable[[str], None]) -> DataSet:
+    """Download a data set's files into `folder`, unless they are there and whole.
+
+    They get their names when all are whole. A second download for the same folder waits for the
+    first, and finds them. Raises ExecutionError if it cannot be done.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    beside = folder / ".download"
+    with hold_lock(
+        folder / ".download.lock", lambda: say(f"waiting for another download to {folder}")
+    ):
+        # A killed download left it.
+        shutil.rmtree(beside, ignore_errors=True)
+        if not missing_files(name, folder):
+            with contextlib.suppress(*DAMAGE):
+                return _read(name, folder)
+            say(f"the files of {name} in {folder} are damaged and are replaced")
+        try:
+            data = _read(name, beside, download=True)
+            for file in FILE_SETS[name].files:
+                (folder / file).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(beside / file, folder / file)
+        except (OSError, HTTPException, RuntimeError) as error:
+            cause = " ".join(str(getattr(error, "reason", error)).split())
+            raise ExecutionError(f"{name} could not be downloaded: {cause}") from None
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+    return data
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """`python -m jobs.data NAME FOLDER`: download a data set, once, on request."""
-    if len(sys.argv) != 3 or sys.argv[1] not in _CIFAR:
-        raise InputError(f"usage: python -m jobs.data {'|'.join(_CIFAR)} FOLDER")
-    name, folder = sys.argv[1], Path(sys.argv[2])
-    data = _cifar(name, folder, download=True)
-    print(f"{name}: {len(data.train)} training and {len(data.test)} test images in {folder}")
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs.data",
+        description="Download a data set into a folder, unless it is there already. Trainings "
+        "never download: they read what is in data_dir.",
+        epilog="examples:\n"
+        "  python -m jobs.data cifar100 data\n"
+        "  python -m jobs.data svhn /scratch/data      and in the matrix: data_dir: /scratch/data",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", choices=FILE_SETS, metavar="NAME", help=", ".join(FILE_SETS))
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="made if it is not there")
+    given = parser.parse_args(arguments)
+    # A network that swallows everything would be waited for without end.
+    socket.setdefaulttimeout(NETWORK_TIMEOUT_S)
+    data = download(given.name, given.folder, say=partial(print, flush=True))
+    print(
+        f"{given.name}: {len(data.train):,} training and {len(data.test):,} test images in "
+        f"{given.folder}"
+    )
 
 
 if __name__ == "__main__":
