@@ -2,12 +2,24 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.datasets import load_sample_image
+from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode, RandomResizedCrop
 from torchvision.transforms.v2 import functional as tv
 
-from jobs.augment import EpochDraw, cut_crops, draw_epoch
+from jobs.augment import (
+    Boxes,
+    EpochDraw,
+    cut_crops,
+    cut_out,
+    draw_boxes,
+    draw_epoch,
+    resize_crops,
+)
 from jobs.config import RunConfig
 from jobs.data import Images
 
@@ -49,3 +61,117 @@ def test_shifts_and_mirroring_use_their_whole_range() -> None:
         assert torch.bincount(shift, minlength=9).min() > 2000 / 9 * 0.7
     assert 0.45 < drawn.mirrored.double().mean() < 0.55
     assert not draw(2000, flip=False).mirrored.any()
+
+
+def test_the_draw_of_an_epoch_stays_what_it_was_in_stored_runs() -> None:
+    drawn = draw(6, epoch=3, seed=11)
+    assert drawn.order.tolist() == [1, 0, 3, 5, 4, 2]
+    assert drawn.top.tolist() == [1, 7, 4, 6, 6, 8]
+    assert drawn.left.tolist() == [3, 2, 1, 6, 5, 1]
+    assert drawn.mirrored.int().tolist() == [1, 1, 1, 0, 1, 1]
+    more = draw(6, epoch=3, seed=11, cutout_px=8, augment="randaugment", mixup_alpha=1.0)
+    assert torch.equal(more.order, drawn.order)
+    assert torch.equal(more.mirrored, drawn.mirrored)
+
+
+# ---- resized crops
+
+
+def boxes_of(images: int, height: int, width: int, **options: Any) -> Boxes:
+    config = RunConfig(model="resnet18", crop="resized", **options)
+    return draw_boxes(config, 0, images, height, width, torch.device("cpu"))
+
+
+@given(
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.floats(0.01, 1),
+    st.floats(1, 3),
+    st.integers(0, 2**32 - 1),
+)
+def test_boxes_lie_inside_of_the_image(
+    height: int, width: int, smallest: float, ratio: float, seed: int
+) -> None:
+    boxes = boxes_of(50, height, width, crop_scale_min=smallest, crop_ratio_max=ratio, seed=seed)
+    for first, side, length in (
+        (boxes.top, boxes.height, height),
+        (boxes.left, boxes.width, width),
+    ):
+        assert first.min() >= 0
+        assert side.min() >= 1
+        assert (first + side).max() <= length
+
+
+def quantiles(values: Tensor) -> list[float]:
+    return values.double().quantile(torch.linspace(0.1, 0.9, 5).double()).tolist()
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (96, 40), (20, 100)])
+def test_boxes_are_distributed_as_those_of_torchvision(height: int, width: int) -> None:
+    """Each quantile of tops, lefts, heights and widths; in the last two shapes many tries fail."""
+    ours = boxes_of(20_000, height, width, crop_scale_min=0.3)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        image = torch.zeros(3, height, width)
+        crop = RandomResizedCrop(8, scale=(0.3, 1.0), ratio=(3 / 4, 4 / 3))
+        drawn = [crop.make_params([image]) for _ in range(4000)]
+    for name in ("top", "left", "height", "width"):
+        theirs = torch.tensor([params[name] for params in drawn])
+        apart = 0.03 * (height if name in ("top", "height") else width) + 1
+        assert quantiles(getattr(ours, name)) == pytest.approx(quantiles(theirs), abs=apart)
+
+
+def test_where_no_try_fits_the_largest_centred_part_of_an_allowed_ratio_is_taken() -> None:
+    for height, width, wanted in ((10, 100, (0, 43, 10, 13)), (100, 10, (43, 0, 13, 10))):
+        boxes = boxes_of(20, height, width, crop_scale_min=0.9)
+        for box in zip(boxes.top, boxes.left, boxes.height, boxes.width, strict=True):
+            assert tuple(map(int, box)) == wanted
+
+
+def photos(height: int, width: int) -> Tensor:
+    """Twelve pieces of a photograph: (12, height, width, 3)."""
+    whole = torch.from_numpy(load_sample_image("china.jpg").copy())[150:]
+    pieces = whole.unfold(0, height, height).unfold(1, width, width).permute(0, 1, 3, 4, 2)
+    return pieces.reshape(-1, height, width, 3)[:12]
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("size", [10, 32, 50])
+def test_a_resized_crop_is_what_torchvision_makes_of_the_box(size: int, interpolation: str) -> None:
+    """For boxes that shrink and that grow. Of floats: of bytes it rounds after the first side."""
+    pixels = photos(30, 40)
+    boxes = boxes_of(12, 30, 40)
+    mirrored = torch.arange(12) % 2 == 0
+    index = torch.randperm(12)[:9]
+    crops = resize_crops(pixels, index, boxes, mirrored, size, interpolation)
+    assert crops.dtype == torch.uint8
+    for crop, i in zip(crops, index.tolist(), strict=True):
+        box = [int(side[i]) for side in (boxes.top, boxes.left, boxes.height, boxes.width)]
+        mode = InterpolationMode(interpolation)
+        wanted = tv.resized_crop(pixels[i].permute(2, 0, 1).float(), *box, [size, size], mode)
+        if mirrored[i]:
+            wanted = tv.horizontal_flip(wanted)
+        apart = (crop - wanted.permute(1, 2, 0).clamp(0, 255)).abs()
+        assert apart.max() <= 0.501
+
+
+# ---- cutout
+
+
+def test_cutout_blanks_a_square_that_ends_at_the_borders() -> None:
+    holes = torch.tensor([[0.5, 0.5], [0.0, 0.99], [0.99, 0.3]])
+    images = cut_out(torch.ones(3, 3, 8, 10), holes, 4)
+    wanted = torch.ones(3, 3, 8, 10)
+    wanted[0, :, 2:6, 3:7] = 0
+    wanted[1, :, 0:2, 7:10] = 0
+    wanted[2, :, 5:8, 1:5] = 0
+    assert torch.equal(images, wanted)
+    assert not cut_out(images, holes, 1000).any()
+
+
+def test_the_centres_of_cutout_use_the_whole_image() -> None:
+    holes = draw(2000, cutout_px=16).holes
+    assert holes is not None
+    for place in holes.T:
+        assert torch.bincount((place * 8).long(), minlength=8).min() > 2000 / 8 * 0.7
+    assert draw(2000).holes is None
