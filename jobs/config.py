@@ -358,7 +358,21 @@ class RunConfig(BaseModel):
 
 def missing_data(config: RunConfig) -> str:
     """What to do if the files of a run's data set are not there; empty if they are."""
+    if config.dataset == "imagefolder":
+        return _missing_image_folder(config.data_dir / config.image_folder)
     return missing_files(config.dataset, config.data_dir) if config.dataset in FILE_SETS else ""
+
+
+def _missing_image_folder(folder: Path) -> str:
+    train, val, test = (folder / name for name in ("train", "val", "test"))
+    if train.is_dir() and val.is_dir() != test.is_dir():
+        return ""
+    found = ", ".join(path.name for path in (train, val, test) if path.is_dir())
+    return (
+        f"{folder} is no image folder: it must hold train/CLASS/ and val/CLASS/ with the images of "
+        "each class, where test/ may stand for val/, but not beside it. "
+        + (f"Found: {found}" if found else "None of them is there")
+    )
 
 
 def make_config(values: Mapping[str, Any], context: str = "") -> RunConfig:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -118,9 +118,16 @@ class Feed(Protocol):
 
 
 def make_feed(
-    config: RunConfig, tasks: Tasks, device: torch.device, memory_format: torch.memory_format
+    config: RunConfig,
+    tasks: Tasks,
+    device: torch.device,
+    memory_format: torch.memory_format,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Feed:
     """The feed of a run; InputError if the files of its data set are missing."""
+    from jobs.image_folder import load_image_folder
     from jobs.resident import ResidentFeed
 
-    return ResidentFeed(load_dataset(config), config, tasks, device, memory_format)
+    folder = config.dataset == "imagefolder"
+    data = load_image_folder(config, say) if folder else load_dataset(config)
+    return ResidentFeed(data, config, tasks, device, memory_format)

@@ -13,7 +13,7 @@ import orjson
 from jobs.errors import InputError
 
 
-def write_atomic(path: Path, content: bytes, *, sync: bool = True) -> None:
+def write_atomic(path: Path, content: bytes | memoryview, *, sync: bool = True) -> None:
     """Write beside, sync, rename: a reader sees the old file or the new one, never half of one."""
     beside = _write_beside(path, content, sync=sync)
     os.replace(beside, path)
@@ -31,7 +31,7 @@ def write_exclusive(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
-def _write_beside(path: Path, content: bytes, *, sync: bool) -> Path:
+def _write_beside(path: Path, content: bytes | memoryview, *, sync: bool) -> Path:
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(beside, "wb") as file:

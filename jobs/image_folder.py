@@ -1,0 +1,457 @@
+"""Image folders: FOLDER/train/CLASS/ and FOLDER/val/CLASS/ with an image per file, as ImageNet.
+
+A folder whose images are squares of one size, and not too many, is decoded once and kept in one
+file beside the images: `.decoded-FINGERPRINT`. Every later load, by any job, reads that file. Other
+folders are streamed; see jobs.stream.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import orjson
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.datasets.folder import IMG_EXTENSIONS, find_classes, make_dataset
+
+from jobs.config import RunConfig, missing_data
+from jobs.data import DataSet, Images
+from jobs.errors import ExecutionError, InputError
+from jobs.files import read_json, write_atomic, write_exclusive
+from jobs.processes import is_running, this_host, this_process
+
+Say = Callable[[str], None]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+LARGEST_IN_MEMORY_BYTES = 4 * 2**30
+SAY_EVERY_S = 10.0
+# A builder on another host gives its marker a new time whenever it reports; one whose marker stays
+# as it is for so long has died.
+DEAD_AFTER_S = 300.0
+WAIT_S = 0.5
+IMAGES_AT_ONCE = 256  # what a thread is given to do
+
+# ------------------------------------------------------------------------------- which images
+
+
+@dataclass(frozen=True)
+class Files:
+    """Image files, relative to the folder, and their labels (N,)."""
+
+    paths: list[str]
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def first(self, count: int | None) -> Files:
+        return Files(self.paths[:count], self.labels[:count])
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What an image folder holds. A label is the class's place in `classes`, which are sorted."""
+
+    folder: Path
+    classes: list[str]
+    train: Files
+    test: Files
+
+    @property
+    def paths(self) -> list[Path]:
+        """All images, those for training first."""
+        return [self.folder / path for path in self.train.paths + self.test.paths]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits that are others after a file was added, removed, renamed or changed."""
+        digest = hashlib.sha256()
+        paths = self.train.paths + self.test.paths
+        for path, found in zip(paths, _flat(_in_threads(os.stat, self.paths)), strict=True):
+            digest.update(os.fsencode(f"{path}\0{found.st_size}\0{found.st_mtime_ns}\n"))
+        return digest.hexdigest()[:16]
+
+
+def list_images(config: RunConfig, folder: Path | None = None) -> Listing:
+    """The images of a run's folder, or of a copy of it; InputError if it is not laid out as such.
+
+    The images of a set come in a fixed order that looks random: that of the SHA-256 of CLASS/FILE.
+    So the first N, which are those of train_images and test_images, are of all classes, for every
+    seed the same, and stay the same but for few when files are added.
+    """
+    if missing := missing_data(config):
+        raise InputError(missing)
+    folder = folder or config.data_dir / config.image_folder
+    train, test = folder / "train", folder / ("val" if (folder / "val").is_dir() else "test")
+    classes, test_classes = _classes(train), _classes(test)
+    if different := sorted(set(classes) ^ set(test_classes)):
+        raise InputError(
+            f"{train} and {test} must hold folders of the same names, one for each class; only "
+            f"one of them has {_some(different)}"
+        )
+    listing = Listing(folder, classes, _files(train, classes), _files(test, classes))
+    for option, found in (("train_images", listing.train), ("test_images", listing.test)):
+        wanted = getattr(config, option)
+        if wanted is not None and wanted > len(found):
+            raise InputError(f"{option}: {wanted}, but {config.image_folder} has {len(found)}")
+    return listing
+
+
+def _classes(folder: Path) -> list[str]:
+    try:
+        found, _ = find_classes(folder)
+    except FileNotFoundError:
+        found = []
+    classes = [name for name in found if not name.startswith(".")]
+    if not classes:
+        raise InputError(f"{folder} holds no folders; it must hold one for each class")
+    return classes
+
+
+def _files(folder: Path, classes: list[str]) -> Files:
+    labels = {name: label for label, name in enumerate(classes)}
+    try:
+        found = make_dataset(folder, labels, is_valid_file=_is_image)
+    except FileNotFoundError:
+        empty = [name for name in classes if not any(_images_in(folder / name))]
+        raise InputError(
+            f"no images are in {_some(empty)} of {folder}; every class needs some, and what is "
+            f"taken for an image ends in {', '.join(IMG_EXTENSIONS)}"
+        ) from None
+    inside = len(os.fspath(folder)) + 1
+    found.sort(key=lambda file: hashlib.sha256(os.fsencode(file[0][inside:])).digest())
+    paths = [f"{folder.name}/{path[inside:]}" for path, _ in found]
+    return Files(paths, torch.tensor([label for _, label in found]))
+
+
+def _is_image(path: str) -> bool:
+    name = os.path.basename(path)
+    return name.lower().endswith(IMG_EXTENSIONS) and not name.startswith(".")
+
+
+def _images_in(folder: Path) -> Iterator[str]:
+    return (
+        name
+        for _, _, names in os.walk(folder, followlinks=True)
+        for name in names
+        if _is_image(name)
+    )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+# ------------------------------------------------------------------------------- memory or stream
+
+
+def resolve_loading(config: RunConfig, listing: Listing) -> Literal["memory", "stream"]:
+    """What `loading: auto` means for a folder; InputError if `memory` is asked for in vain."""
+    if config.loading == "stream":
+        return "stream"
+    obstacle = _obstacle(listing)
+    if obstacle and config.loading == "memory":
+        raise InputError(f"loading: memory does not do, as {obstacle}; give loading=stream")
+    return "stream" if obstacle else "memory"
+
+
+def _obstacle(listing: Listing) -> str:
+    """Why the images cannot be kept in memory; empty if they can.
+
+    Looks at no more headers than it must: at one in a folder that is large in any case, and at none
+    if the images were decoded before.
+    """
+    first, *others = listing.paths
+    width, height = size = image_size(first)
+    if width != height:
+        return f"{first} is no square but has {width}x{height} pixels"
+    needed = len(listing.paths) * width * height * 3
+    if needed > LARGEST_IN_MEMORY_BYTES:
+        return f"its images take {needed / 2**30:.1f} GiB, and at most " + (
+            f"{LARGEST_IN_MEMORY_BYTES / 2**30:g} GiB are kept"
+        )
+    if any(path.exists() for path in _cache_files(listing)):
+        return ""
+    for path, other in zip(others, _flat(_in_threads(image_size, others)), strict=True):
+        if other != size:
+            return f"{first} has {width}x{height} pixels and {path} {other[0]}x{other[1]}"
+    return ""
+
+
+# ------------------------------------------------------------------------------- reading images
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Width and height in pixels, from the file's header; InputError if it is no image."""
+    with _reading(path), Image.open(path) as image:
+        return image.size
+
+
+def read_image(path: Path) -> Image.Image:
+    """An image in RGB; InputError if the file is damaged or no image."""
+    with _reading(path), Image.open(path) as image:
+        return image.convert("RGB")
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        # The system's errors have a number. Pillow's have none, and come in many types.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise ExecutionError(f"{path} cannot be read: {error.strerror}") from None
+        raise InputError(
+            f"{path} cannot be read as an image ({error}); repair or remove it"
+        ) from None
+
+
+def _in_threads(
+    function: Callable[[Item], Result], items: Sequence[Item]
+) -> Iterator[list[Result]]:
+    """`function` of every item, in order, in lists of some hundred."""
+    parts = [
+        items[start : start + IMAGES_AT_ONCE] for start in range(0, len(items), IMAGES_AT_ONCE)
+    ]
+    with ThreadPoolExecutor() as pool:
+        yield from pool.map(lambda part: [function(item) for item in part], parts)
+
+
+def _flat(lists: Iterator[list[Result]]) -> Iterator[Result]:
+    return (item for part in lists for item in part)
+
+
+# ------------------------------------------------------------------------------- decoded images
+
+
+class DamagedError(Exception):
+    """A file of decoded images is not what was written."""
+
+
+# What a file of decoded images begins with; the pixels of all images follow, those for training
+# first. The checksum is over all that comes after it.
+HEADER = np.dtype([("sha256", "V32"), ("size_px", "<i8"), ("mean", "<f8", 3), ("std", "<f8", 3)])
+
+
+class Decoded:
+    """Decoded images, in memory as they are in the file: a header and the pixels."""
+
+    def __init__(self, content: np.ndarray) -> None:
+        self.content = content  # (bytes,) uint8
+        self.header = content[: HEADER.itemsize].view(HEADER)[0]
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """(N, size, size, 3), a view."""
+        size = int(self.header["size_px"])
+        return self.content[HEADER.itemsize :].reshape(-1, size, size, 3)
+
+    def checksum(self) -> bytes:
+        after = HEADER.fields["sha256"][0].itemsize  # type: ignore[index]
+        return hashlib.sha256(self.content[after:].data).digest()
+
+    @classmethod
+    def read(cls, path: Path) -> Decoded:
+        """FileNotFoundError if there is no such file, DamagedError if it is not as written."""
+        content = np.fromfile(path, np.uint8)
+        if len(content) < HEADER.itemsize:
+            raise DamagedError
+        decoded = cls(content)
+        if decoded.header["sha256"].tobytes() != decoded.checksum():
+            raise DamagedError
+        return decoded
+
+
+def load_image_folder(config: RunConfig, say: Say = lambda text: None) -> DataSet:
+    """A folder of square images of one size, decoded; InputError if they are something else.
+
+    Mean and deviation of the channels are those of all training images, rounded to 4 decimals.
+    """
+    listing = list_images(config)
+    decoded = _decoded(listing, say)
+    pixels, images = torch.from_numpy(decoded.pixels), len(listing.train)
+    return DataSet(
+        Images(pixels[:images], listing.train.labels).first(config.train_images),
+        Images(pixels[images:], listing.test.labels).first(config.test_images),
+        len(listing.classes),
+        tuple(decoded.header["mean"].tolist()),
+        tuple(decoded.header["std"].tolist()),
+    )
+
+
+def _decoded(listing: Listing, say: Say) -> Decoded:
+    """The decoded images, from a file that is kept, or else decoded by one job for all."""
+    files = _cache_files(listing)
+    for file in files:
+        if decoded := _read_kept(file, say):
+            return decoded
+    for file in files:
+        # A folder that cannot be written to, or a full disk: the next one may do.
+        with contextlib.suppress(OSError):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            return _build_or_wait(file, listing, say)
+    say(f"nothing can be written in {files[0].parent} and {files[1].parent}: every job decodes")
+    return _decode(listing, say)
+
+
+def _cache_files(listing: Listing) -> list[Path]:
+    """Where decoded images are kept: beside the images, or where a person may write in any case."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = listing.folder.resolve()
+    place = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+    name = f".decoded-{listing.fingerprint}"
+    return [folder / name, cache / "attention-sweeps" / f"{folder.name}-{place}" / name]
+
+
+def _read_kept(file: Path, say: Say) -> Decoded | None:
+    try:
+        return Decoded.read(file)
+    except FileNotFoundError:
+        return None
+    except DamagedError:
+        say(f"{file} is damaged: decoding the images anew")
+        with contextlib.suppress(OSError):
+            file.unlink()
+        return None
+
+
+def _build_or_wait(file: Path, listing: Listing, say: Say) -> Decoded:
+    """Decode into a file unless another job does; OSError if nothing can be written there."""
+    marker = Marker(file.with_name(f"{file.name}.building"))
+    while not marker.take():
+        marker.wait(say)
+        if decoded := _read_kept(file, say):
+            return decoded
+    try:
+        # Another job may have finished between the last look and the marker.
+        if decoded := _read_kept(file, say):
+            return decoded
+        decoded = _decode(listing, say, marker.renew)
+        _keep(decoded, file, say)
+        return decoded
+    finally:
+        marker.release()
+
+
+def _keep(decoded: Decoded, file: Path, say: Say) -> None:
+    """Write the file, and remove those of the folder as it was before and of killed writers."""
+    try:
+        write_atomic(file, decoded.content.data)
+    except OSError as error:
+        say(f"the decoded images cannot be kept in {file}: {error.strerror}")
+        return
+    for old in [*file.parent.glob(".decoded-*"), *file.parent.glob("..decoded-*.tmp")]:
+        if not old.name.startswith(file.name):
+            old.unlink(missing_ok=True)
+
+
+class Marker:
+    """A file that says who decodes a folder. It saves work and protects nothing.
+
+    Two jobs that both decode, as one was thought to be dead, write the same file. So it is created
+    exclusively, but needs no locks, which do not hold on every network file system.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def take(self) -> bool:
+        """Whether it is ours now; OSError if it cannot be written."""
+        holder = {**this_process(), "time_unix_s": time.time()}
+        try:
+            write_exclusive(self._path, orjson.dumps(holder))
+        except FileExistsError:
+            return False
+        return True
+
+    def renew(self) -> None:
+        """Show others that we are alive."""
+        with contextlib.suppress(OSError):
+            os.utime(self._path)
+
+    def release(self) -> None:
+        self._path.unlink(missing_ok=True)
+
+    def wait(self, say: Say) -> None:
+        """Return when it is gone, or its holder, which is then said."""
+        seen, since_s = None, time.monotonic()
+        while (now := self._read()) is not None:
+            holder, _ = now
+            if seen is None:
+                say(f"waiting for process {holder['pid']} on {holder['host']}, which decodes")
+            if now != seen:
+                seen, since_s = now, time.monotonic()
+            here = holder["host"] == this_host()
+            if not is_running(holder) if here else time.monotonic() - since_s > DEAD_AFTER_S:
+                say(f"process {holder['pid']} on {holder['host']} has died")
+                self.release()
+                return
+            time.sleep(WAIT_S)
+
+    def _read(self) -> tuple[dict[str, Any], int] | None:
+        """The holder and when it last gave a sign; None if there is none."""
+        with contextlib.suppress(FileNotFoundError):
+            sign = self._path.stat().st_mtime_ns
+            if holder := read_json(self._path):
+                return holder, sign
+        return None
+
+
+def _decode(listing: Listing, say: Say, on_progress: Callable[[], None] = lambda: None) -> Decoded:
+    """All images, which must be squares of one size."""
+    paths = listing.paths
+    size, _ = image_size(paths[0])
+    content = np.empty(HEADER.itemsize + len(paths) * size * size * 3, np.uint8)
+    decoded = Decoded(content)
+    decoded.header["size_px"] = size
+    pixels = decoded.pixels
+
+    def decode(number: int) -> None:
+        image = read_image(paths[number])
+        if image.size != (size, size):
+            raise InputError(
+                f"{paths[0]} has {size}x{size} pixels and {paths[number]} "
+                f"{image.width}x{image.height}; folders with images of several sizes are "
+                "loaded with loading=stream"
+            )
+        pixels[number] = image
+
+    say(f"decoding the {len(paths):,} images of {listing.folder}")
+    start_s = said_s = time.monotonic()
+    done = 0
+    for part in _in_threads(decode, range(len(paths))):
+        done += len(part)
+        now_s = time.monotonic()
+        if now_s - said_s >= SAY_EVERY_S or done == len(paths):
+            said_s = now_s
+            on_progress()
+            say(f"decoded {done:,} images, {done / (now_s - start_s):,.0f} images/s")
+    decoded.header["mean"], decoded.header["std"] = mean_and_std(pixels[: len(listing.train)])
+    decoded.header["sha256"] = decoded.checksum()
+    return decoded
+
+
+def mean_and_std(pixels: np.ndarray) -> tuple[list[float], list[float]]:
+    """Of each channel of (N, H, W, 3) bytes, as shares of 255, rounded to 4 decimals."""
+    sums, squares = np.zeros(3), np.zeros(3)  # whole numbers below 2**53, so these are exact
+    for start in range(0, len(pixels), IMAGES_AT_ONCE):
+        part = pixels[start : start + IMAGES_AT_ONCE].reshape(-1, 3).astype(np.float64)
+        sums += part.sum(axis=0)
+        squares += np.square(part).sum(axis=0)
+    count = pixels.size / 3
+    mean = sums / count
+    # A channel without any contrast is not to be divided by zero.
+    std = np.sqrt(np.maximum(squares / count - mean**2, 1))
+    return (mean / 255).round(4).tolist(), (std / 255).round(4).tolist()
