@@ -74,6 +74,7 @@ def test_the_synthetic_images_are_always_the_same() -> None:
 
 COUNTS = {"train": 5, "test": 3}
 MNIST_PARTS = {"train": "train", "test": "t10k"}
+PATIENCE_S = 200  # of tests that wait for processes, on a machine with much else to do
 
 
 def made_pixels(name: str, part: str) -> np.ndarray:
@@ -189,7 +190,7 @@ class Server:
             def do_GET(self) -> None:
                 server.asked.append(self.path)
                 server.was_asked.set()
-                server.answers.wait(60)
+                server.answers.wait(PATIENCE_S)
                 super().do_GET()
 
             def log_message(self, *args: object) -> None:
@@ -369,7 +370,7 @@ def test_a_second_download_waits_and_finds_the_files_or_goes_on_after_a_kill(
         # Which is first is open: the other says that it waits, while the server waits too.
         waiting = wait_for_line([first, second])
         working = second if waiting is first else first
-        assert server.was_asked.wait(60)
+        assert server.was_asked.wait(PATIENCE_S)
         if killed:
             working.send_signal(signal.SIGKILL)
             working.wait()
@@ -386,7 +387,7 @@ def test_a_second_download_waits_and_finds_the_files_or_goes_on_after_a_kill(
 def wait_for_line(processes: list[subprocess.Popen[str]]) -> subprocess.Popen[str]:
     """The process that says it waits for the other."""
     pipes = {process.stdout: process for process in processes}
-    ready, _, _ = select.select(list(pipes), [], [], 60)
+    ready, _, _ = select.select(list(pipes), [], [], PATIENCE_S)
     assert len(ready) == 1
     assert ready[0].readline() == "waiting for another download to data\n"
     return pipes[ready[0]]
