@@ -310,6 +310,8 @@ class RunConfig(BaseModel):
             raise ValueError(f"loading: only an imagefolder is streamed, not {self.dataset}")
         if self.eval_only and not self.init_from:
             raise ValueError("eval_only: needs init_from, the file of the weights")
+        if self.eval_only:
+            object.__setattr__(self, "epochs", 1)  # what is written is the record of one
         milestones = self.lr_milestones_epochs
         if milestones != sorted(set(milestones)):
             raise ValueError(f"lr_milestones_epochs: {milestones} do not rise")
@@ -339,6 +341,17 @@ class RunConfig(BaseModel):
         free = set(RunConfig.model_fields) - set(self.counting_fields())
         # Batch norm over the whole batch computes the same on any number of GPUs.
         return free | ({"gpus"} if self.bn == "sync" else set())
+
+    @property
+    def init_path(self) -> Path:
+        """The file of weights to begin with."""
+        return self.data_dir / self.init_from
+
+    @property
+    def says_auto(self) -> bool:
+        """Whether the first attempt finds out what an option means, for all that follow."""
+        loading = self.loading == "auto" and self.dataset == "imagefolder"
+        return loading or self.precision == "auto"
 
     @property
     def run_id(self) -> str:

@@ -20,11 +20,15 @@ VOLTA, TURING = (7, 0), (7, 5)
 TORCH_FOR_VOLTA = "'torch<2.11' 'torchvision<0.26'"
 
 
-def find_device() -> torch.device:
-    """The GPU if there is one, else the CPU; DeviceError for a GPU that torch cannot use."""
+def find_device(local_rank: int = 0) -> torch.device:
+    """The GPU if there is one, else the CPU; DeviceError for a GPU that torch cannot use.
+
+    Of the GPUs that several tasks on a node see, each takes another.
+    """
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    device = torch.device("cuda")
+    device = torch.device("cuda", local_rank % torch.cuda.device_count())
+    torch.cuda.set_device(device)
     check_kernels(
         torch.cuda.get_device_name(device),
         torch.cuda.get_device_capability(device),

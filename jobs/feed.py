@@ -101,6 +101,7 @@ class Feed(Protocol):
     order is fastest.
     """
 
+    loading: str  # memory or stream
     num_classes: int
     input_size: int  # side of the training images, in pixels
     train_labels: Tensor  # (N,) on the CPU
@@ -123,11 +124,15 @@ def make_feed(
     device: torch.device,
     memory_format: torch.memory_format,
     say: Callable[[str], None] = lambda text: None,
+    loading: str | None = None,
 ) -> Feed:
-    """The feed of a run; InputError if the files of its data set are missing."""
+    """The feed of a run; InputError if the files of its data set are missing.
+
+    `loading` is what an earlier attempt found that `auto` means.
+    """
     from jobs.image_folder import load_image_folder
     from jobs.resident import ResidentFeed
 
     folder = config.dataset == "imagefolder"
-    data = load_image_folder(config, say) if folder else load_dataset(config)
+    data = load_image_folder(config, say) if folder else load_dataset(config, say)
     return ResidentFeed(data, config, tasks, device, memory_format)

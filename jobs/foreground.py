@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import orjson
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from attention_models import list_models
 from jobs.config import RunConfig, make_config
@@ -30,7 +34,8 @@ def main(arguments: list[str]) -> None:
     run.write_config(config)
     stop = StopOnSignal()
     stop.install(*STOP_SIGNALS, signal.SIGINT)
-    outcome = attempt_run(run, stop)
+    with progress_bar() as display:
+        outcome = attempt_run(run, stop, display=display)
     if outcome == "finished":
         result = run.read_result()
         assert result is not None, "a finished run has a result"
@@ -41,6 +46,31 @@ def main(arguments: list[str]) -> None:
     else:
         print("stopped and saved; the same command goes on from there")
         raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
+    """Shows how far an epoch is, below the lines of the log; nothing where there is no terminal."""
+    console = Console()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(
+        *columns,
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as bar:
+        task = bar.add_task("")
+        shown = ""
+
+        def display(what: str, done: int, batches: int) -> None:
+            nonlocal shown
+            if what != shown:
+                bar.reset(task, description=what, total=batches)
+                shown = what
+            bar.update(task, completed=done)
+
+        yield display
 
 
 def parse_arguments(arguments: list[str]) -> dict[str, Any]:

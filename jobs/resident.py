@@ -47,6 +47,7 @@ class ResidentFeed:
         device: torch.device,
         memory_format: torch.memory_format,
     ) -> None:
+        self.loading = "memory"
         self.num_classes = data.num_classes
         self.input_size = config.image_px or shorter_side(data.train)
         self.train_labels, self.test_labels = data.train.labels, data.test.labels

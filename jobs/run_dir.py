@@ -47,6 +47,7 @@ CLAIM_TIMEOUT_S = 60.0
 class Environment(TypedDict):
     """What can change the bits of a result though the configuration is the same."""
 
+    gpus: int
     device: str
     threads: int
     cpu_capability: str
@@ -83,23 +84,28 @@ class Resolved(TypedDict):
     """What options that say `auto` came to mean at the first attempt; the later ones keep it."""
 
     precision: str
+    loading: str
 
 
 class EpochMetrics(TypedDict):
-    """One record of `metrics.jsonl`. Epochs count from 1; top-1 and top-5 are in percent."""
+    """One record of `metrics.jsonl`. Epochs count from 1; top-1 and top-5 are in percent.
+
+    An evaluation alone is one epoch without the values of training.
+    """
 
     attempt: int
     epoch: int
     step: int
     lr: float
-    train_loss: float
-    train_top1: float
+    train_loss: float | None
+    train_top1: float | None
     test_loss: float
     test_top1: float
     test_top5: float
     epoch_s: float
     eval_s: float
     throughput_img_s: float
+    data_wait_share: float  # of epoch_s
     peak_mem_mb: float
     time_unix_s: float
 
@@ -145,6 +151,7 @@ NOT_REPRODUCED = {
     "epoch_s",
     "eval_s",
     "throughput_img_s",
+    "data_wait_share",
     "peak_mem_mb",
     "time_unix_s",
 }
@@ -175,6 +182,7 @@ class RunDir:
         self.next_checkpoint = self.path / "checkpoint.next.pt"
         self.previous_checkpoint = self.path / "checkpoint.prev.pt"
         self.best = self.path / "best.pt"
+        self.event_files = self.path / "tensorboard"
         self.needs_resume = self.path / "needs_resume"
         self._config = self.path / "config.json"
         self._resolved = self.path / "resolved.json"

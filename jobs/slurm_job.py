@@ -22,6 +22,7 @@ from pathlib import Path
 from submitit.helpers import DelayedSubmission
 
 import jobs
+from jobs.distributed import join_tasks
 from jobs.errors import ExecutionError
 from jobs.run_dir import LeaseHolder, RunDir, SweepDir, read_submission
 from jobs.train_job import (
@@ -53,8 +54,11 @@ class ArrayJob:
         check_code(sweep.code_folder(record["code"]))
         run = sweep.run(record["runs"][int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))])
         _remove_stale_results()
-        outcome = attempt_run(run, stop, is_gone=is_gone)
+        tasks = join_tasks()
+        outcome = attempt_run(run, stop, is_gone, tasks)
         if outcome == "stopped":
+            if not tasks.leads:
+                os._exit(0)  # the first task leaves for all
             leave(run)
         return outcome
 
@@ -143,9 +147,13 @@ def _ask(timeout_s: float, *words: str) -> subprocess.CompletedProcess[str] | No
 
 
 def _remove_stale_results() -> None:
-    """Remove what submitit left when it was killed while writing a result: it would refuse to."""
+    """Remove what submitit left when it was killed while writing a result: it would refuse to.
+
+    Only what this task left: another one may just be writing.
+    """
     job_id, _ = job_identity("slurm")
+    rank = os.environ.get("SLURM_PROCID", "0")
     folder = os.environ.get("SUBMITIT_FOLDER")
     if folder:
-        for path in Path(folder).glob(f"{job_id}_*.save_tmp"):
+        for path in Path(folder).glob(f"{job_id}_{rank}_*.save_tmp"):
             path.unlink(missing_ok=True)

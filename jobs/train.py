@@ -10,26 +10,29 @@ same metrics and weights, to the bit, as one that was not.
 from __future__ import annotations
 
 import contextlib
-import platform
-import resource
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parallel import DistributedDataParallel
 
 from attention_models import create_model
-from attention_models.count import Counts, count
-from jobs.checkpoint import load_checkpoint, save_checkpoint, save_weights, weights_sha256
+from attention_models.count import count
+from jobs.checkpoint import CheckpointWriter, load_checkpoint, save_weights, weights_sha256
 from jobs.config import RunConfig
 from jobs.device import autocast, find_device, gpu_capability, resolve_precision
-from jobs.distributed import ALONE
-from jobs.errors import StuckError, run_command
-from jobs.feed import Feed, make_feed
+from jobs.distributed import ALONE, Tasks
+from jobs.errors import DeviceError, InputError, StuckError, run_command
+from jobs.event_files import EventFiles
+from jobs.feed import Batches, make_feed
+from jobs.loop_state import LoopState, restore_generators, save_generators, take_up_loop
+from jobs.mixing import mixed_cross_entropy
 from jobs.optim import (
     AveragedWeights,
     fill_momentum,
@@ -37,17 +40,28 @@ from jobs.optim import (
     make_optimizer,
     set_learning_rate,
 )
+from jobs.records import (
+    describe_environment,
+    describe_epoch,
+    describe_start,
+    describe_steps,
+    describe_stuck,
+    make_metrics,
+    make_progress,
+    warn_of_differences,
+)
 from jobs.run_dir import (
     Attempt,
-    Environment,
-    EpochMetrics,
-    Progress,
     Resolved,
     Result,
     RunDir,
 )
 from jobs.seeds import derive_seed
 from jobs.watch import CHECK_EVERY_STEPS, best_by_chance, check_loss, is_stuck
+from jobs.weights import load_weights
+
+# What a task wishes to do between two steps; the highest wish of all tasks is what all do.
+GO_ON, SAVE, LEAVE = range(3)
 
 
 class StopFlag(Protocol):
@@ -57,29 +71,8 @@ class StopFlag(Protocol):
     def is_set(self) -> bool: ...
 
 
-@dataclass
-class LoopState:
-    """All that the loop changes, but for weights, optimizer and random generators.
-
-    Saved and restored under these names. An epoch is trained from `batch` to its end, then
-    evaluated from `eval_batch` to the end, then recorded.
-    """
-
-    epoch: int = 0  # finished epochs
-    batch: int = 0  # finished training batches of this epoch
-    eval_batch: int = 0  # finished test batches of this epoch
-    step: int = 0  # optimizer steps in all
-    checked_step: int = 0  # until there the loss is known to be finite
-    train_sums: list[float] = field(default_factory=lambda: [0.0] * 3)  # loss, top-1, images
-    test_sums: list[float] = field(default_factory=lambda: [0.0] * 4)  # loss, top-1, top-5, images
-    epoch_s: float = 0.0  # spent training this epoch
-    eval_s: float = 0.0  # spent evaluating it
-    wall_s: float = 0.0  # spent in the loop, over all attempts
-    best_test_top1: float = -1.0
-    best_epoch: int = 0
-    final_test_top1: float = 0.0
-    final_test_top5: float = 0.0
-    chance_epochs: int = 0  # in a row and up to now, with accuracies that guessing reaches
+# Shows a person how far an epoch is: what is done, and so many batches of so many.
+Display = Callable[[str, int, int], None]
 
 
 def train(
@@ -88,25 +81,42 @@ def train(
     attempt: Attempt,
     stop: StopFlag,
     say: Callable[[str], None],
+    tasks: Tasks = ALONE,
+    display: Display = lambda what, done, batches: None,
 ) -> bool:
     """Train until the end or until `stop` is set; True if the run is finished.
 
+    Of several tasks, all call it with the same run, and the first alone writes in its directory.
     Fills in `attempt` (what was found, first and last step) and writes it when training begins.
     Raises InputError when the data set's files are missing, and a TrainingError when training
     cannot go on.
     """
+    with contextlib.ExitStack() as at_end:
+        return _train(run, config, attempt, stop, say, tasks, display, at_end)
+
+
+def _train(
+    run: RunDir,
+    config: RunConfig,
+    attempt: Attempt,
+    stop: StopFlag,
+    say: Callable[[str], None],
+    tasks: Tasks,
+    display: Display,
+    at_end: contextlib.ExitStack,
+) -> bool:
     # --------------------------------------------------------------------------- where we are
-    saved = load_checkpoint(run, say)
-    device = find_device()
-    resolved = run.read_resolved()
-    precision = resolve_precision(
-        config.precision, resolved["precision"] if resolved else None, gpu_capability(device)
-    )
+    # The first task reads for all: on a network file system the others may see older files.
+    read = (load_checkpoint(run, say), run.read_resolved()) if tasks.leads else None
+    saved, kept = tasks.share(read)
+    device = find_device(tasks.local_rank)
+    found = kept["precision"] if kept and config.precision == "auto" else None
+    precision = resolve_precision(config.precision, found, gpu_capability(device))
     # Another number of threads adds in another order: what the first attempt had is kept.
     threads = config.threads or (saved["environment"]["threads"] if saved else None)
     if threads:
         torch.set_num_threads(threads)
-    environment = describe_environment(device)
+    environment = describe_environment(device, tasks)
     if saved:
         warn_of_differences(saved["environment"], environment, say)
 
@@ -114,45 +124,60 @@ def train(
     # Order: data, weights, their average, optimizer. Only the weights draw from the global
     # generator. Where there is an average, it is what is evaluated and kept as the best.
     memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
-    feed = make_feed(config, ALONE, device, memory_format)
+    feed = make_feed(config, tasks, device, memory_format, say, kept["loading"] if kept else None)
+    batches, eval_batches = feed.train_batches, feed.test_batches
     torch.manual_seed(derive_seed(config.seed, "weights"))
     model = create_model(
         config.model, feed.num_classes, feed.input_size, **config.model_options
     ).to(device)
     model.to(memory_format=memory_format)  # type: ignore[call-overload]
     counts = count(model, feed.input_size)
+    if config.init_from and not saved:
+        load_weights(model, config.init_path, say, whole=config.eval_only)
     average = AveragedWeights(model, config.ema_decay) if config.ema_decay else None
     evaluated = average.model if average else model
     optimizer = make_optimizer(model, config)
+    distributed = distribute(model, config, tasks, device, batches) if tasks.world > 1 else None
     # Each size of a batch is compiled for itself: what is computed must not depend on which of
     # them an attempt sees first.
-    network = torch.compile(model, dynamic=False) if config.compile else model
+    network: Callable[[Tensor], Tensor] = distributed or model
+    if config.compile:
+        network = torch.compile(network, dynamic=False)
     computing = autocast(precision, device)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
     if precision == "fp16":
         fill_momentum(optimizer)
     train_guess, test_guess = best_by_chance(feed.train_labels), best_by_chance(feed.test_labels)
-    batches, eval_batches = feed.train_batches, feed.test_batches
+    if tasks.rank:  # each task drops out other features
+        torch.manual_seed(derive_seed(config.seed, f"task {tasks.rank} of {tasks.world}"))
+    # Layers whose strength follows the training, such as DropBlock.
+    following: list[Any] = [layer for layer in model.modules() if hasattr(layer, "follow")]
+    total_steps = config.epochs * len(batches)
 
     # --------------------------------------------------------------------------- where we were
     loop = LoopState()
     if saved:
-        loop = LoopState(**saved["loop"])
+        loop = take_up_loop(saved["tasks"], tasks)
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
         if average:
             average.model.load_state_dict(saved["average"])
         if scaler.is_enabled():
             scaler.load_state_dict(saved["scaler"])
-        restore_generators(saved["generators"])
+        restore_generators(saved["tasks"], tasks, device, config.seed, loop.step)
         del saved
     attempt["environment"] = environment
     attempt["params"], attempt["macs"] = counts.params, counts.macs
     attempt["steps_per_epoch"], attempt["first_step"] = len(batches), loop.step
-    run.write_attempt(attempt)
-    if config.precision == "auto" and not resolved:
-        run.write_resolved(Resolved(precision=precision))
+    if tasks.leads:
+        run.write_attempt(attempt)
+        if not kept and config.says_auto:
+            run.write_resolved(Resolved(precision=precision, loading=feed.loading))
     say(describe_start(config, feed, counts, environment, precision, loop))
+    events = None
+    if config.tensorboard and tasks.leads:
+        events = at_end.enter_context(EventFiles(run, loop.epoch))
+    writer = at_end.enter_context(CheckpointWriter(run, say))
     train_sums = torch.tensor(loop.train_sums, dtype=torch.float64, device=device)
     test_sums = torch.tensor(loop.test_sums, dtype=torch.float64, device=device)
     wall = Stopwatch(device, loop.wall_s)
@@ -164,7 +189,7 @@ def train(
     def look_at_loss() -> None:
         """Raise if it is not finite; this waits for the GPU."""
         check_loss(
-            train_sums[0].item(),
+            tasks.sum(train_sums)[0],
             config,
             since=loop.checked_step,
             step=loop.step,
@@ -173,38 +198,40 @@ def train(
         )
         loop.checked_step = loop.step
 
-    def save() -> None:
+    def save(*, wait: bool = True) -> None:
+        """Without `wait` the file is written while training goes on."""
         look_at_loss()
         loop.train_sums, loop.test_sums = train_sums.tolist(), test_sums.tolist()
         loop.wall_s = wall.read()
+        of_tasks = tasks.gather({"loop": asdict(loop), "generators": save_generators(device)})
+        if not tasks.leads:
+            return
         state = {
-            "loop": asdict(loop),
+            "tasks": of_tasks,
             "model": model.state_dict(),
             "average": average.model.state_dict() if average else None,
             "optimizer": optimizer.state_dict(),
             "scaler": scaler.state_dict(),
-            "generators": save_generators(),
             "environment": environment,
         }
-        save_checkpoint(run, state)
+        writer.save(state, wait=wait)
 
     def show_progress() -> None:
-        with contextlib.suppress(OSError):  # a full disk is no reason to stop training
-            run.write_progress(make_progress(attempt, config, loop, wall.elapsed_s()))
+        if tasks.leads:
+            with contextlib.suppress(OSError):  # a full disk is no reason to stop training
+                run.write_progress(make_progress(attempt, config, loop, wall.elapsed_s()))
 
     def must_leave() -> bool:
         """Between two steps: leave if asked to, save and show progress if it is time."""
         attempt["last_step"] = loop.step
-        if stop.is_set:
+        wish = SAVE if tasks.leads and checkpoint_timer.is_due() else GO_ON
+        agreed = tasks.agree(LEAVE if stop.is_set else wish)
+        if agreed == LEAVE:
             save()
             show_progress()
             return True
-        if checkpoint_timer.is_due():
-            try:
-                save()
-            except OSError as error:
-                # The one before is untouched, and the next may succeed.
-                say(f"the checkpoint could not be written: {error}")
+        if agreed == SAVE:
+            save(wait=False)
         if progress_timer.is_due():
             show_progress()
         return False
@@ -220,15 +247,25 @@ def train(
         # ----------------------------------------------------------------------- train an epoch
         model.train()
         watch = Stopwatch(device, loop.epoch_s)
-        while loop.batch < len(batches):
+        told, told_s = tasks.sum(train_sums), time.monotonic()
+        while loop.batch < len(batches) and not config.eval_only:
             if must_leave():
                 return False
             set_learning_rate(optimizer, learning_rate(config, loop.step, len(batches)))
+            for layer in following:
+                layer.follow(loop.step / total_steps)
+            asked_s = time.monotonic()
+            left = len(batches.parts_of(loop.batch))
             for part in feed.train_parts(loop.epoch, loop.batch):
-                with computing:
-                    logits = network(part.images).float()
-                loss = F.cross_entropy(logits, part.labels, label_smoothing=config.label_smoothing)
-                scaler.scale(loss * (len(part) / batches.size_of(loop.batch))).backward()
+                loop.wait_s += time.monotonic() - asked_s
+                left -= 1
+                # Gradients are exchanged once a step, while the last part goes backward.
+                with distributed.no_sync() if distributed and left else contextlib.nullcontext():
+                    with computing:
+                        logits = network(part.images).float()
+                    loss = mixed_cross_entropy(logits, part, config.label_smoothing)
+                    share = tasks.world * len(part) / batches.size_of(loop.batch)
+                    scaler.scale(loss * share).backward()
                 train_sums += torch.stack(
                     [
                         loss.detach().double() * len(part),
@@ -236,6 +273,9 @@ def train(
                         count_of(part.labels),
                     ]
                 )
+                asked_s = time.monotonic()
+            if not batches.parts_of(loop.batch):
+                take_part_without_images(network, feed.input_size, device)
             if config.clip_norm:
                 scaler.unscale_(optimizer)
                 torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
@@ -249,11 +289,17 @@ def train(
             if loop.step - loop.checked_step >= CHECK_EVERY_STEPS:
                 look_at_loss()
             loop.epoch_s = watch.read()
+            display(f"epoch {loop.epoch + 1}/{config.epochs}", loop.batch, len(batches))
+            if config.log_every_steps and loop.batch % config.log_every_steps == 0:
+                so_far, now_s = tasks.sum(train_sums), time.monotonic()
+                say(describe_steps(loop, config, len(batches), told, so_far, now_s - told_s))
+                told, told_s = so_far, now_s
         look_at_loss()
         loop.epoch_s = watch.read(wait=True)
 
         # ----------------------------------------------------------------------- evaluate it
         evaluated.eval()
+        tasks.spread(evaluated.buffers())  # the statistics of batch norm are those of one task
         watch = Stopwatch(device, loop.eval_s)
         while loop.eval_batch < len(eval_batches):
             if must_leave():
@@ -272,24 +318,30 @@ def train(
                     )
             loop.eval_batch += 1
             loop.eval_s = watch.read()
+            display("test", loop.eval_batch, len(eval_batches))
         loop.eval_s = watch.read(wait=True)
 
         # ----------------------------------------------------------------------- record it
-        lr = learning_rate(config, loop.step - 1, len(batches))
-        metrics = make_metrics(attempt, loop, lr, train_sums.tolist(), test_sums.tolist(), device)
-        run.append_metrics(metrics)
+        lr = 0.0 if config.eval_only else learning_rate(config, loop.step - 1, len(batches))
+        metrics = make_metrics(
+            attempt, loop, lr, tasks.sum(train_sums), tasks.sum(test_sums), device
+        )
+        if tasks.leads:
+            run.append_metrics(metrics)
+        if events:
+            events.add(metrics)
         say(describe_epoch(metrics, config.epochs))
         loop.final_test_top1, loop.final_test_top5 = metrics["test_top1"], metrics["test_top5"]
         if metrics["test_top1"] > loop.best_test_top1:
             loop.best_test_top1, loop.best_epoch = metrics["test_top1"], metrics["epoch"]
-            if config.keep == "best":
+            if config.keep == "best" and tasks.leads:
                 save_weights(run.best, evaluated.state_dict())
         # Training counts too: an average of the weights, say, may only be late.
-        guesses = metrics["test_top1"] <= test_guess and metrics["train_top1"] <= train_guess
+        guesses = metrics["test_top1"] <= test_guess and (metrics["train_top1"] or 0) <= train_guess
         loop.chance_epochs = loop.chance_epochs + 1 if guesses else 0
         loop.epoch += 1
         loop.batch = loop.eval_batch = 0
-        loop.epoch_s = loop.eval_s = 0.0
+        loop.epoch_s = loop.wait_s = loop.eval_s = 0.0
         train_sums.zero_()
         test_sums.zero_()
         show_progress()
@@ -297,6 +349,8 @@ def train(
     # --------------------------------------------------------------------------- finish
     attempt["last_step"] = loop.step
     save()
+    if not tasks.leads:
+        return True
     run.write_result(
         Result(
             run_id=run.run_id,
@@ -315,6 +369,42 @@ def train(
     )
     run.drop_checkpoints(config.keep)
     return True
+
+
+def distribute(
+    model: nn.Module, config: RunConfig, tasks: Tasks, device: torch.device, batches: Batches
+) -> DistributedDataParallel:
+    """The network with gradients that are averaged over the tasks of the job.
+
+    Raises DeviceError for batch norm over tasks without GPUs, and InputError if the last batch is
+    too small for it.
+    """
+    if config.bn == "sync":
+        norms = [layer for layer in model.modules() if isinstance(layer, _BatchNorm)]
+        if norms and device.type != "cuda":
+            raise DeviceError("bn sync needs GPUs, and torch finds none here; choose bn local")
+        last = batches.size_of(len(batches) - 1)
+        if norms and last < 2 * tasks.world:
+            raise InputError(
+                f"batch_size {config.batch_size}: the last batch of an epoch has {last} images, "
+                f"and with bn sync each of {tasks.world} GPUs needs two; choose another batch_size"
+            )
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    # Else each task would get the first one's statistics of batch norm before each step; they are
+    # needed before an evaluation.
+    return DistributedDataParallel(
+        model,
+        device_ids=[device] if device.type == "cuda" else None,
+        broadcast_buffers=False,
+    )
+
+
+def take_part_without_images(
+    network: Callable[[Tensor], Tensor], input_size: int, device: torch.device
+) -> None:
+    """A task for which the last batch has no images adds nothing to the gradients of the others."""
+    nothing = torch.zeros(2, 3, input_size, input_size, device=device)
+    (0 * network(nothing).float().sum()).backward()
 
 
 class Stopwatch:
@@ -358,137 +448,6 @@ def hits(logits: Tensor, labels: Tensor, k: int) -> Tensor:
 def count_of(labels: Tensor) -> Tensor:
     # Filled in on the device: a copy from the CPU would wait for the GPU at each step.
     return torch.full((), len(labels), dtype=torch.float64, device=labels.device)
-
-
-# ------------------------------------------------------------------------------- environment
-
-
-def describe_environment(device: torch.device) -> Environment:
-    return Environment(
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        threads=torch.get_num_threads(),
-        cpu_capability=torch.backends.cpu.get_cpu_capability(),
-        versions={"python": platform.python_version(), "torch": str(torch.__version__)},
-    )
-
-
-def warn_of_differences(before: Environment, now: Environment, say: Callable[[str], None]) -> None:
-    changes = [
-        f"{name} was {was} and is {is_now}"
-        for (name, was), is_now in zip(before.items(), now.values(), strict=True)
-        if was != is_now
-    ]
-    if changes:
-        say(
-            f"resumed on something else: {'; '.join(changes)}. "
-            "The result may differ in the last digits from that of an undisturbed run"
-        )
-
-
-def save_generators() -> dict[str, Any]:
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return {"cpu": torch.get_rng_state(), "cuda": cuda}
-
-
-def restore_generators(generators: dict[str, Any]) -> None:
-    torch.set_rng_state(generators["cpu"])
-    if len(generators["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(generators["cuda"])
-
-
-def peak_memory_mb(device: torch.device) -> float:
-    """Of the device's allocations on a GPU, of the process on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-
-
-# ------------------------------------------------------------------------------- records
-
-
-def make_metrics(
-    attempt: Attempt,
-    loop: LoopState,
-    lr: float,
-    train_sums: list[float],
-    test_sums: list[float],
-    device: torch.device,
-) -> EpochMetrics:
-    train_loss, train_top1, train_images = train_sums
-    test_loss, test_top1, test_top5, test_images = test_sums
-    return EpochMetrics(
-        attempt=attempt["attempt"],
-        epoch=loop.epoch + 1,
-        step=loop.step,
-        lr=lr,
-        train_loss=train_loss / train_images,
-        train_top1=100 * train_top1 / train_images,
-        test_loss=test_loss / test_images,
-        test_top1=100 * test_top1 / test_images,
-        test_top5=100 * test_top5 / test_images,
-        epoch_s=loop.epoch_s,
-        eval_s=loop.eval_s,
-        throughput_img_s=train_images / loop.epoch_s,
-        peak_mem_mb=peak_memory_mb(device),
-        time_unix_s=time.time(),
-    )
-
-
-def make_progress(
-    attempt: Attempt,
-    config: RunConfig,
-    loop: LoopState,
-    elapsed_s: float,
-) -> Progress:
-    steps = config.epochs * attempt["steps_per_epoch"]
-    done = loop.step - attempt["first_step"]
-    return Progress(
-        attempt=attempt["attempt"],
-        epoch=loop.epoch,
-        epochs=config.epochs,
-        step=loop.step,
-        steps=steps,
-        eta_s=elapsed_s / done * (steps - loop.step) if done else None,
-        test_top1=loop.final_test_top1 if loop.epoch else None,
-        stuck_at_chance=is_stuck(config, loop.chance_epochs),
-        time_unix_s=time.time(),
-    )
-
-
-def describe_start(
-    config: RunConfig,
-    feed: Feed,
-    counts: Counts,
-    environment: Environment,
-    precision: str,
-    loop: LoopState,
-) -> str:
-    begin = f"from step {loop.step} (epoch {loop.epoch + 1})" if loop.step else "from the beginning"
-    return (
-        f"{config.model} ({counts.params:,} parameters) on {config.dataset} "
-        f"({len(feed.train_labels):,} + {len(feed.test_labels):,} images), seed {config.seed}, "
-        f"{config.epochs} epochs, in {precision} on {environment['device']} with "
-        f"{environment['threads']} threads, {begin}"
-    )
-
-
-def describe_stuck(
-    loop: LoopState, config: RunConfig, train_guess: float, test_guess: float
-) -> str:
-    return (
-        f"the top-1 of the last {loop.chance_epochs} of {config.epochs} epochs was never above "
-        f"what guessing reaches, {train_guess:.2f} % in training and {test_guess:.2f} % in the "
-        "test. Submit it with when_stuck=go_on to train it to its end, from here"
-    )
-
-
-def describe_epoch(metrics: EpochMetrics, epochs: int) -> str:
-    return (
-        f"epoch {metrics['epoch']:>{len(str(epochs))}}/{epochs}  lr {metrics['lr']:.4f}  "
-        f"train loss {metrics['train_loss']:.4f} top-1 {metrics['train_top1']:6.2f} %  "
-        f"test loss {metrics['test_loss']:.4f} top-1 {metrics['test_top1']:6.2f} %  "
-        f"{metrics['throughput_img_s']:,.0f} images/s"
-    )
 
 
 if __name__ == "__main__":

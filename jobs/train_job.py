@@ -22,6 +22,7 @@ from typing import IO
 from submitit.helpers import DelayedSubmission
 
 from jobs.config import RunConfig
+from jobs.distributed import ALONE, Tasks, join_tasks
 from jobs.errors import InputError, TrainingError
 from jobs.run_dir import Attempt, LeaseHolder, RunDir
 
@@ -30,6 +31,9 @@ IDLE_STOPS = 3
 
 # How torch says it in errors that have no type of their own: on the CPU, and in CUDA's libraries.
 OUT_OF_MEMORY_WORDS = ("DefaultCPUAllocator", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
+
+# How torch says that a task that it waits for is not there any more.
+LOST_TASK_WORDS = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer")
 
 STOP_SIGNALS = (signal.SIGUSR2, signal.SIGTERM)
 
@@ -70,7 +74,7 @@ class TrainJob:
         """
         stop = StopOnSignal()
         stop.install(*STOP_SIGNALS)
-        return attempt_run(RunDir(self.path), stop)
+        return attempt_run(RunDir(self.path), stop, tasks=join_tasks())
 
     def checkpoint(self) -> DelayedSubmission:
         """What submitit would requeue. The state is in the run directory, so it is the same job."""
@@ -81,16 +85,23 @@ def attempt_run(
     run: RunDir,
     stop: StopOnSignal,
     is_gone: Callable[[LeaseHolder], bool | None] = lambda held: None,
+    tasks: Tasks = ALONE,
+    display: Callable[[str, int, int], None] = lambda what, done, batches: None,
 ) -> str:
     """One attempt: `finished`, `stopped` or, if the run was cancelled meanwhile, `cancelled`.
 
-    Raises LeaseHeldError while another job works on the run, and whatever ended the attempt.
+    Raises LeaseHeldError while another job works on the run, and whatever ended the attempt. Of
+    several tasks the first one decides and keeps the records, and the others train with it.
     """
+    if not tasks.leads:
+        return _train_along(run, stop, tasks)
     config = run.read_config()
     executor = os.environ.get("SUBMITIT_EXECUTOR", "foreground")
     job_id, restart = job_identity(executor)
-    lease = run.take_lease(cluster_name(executor), job_id, restart, is_gone)
-    try:
+    with contextlib.ExitStack() as at_end:
+        at_end.callback(tasks.dismiss)
+        lease = run.take_lease(cluster_name(executor), job_id, restart, is_gone)
+        at_end.callback(run.release_lease, lease)
         # Looked at again: much can have happened between the submission and now.
         if run.read_result() is not None:
             return "finished"
@@ -112,13 +123,17 @@ def attempt_run(
         )
         run.write_attempt(attempt)
         with open(run.log(number), "a", buffering=1) as log:
-            return _end_well_or_badly(run, config, attempt, stop, log)
-    finally:
-        run.release_lease(lease)
+            return _end_well_or_badly(run, config, attempt, stop, log, tasks, display)
 
 
 def _end_well_or_badly(
-    run: RunDir, config: RunConfig, attempt: Attempt, stop: StopOnSignal, log: IO[str]
+    run: RunDir,
+    config: RunConfig,
+    attempt: Attempt,
+    stop: StopOnSignal,
+    log: IO[str],
+    tasks: Tasks,
+    display: Callable[[str, int, int], None],
 ) -> str:
     """Train, and write how it ended into the attempt's record."""
     say = make_say(log)
@@ -126,7 +141,11 @@ def _end_well_or_badly(
     try:
         from jobs.train import train
 
-        finished = not stop.is_set and train(run, config, attempt, stop, say)
+        check_number_of_tasks(config, tasks)
+        finished = False
+        if not stop.is_set:
+            tasks.call((config, attempt))
+            finished = train(run, config, attempt, stop, say, tasks, display)
         cause = "finished" if finished else "stopped"
         if stop.signal is not None and not finished:
             when = (
@@ -140,11 +159,7 @@ def _end_well_or_badly(
         cause, message = error.cause, str(error)
         raise
     except Exception as error:
-        message = f"{type(error).__name__}: {error}"
-        if is_out_of_memory(error):
-            cause = "out_of_memory"
-            parts = f" in {config.accumulate_steps} parts" if config.accumulate_steps > 1 else ""
-            message = f"batch_size {config.batch_size}{parts}, {message}"
+        cause, message = tasks.hear_failure() or describe_error(error, config)
         with contextlib.suppress(OSError):
             log.write(traceback.format_exc())
         raise
@@ -157,6 +172,50 @@ def _end_well_or_badly(
         run.write_attempt(attempt)
         say(f"{cause}: {message}" if message else cause)
     return cause
+
+
+def _train_along(run: RunDir, stop: StopOnSignal, tasks: Tasks) -> str:
+    """What the tasks do that do not lead: train when they are called, and write nothing."""
+    called = tasks.call(None)
+    if called is None:
+        return "dismissed"
+    config, attempt = called
+    try:
+        from jobs.train import train
+
+        finished = train(run, config, attempt, stop, lambda text: None, tasks)
+    except InputError as error:
+        tasks.tell_failure("data_missing", str(error))
+        raise
+    except TrainingError as error:
+        tasks.tell_failure(error.cause, str(error))
+        raise
+    except Exception as error:
+        tasks.tell_failure(*describe_error(error, config))
+        raise
+    tasks.wait_for_end()
+    return "finished" if finished else "stopped"
+
+
+def check_number_of_tasks(config: RunConfig, tasks: Tasks) -> None:
+    """InputError unless the job has as many tasks as the run asks for, where that matters."""
+    if config.gpus != tasks.world and config.bn == "local":
+        raise InputError(
+            f"gpus: {config.gpus}, but this job has {tasks.world} tasks; `launcher submit` starts "
+            "as many as there are gpus"
+        )
+
+
+def describe_error(error: Exception, config: RunConfig) -> tuple[str, str]:
+    """The cause and the message of an error that is no InputError and no TrainingError."""
+    message = f"{type(error).__name__}: {error}"
+    if config.gpus > 1 and any(words in message for words in LOST_TASK_WORDS):
+        return "task_lost", f"another task of the job has ended without a word: {message}"
+    if not is_out_of_memory(error):
+        return "code_error", message
+    parts = f" in {config.accumulate_steps} parts" if config.accumulate_steps > 1 else ""
+    gpus = f" on {config.gpus} GPUs" if config.gpus > 1 else ""
+    return "out_of_memory", f"batch_size {config.batch_size}{parts}{gpus}, {message}"
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -50,10 +50,33 @@ def test_two_ways_to_write_one_value_are_one_run(
         {"progress_every_s": 1},
         {"when_stuck": "go_on"},
         {"stuck_after": 1},
+        {"stage_dir": "$SLURM_TMPDIR"},
+        {"workers": 3},
+        {"log_every_steps": 10},
+        {"tensorboard": True},
     ],
 )
 def test_an_option_that_cannot_change_the_result_does_not_count(change: dict[str, Any]) -> None:
     assert RunConfig(model="resnet18", **change).run_id == RunConfig(model="resnet18").run_id
+
+
+def test_the_number_of_gpus_counts_only_where_each_has_batch_norm_of_its_own() -> None:
+    plain = RunConfig(model="resnet18")
+    assert RunConfig(model="resnet18", gpus=4).run_id != plain.run_id
+    synced = [RunConfig(model="resnet18", bn="sync", gpus=gpus) for gpus in (1, 2, 4)]
+    assert len({config.run_id for config in synced}) == 1
+    assert synced[0].run_id != plain.run_id
+
+
+def test_the_id_of_an_image_folder_begins_with_the_folders_name() -> None:
+    config = RunConfig(model="resnet18", dataset="imagefolder", image_folder="flowers")
+    assert config.run_id.startswith("resnet18-flowers-s0-")
+
+
+def test_an_evaluation_is_the_same_whatever_the_training_would_have_been() -> None:
+    once = RunConfig(model="resnet18", init_from="w.pt", eval_only=True)
+    assert (once.epochs, once.init_path) == (1, Path("data/w.pt"))
+    assert RunConfig(model="resnet18", init_from="w.pt", eval_only=True, epochs=9) == once
 
 
 @given(st.sampled_from(["epochs", "batch_size", "seed", "threads"]), st.integers(2, 100))
@@ -103,6 +126,23 @@ def test_the_id_begins_with_what_a_person_wants_to_read() -> None:
             {"model": "resnet18", "lr_milestones_epochs": [True, 2]},
             "true is not a value of lr_milestones_epochs",
         ),
+        (
+            {"model": "resnet18", "batch_size": 64, "gpus": 16, "accumulate_steps": 4},
+            "4 parts of a batch of 64 on each of 16 GPUs have less than two images; at most 2",
+        ),
+        (
+            {"model": "resnet18", "dataset": "imagefolder"},
+            "image_folder: '' does not go with dataset imagefolder; it names the folder",
+        ),
+        (
+            {"model": "resnet18", "image_folder": "flowers"},
+            "image_folder: 'flowers' does not go with dataset cifar10",
+        ),
+        (
+            {"model": "resnet18", "loading": "stream"},
+            "loading: only an imagefolder is streamed, not cifar10",
+        ),
+        ({"model": "resnet18", "eval_only": True}, "eval_only: needs init_from"),
         ({"model": "resnet18", "optimizer": "adam"}, "Input should be 'sgd' or 'adamw'"),
         (
             {"model": "resnet18", "model_options": {"stm": "cifar"}},

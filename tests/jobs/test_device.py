@@ -114,6 +114,8 @@ def test_a_gpu_without_kernels_is_told_in_one_sentence_with_what_to_install(
 def test_the_gpu_is_looked_at_before_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, found in {
         "is_available": True,
+        "device_count": 2,
+        "set_device": None,
         "get_device_name": "Tesla V100",
         "get_device_capability": (7, 0),
         "get_arch_list": OF_2_11,
@@ -122,4 +124,5 @@ def test_the_gpu_is_looked_at_before_it_is_used(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(DeviceError, match="none for this Tesla V100"):
         find_device()
     monkeypatch.setattr("torch.cuda.get_arch_list", lambda: OF_2_10)
-    assert find_device() == torch.device("cuda")
+    assert find_device() == torch.device("cuda", 0)
+    assert find_device(local_rank=3) == torch.device("cuda", 1)

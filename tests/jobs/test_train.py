@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import shutil
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -16,10 +18,12 @@ from hypothesis import strategies as st
 from attention_models import create_model
 from attention_models.count import count
 from jobs.checkpoint import load_checkpoint, unpack, weights_sha256
+from jobs.distributed import ALONE
 from jobs.errors import DeviceError, InputError, NonFiniteLossError, StuckError
+from jobs.records import describe_environment
 from jobs.run_dir import NOT_REPRODUCED, Attempt, RunDir
 from jobs.seeds import derive_seed
-from jobs.train import describe_environment, train
+from jobs.train import train
 from tests.jobs.conftest import TINY, plan_run
 
 # The tiny training: 3 epochs of 3 training and 2 test batches.
@@ -38,6 +42,16 @@ class StopAt:
             return False
         self.looks_left -= 1
         return self.looks_left < 0
+
+
+class InterruptAt(StopAt):
+    """Ends the training without a word when it is looked at for the nth time."""
+
+    @property
+    def is_set(self) -> bool:
+        if StopAt.is_set.fget(self):  # type: ignore[attr-defined]
+            raise KeyboardInterrupt
+        return False
 
 
 def attempt_of(run: RunDir) -> Attempt:
@@ -243,12 +257,12 @@ def test_clipping_sees_the_gradients_of_the_loss_and_not_of_the_scaled_one(
 def test_what_auto_means_is_written_once_and_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobs.train.find_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr("jobs.train.find_device", lambda local_rank: torch.device("cpu"))
     run = plan_run(tmp_path / "auto", precision="auto")
     assert run.read_resolved() is None
     _, said = train_once(run, stop_at=2)
     assert "in fp32 on cpu" in said[0]
-    assert run.read_resolved() == {"precision": "fp32"}
+    assert run.read_resolved() == {"precision": "fp32", "loading": "memory"}
     monkeypatch.setattr("jobs.train.gpu_capability", lambda device: (8, 0))
     _, said = train_once(run)
     assert "in fp32 on cpu" in said[1]
@@ -261,7 +275,7 @@ def test_only_auto_is_resolved(undisturbed: RunDir) -> None:
 def test_half_precision_on_a_cpu_is_refused_before_anything_is_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobs.train.find_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr("jobs.train.find_device", lambda local_rank: torch.device("cpu"))
     run = plan_run(tmp_path / "fp16", precision="fp16")
     with pytest.raises(DeviceError, match="needs a GPU"):
         train_once(run)
@@ -395,17 +409,17 @@ def test_a_full_disk_at_a_checkpoint_does_not_stop_the_training(
     undisturbed: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = plan_run(tmp_path / "full", checkpoint_every_s=0)
-    from jobs import train as module
+    from jobs import checkpoint as module
 
-    real, failures = module.save_checkpoint, []
+    real, failures = module.write_atomic, []
 
-    def fail_twice(run: RunDir, state: dict[str, Any]) -> None:
+    def fail_twice(path: Path, content: bytes) -> None:
         if len(failures) < 2:
-            failures.append(1)
+            failures.append(path.name)
             raise OSError(28, "No space left on device")
-        real(run, state)
+        real(path, content)
 
-    monkeypatch.setattr(module, "save_checkpoint", fail_twice)
+    monkeypatch.setattr(module, "write_atomic", fail_twice)
     finished, said = train_once(run)
     assert finished
     assert sum("the checkpoint could not be written" in line for line in said) == 2
@@ -443,7 +457,7 @@ def test_the_number_of_threads_is_kept_from_the_first_attempt(tmp_path: Path) ->
         train_once(run, stop_at=2)
         torch.set_num_threads(1)
         _, said = train_once(run)
-        assert describe_environment(torch.device("cpu"))["threads"] == 2
+        assert describe_environment(torch.device("cpu"), ALONE)["threads"] == 2
     finally:
         torch.set_num_threads(1)
     assert not any("something else" in line for line in said)
@@ -497,8 +511,9 @@ def test_no_checkpoint_is_written_after_the_loss_was_lost(tmp_path: Path) -> Non
         train_once(run)
     state = load_checkpoint(run, print)
     assert state is not None
-    assert math.isfinite(state["loop"]["train_sums"][0])
-    assert state["loop"]["checked_step"] == state["loop"]["step"] < 3
+    loop = state["tasks"][0]["loop"]
+    assert math.isfinite(loop["train_sums"][0])
+    assert loop["checked_step"] == loop["step"] < 3
     with pytest.raises(NonFiniteLossError):
         train_once(run, stop_at=3)
 
@@ -540,3 +555,84 @@ def test_missing_data_is_an_input_error(tmp_path: Path) -> None:
     run = plan_run(tmp_path / "nodata", dataset="cifar10", data_dir=tmp_path)
     with pytest.raises(InputError, match="are not in"):
         train_once(run)
+
+
+def test_within_an_epoch_there_is_a_line_every_so_many_steps(tmp_path: Path) -> None:
+    run = plan_run(tmp_path / "lines", log_every_steps=2, train_images=160, epochs=2)
+    _, said = train_once(run)
+    lines = [line for line in said if "  step " in line]
+    assert [line.split("  train")[0] for line in lines] == [
+        "epoch 1/2  step 2/5",
+        "epoch 1/2  step 4/5",
+        "epoch 2/2  step 2/5",
+        "epoch 2/2  step 4/5",
+    ]
+    assert re.fullmatch(r".* train loss \d\.\d{4} top-1 +\d+\.\d\d %  [\d,]+ images/s", lines[0])
+
+
+def test_a_display_is_shown_every_batch(tmp_path: Path) -> None:
+    run, shown = plan_run(tmp_path / "shown", epochs=1), []
+    train(
+        run,
+        run.read_config(),
+        attempt_of(run),
+        StopAt(None),
+        lambda text: None,
+        display=lambda *what: shown.append(what),
+    )
+    epoch = [("epoch 1/1", batch, 3) for batch in (1, 2, 3)]
+    assert shown == [*epoch, ("test", 1, 2), ("test", 2, 2)]
+
+
+def test_a_run_may_begin_with_weights_and_needs_them_only_once(
+    undisturbed: RunDir, tmp_path: Path
+) -> None:
+    weights = tmp_path / "weights.pt"
+    shutil.copy(undisturbed.checkpoint, weights)
+    run = plan_run(tmp_path / "begun", init_from="weights.pt", data_dir=tmp_path, lr=1e-6)
+    train_once(run, stop_at=2)
+    weights.unlink()
+    train_once(run)
+    before, after = undisturbed.read_metrics()[-1], run.read_metrics()[0]
+    assert after["test_top1"] == pytest.approx(before["test_top1"], abs=4.1)
+    assert after["test_loss"] == pytest.approx(before["test_loss"], rel=0.05)
+
+
+def test_weights_can_be_evaluated_alone(undisturbed: RunDir, tmp_path: Path) -> None:
+    checkpoint = str(undisturbed.checkpoint.resolve())
+    run = plan_run(tmp_path / "evaluated", init_from=checkpoint, eval_only=True)
+    assert not train_once(run, stop_at=1)[0]
+    finished, said = train_once(run)
+    assert finished
+    assert said[-1].startswith("test loss ")
+    (metrics,), result = run.read_metrics(), run.read_result()
+    wanted = undisturbed.read_metrics()[-1]
+    assert result is not None
+    assert (metrics["test_top1"], metrics["test_loss"]) == (
+        wanted["test_top1"],
+        wanted["test_loss"],
+    )
+    assert (metrics["train_loss"], metrics["step"]) == (None, 0)
+    assert result["final_test_top1"] == wanted["test_top1"]
+
+
+def test_event_files_hold_each_epoch_once_although_it_was_trained_twice(
+    undisturbed: RunDir, tmp_path: Path
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = plan_run(tmp_path / "events", tensorboard=True)
+    # Killed after the first epoch was recorded: nothing was saved, and it is trained again.
+    with pytest.raises(KeyboardInterrupt):
+        train(run, run.read_config(), attempt_of(run), InterruptAt(7), lambda text: None)
+    train_once(run)
+    events = EventAccumulator(str(run.event_files))
+    events.Reload()
+    for tag, name in (("loss/train", "train_loss"), ("accuracy/test_top1", "test_top1")):
+        shown = [(event.step, event.value) for event in events.Scalars(tag)]
+        metrics = undisturbed.read_metrics()
+        assert shown == [
+            (record["epoch"], pytest.approx(record[name]))  # type: ignore[literal-required]
+            for record in metrics
+        ]
+    assert outcome(run) == outcome(undisturbed)
