@@ -53,13 +53,13 @@ class Normaliser:
         memory_format: torch.memory_format = torch.contiguous_format,
     ) -> None:
         mean, std = torch.tensor(data.mean), torch.tensor(data.std)
-        self._scale = (1 / (255 * std)).to(device)
-        self._shift = (mean / std).to(device)
+        self._scale = (1 / (255 * std)).to(device)[:, None, None]
+        self._shift = (mean / std).to(device)[:, None, None]
         self._memory_format = memory_format
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        images = (pixels * self._scale - self._shift).permute(0, 3, 1, 2)
-        return images.contiguous(memory_format=self._memory_format)
+        images = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=self._memory_format)
+        return images.mul_(self._scale).sub_(self._shift)
 
 
 # ------------------------------------------------------------------------------- shifted crops
@@ -70,7 +70,15 @@ def cut_crops(padded: Images, index: Tensor, draw: EpochDraw, size: int) -> Tens
     along = torch.arange(size, device=index.device)
     rows = draw.top[index, None] + along  # (B, size)
     columns = torch.where(draw.mirrored[index, None], along.flip(0), along) + draw.left[index, None]
-    return padded.pixels[index[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return pick_pixels(padded.pixels, index[:, None, None], rows[:, :, None], columns[:, None])
+
+
+def pick_pixels(pixels: Tensor, image: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Of pixels (N, H, W, 3) those at places that broadcast to (B, h, w): (B, h, w, 3)."""
+    height, width = pixels.shape[1:3]
+    places = (image * height + rows) * width + columns
+    # One index is several times faster than three.
+    return pixels.reshape(-1, 3).index_select(0, places.flatten()).view(*places.shape, 3)
 
 
 # ------------------------------------------------------------------------------- resized crops
@@ -136,7 +144,7 @@ def resize_crops(
     rows = resizing(boxes.top[index], boxes.height[index], height, size, interpolation)
     columns = resizing(boxes.left[index], boxes.width[index], width, size, interpolation)
     columns = torch.where(mirrored[index, None, None], columns.flip(1), columns)
-    images = pixels[index].permute(0, 3, 1, 2).float()  # (B, 3, height, width)
+    images = pixels.index_select(0, index).permute(0, 3, 1, 2).float()  # (B, 3, height, width)
     resized = rows[:, None] @ images @ columns[:, None].mT
     return resized.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 

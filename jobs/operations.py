@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy
 from torchvision.transforms.v2 import functional as tv
 
+from jobs.augment import pick_pixels
 from jobs.config import RunConfig
 from jobs.seeds import derive_seed
 
@@ -81,7 +81,7 @@ def _taken_from(pixels: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     height, width = pixels.shape[1:3]
     inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
     image = _each(torch.arange(len(pixels), device=pixels.device))
-    found = pixels[image, rows.clamp(0, height - 1), columns.clamp(0, width - 1)]
+    found = pick_pixels(pixels, image, rows.clamp(0, height - 1), columns.clamp(0, width - 1))
     return found * inside[..., None]
 
 
@@ -104,11 +104,11 @@ def sharpness(pixels: Tensor, magnitude: Tensor) -> Tensor:
     """Away from a smooth image, of 3x3 pixels with the centre five times; borders stay."""
     if min(pixels.shape[1:3]) < 3:
         return pixels
-    smooth = pixels.permute(0, 3, 1, 2).float()
-    inner = smooth[:, :, 1:-1, 1:-1]
-    around = F.avg_pool2d(smooth, 3, stride=1, divisor_override=1)
+    smooth = pixels.float()
+    inner = smooth[:, 1:-1, 1:-1]
+    around = smooth.unfold(1, 3, 1).sum(-1).unfold(2, 3, 1).sum(-1)
     inner.copy_(((around + 4 * inner) / 13).round())
-    return _away_from(smooth.permute(0, 2, 3, 1), pixels, magnitude)
+    return _away_from(smooth, pixels, magnitude)
 
 
 def _grey(pixels: Tensor) -> Tensor:
@@ -136,7 +136,7 @@ def solarize(pixels: Tensor, magnitude: Tensor) -> Tensor:
 
 def _of_torchvision(operation: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
     """An operation without a magnitude, which torchvision does to batches (B, 3, H, W)."""
-    return lambda pixels, _: operation(pixels.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    return lambda pixels, _: operation(pixels.permute(0, 3, 1, 2).contiguous()).permute(0, 2, 3, 1)
 
 
 @dataclass(frozen=True)
@@ -193,21 +193,22 @@ def apply_operations(pixels: Tensor, kinds: Tensor, magnitude: Tensor) -> Tensor
 
     Images are sorted by their operation, each operation is done to its own, and they are put back.
     """
-    by_kind = kinds.argsort(stable=True).to(pixels.device, non_blocking=True)
+    by_kind = kinds.argsort(stable=True)
     counts = torch.bincount(kinds, minlength=len(OPERATIONS)).tolist()
+    order, back = (
+        places.to(pixels.device, non_blocking=True) for places in (by_kind, by_kind.argsort())
+    )
     done = [
         operation.apply(some, its)
         for operation, some, its in zip(
             OPERATIONS.values(),
-            pixels[by_kind].split(counts),
-            magnitude[by_kind].split(counts),
+            pixels.index_select(0, order).split(counts),
+            magnitude[order].split(counts),
             strict=True,
         )
         if len(some)
     ]
-    result = torch.empty_like(pixels)
-    result[by_kind] = torch.cat(done)
-    return result
+    return torch.cat(done).index_select(0, back)
 
 
 def draw_operations(

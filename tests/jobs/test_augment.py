@@ -14,6 +14,7 @@ from torchvision.transforms.v2 import functional as tv
 from jobs.augment import (
     Boxes,
     EpochDraw,
+    Normaliser,
     cut_crops,
     cut_out,
     draw_boxes,
@@ -21,7 +22,7 @@ from jobs.augment import (
     resize_crops,
 )
 from jobs.config import RunConfig
-from jobs.data import Images
+from jobs.data import Images, load_dataset
 
 
 def draw(images: int, epoch: int = 0, **options: Any) -> EpochDraw:
@@ -72,6 +73,15 @@ def test_the_draw_of_an_epoch_stays_what_it_was_in_stored_runs() -> None:
     more = draw(6, epoch=3, seed=11, cutout_px=8, augment="randaugment", mixup_alpha=1.0)
     assert torch.equal(more.order, drawn.order)
     assert torch.equal(more.mirrored, drawn.mirrored)
+
+
+def test_normalising_is_one_product_and_one_difference_for_each_channel() -> None:
+    """In this order and in single precision: stored runs were trained on these very numbers."""
+    data = load_dataset(RunConfig(model="resnet18", dataset="synthetic"))
+    scale = 1 / (255 * torch.tensor(data.std))
+    wanted = data.train.pixels * scale - torch.tensor(data.mean) / torch.tensor(data.std)
+    images = Normaliser(data, torch.device("cpu"))(data.train.pixels)
+    assert torch.equal(images, wanted.permute(0, 3, 1, 2))
 
 
 # ---- resized crops

@@ -6,7 +6,7 @@ from functools import cache
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_sample_image
 from torch import Tensor
@@ -115,6 +115,7 @@ def test_an_operation_takes_images_of_any_size(name: str) -> None:
         assert_as_torchvision_does_it(name, photos(24, 32)[:4, :height, :width], magnitude)
 
 
+@settings(deadline=None)  # the first one loads the photograph
 @given(st.data())
 def test_what_is_done_to_an_image_does_not_depend_on_those_beside_it(data: st.DataObject) -> None:
     pixels = photos(8, 8)[:12]
