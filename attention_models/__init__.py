@@ -42,6 +42,7 @@ __all__ = [
     "create_model",
     "declared_options",
     "find",
+    "least_images_per_gpu",
     "list_models",
 ]
 
@@ -72,6 +73,11 @@ def declared_options(name: str) -> Mapping[str, Option]:
     Such a library need not be installed where a run is only looked at.
     """
     return {} if external.is_external(name) else find(name).options
+
+
+def least_images_per_gpu(name: str) -> int:
+    """How many images a GPU should see at once, if the network's source says so, else 0."""
+    return 0 if external.is_external(name) else find(name).least_images_per_gpu
 
 
 def check_options(name: str, options: Mapping[str, object]) -> dict[str, OptionValue]:

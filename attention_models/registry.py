@@ -81,13 +81,15 @@ class Entry:
     option by name, and with `arguments`, which this name adds or fixes. Two options it gets in
     another form: `stem` never as "auto", and `attention` as what makes the module, under the name
     of its place, `attention` or `between_stages` (see resnet.ResNet). A function that has a
-    parameter `input_size` is told the side of the images too.
+    parameter `input_size` is told the side of the images too. `least_images_per_gpu` is what the
+    network's source asks for in a step; 0 is where it asks for nothing.
     """
 
     target: str
     summary: str
     options: Mapping[str, Option] = field(default_factory=dict)
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    least_images_per_gpu: int = 0
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,12 @@ ATTENTION: dict[str, Attention] = {
     ),
 }
 
+
+def _dropout(default: float) -> Option:
+    help = "probability of dropout before the classifier"
+    return Option(default, help, at_least=0, at_most=0.9)
+
+
 _STEM = {
     "stem": Option(
         "auto",
@@ -140,7 +148,8 @@ _RESNET = _STEM | {
         "none",
         "module in every block (bam: between the stages)",
         choices=("none", *ATTENTION),
-    )
+    ),
+    "dropout": _dropout(0.0),
 }
 _BAM = _STEM | {
     "combine": Option(
@@ -149,11 +158,6 @@ _BAM = _STEM | {
         choices=("product", "sum"),
     )
 }
-
-
-def _dropout(default: float) -> Option:
-    help = "probability of dropout before the classifier"
-    return Option(default, help, at_least=0, at_most=0.9)
 
 
 _LAMBDA_BASELINE = _STEM | {
@@ -176,11 +180,21 @@ _LAMBDA = _LAMBDA_BASELINE | {
     ),
 }
 
-_RESNEST = _STEM | {"dropout": _dropout(0.0)}
+_RESNEST = _STEM | {
+    "dropout": _dropout(0.0),
+    "drop_block": Option(
+        0.0,
+        "probability of DropBlock in stages 3 and 4 at the end of the training",
+        at_least=0,
+        at_most=0.9,
+    ),
+}
 
 
 def _residual_attention(function: str, summary: str, modules: tuple[int, ...]) -> Entry:
-    return Entry(f"residual_attention:{function}", summary, _STEM, {"modules": modules})
+    # "The mini-batch of per GPU should be at least 32 images": the authors' README.
+    arguments = {"modules": modules}
+    return Entry(f"residual_attention:{function}", summary, _STEM, arguments, 32)
 
 
 def _residual_attention_cifar(name: str, modules: int, units: tuple[int, ...]) -> Entry:

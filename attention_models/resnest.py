@@ -5,8 +5,11 @@ Provenance  Written for this project. Layers, parameter names and initial spread
             resnest.py, which follows the authors' released code, so that the published weights load
             into the ImageNet form. "d" in a name is a deep stem of width 32, "e" one of width 64;
             "4s2x40d" is radix 4, cardinality 2 and base width 40.
-Deviations  From the released recipe: no DropBlock, and dropout before the classifier is off unless
-            it is asked for (the recipe has 0.2 in 200e and 269e). From timm: no drop path (its own
+            DropBlock stands where the released code for MXNet has it, with squares of 3 as there:
+            in stages 3 and 4, after all three convolutions of a block.
+Deviations  From the released recipe: dropout before the classifier and DropBlock are off unless
+            they are asked for (the recipe has 0.2 in 200e and 269e, and 0.1 in all networks); its
+            DropBlock has a new rate once per epoch. From timm: no drop path (its own
             acts on the shortcut, and only where the shape changes), and biases of the attention
             start at zero. As in both, the last batch norm of a block starts with scale zero ("last
             gamma"): at first every block is its shortcut. The CIFAR form is ours: the same stem at
@@ -24,10 +27,12 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from attention_models import UnknownNameError
+from attention_models.drop import DropBlock
 from attention_models.resnet import WIDTHS, Stem, convolution, stage
 
 REDUCTION = 4
 MIN_HIDDEN = 32
+DROP_BLOCK_PX = 3
 
 
 class Variant(NamedTuple):
@@ -109,18 +114,28 @@ class ResNeStBottleneck(nn.Module):
     """1x1, split attention, 1x1 and a shortcut: (B, in, H, W) -> (B, 4 width, H/stride, W/stride).
 
     Source: arXiv 2004.08955. Average pooling changes the size, in the shortcut too; odd sizes are
-    rounded up.
+    rounded up. `drop_block` is the probability of DropBlock after each convolution.
     """
 
     expansion = 4
 
-    def __init__(self, in_channels: int, width: int, stride: int, variant: Variant) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        width: int,
+        stride: int,
+        variant: Variant,
+        drop_block: float,
+    ) -> None:
         super().__init__()
         channels = width * variant.base_width // WIDTHS[0] * variant.cardinality
         out_channels = width * self.expansion
         pool = nn.Identity() if stride == 1 else nn.AvgPool2d(3, stride, padding=1)
         self.conv1 = convolution(in_channels, channels, 1)
         self.bn1 = nn.BatchNorm2d(channels)
+        self.drop1, self.drop2, self.drop3 = (
+            DropBlock(drop_block, DROP_BLOCK_PX) if drop_block else nn.Identity() for _ in range(3)
+        )
         self.pool_first = pool if variant.pool_first else nn.Identity()
         self.conv2 = SplitAttention(channels, variant.radix, variant.cardinality)
         self.pool_last = nn.Identity() if variant.pool_first else pool
@@ -131,11 +146,11 @@ class ResNeStBottleneck(nn.Module):
         self.downsample = _projection(in_channels, out_channels, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        branch = self.relu(self.bn1(self.conv1(x)))  # (B, channels, H, W)
+        branch = self.relu(self.drop1(self.bn1(self.conv1(x))))  # (B, channels, H, W)
         branch = self.pool_first(branch)  # H/stride, W/stride here or two lines on
-        branch = self.conv2(branch)
+        branch = self.drop2(self.conv2(branch))
         branch = self.pool_last(branch)  # (B, channels, H/stride, W/stride)
-        branch = self.bn3(self.conv3(branch))  # (B, 4 width, H/stride, W/stride)
+        branch = self.drop3(self.bn3(self.conv3(branch)))  # (B, 4 width, H/stride, W/stride)
         shortcut = x if self.downsample is None else self.downsample(x)  # late, to save memory
         return self.relu(branch.add_(shortcut))
 
@@ -143,7 +158,14 @@ class ResNeStBottleneck(nn.Module):
 class ResNeSt(nn.Module):
     """A deep stem and four stages: (B, 3, H, W) -> logits (B, num_classes), any H and W."""
 
-    def __init__(self, variant: Variant, num_classes: int, stem: Stem, dropout: float) -> None:
+    def __init__(
+        self,
+        variant: Variant,
+        num_classes: int,
+        stem: Stem,
+        dropout: float = 0.0,
+        drop_block: float = 0.0,
+    ) -> None:
         super().__init__()
         if stem not in ("cifar", "imagenet"):
             raise UnknownNameError("stem", stem, ("cifar", "imagenet"))
@@ -151,7 +173,8 @@ class ResNeSt(nn.Module):
         channels = [width * ResNeStBottleneck.expansion for width in WIDTHS]
 
         def layer(index: int, in_channels: int, stride: int) -> nn.Sequential:
-            make = partial(ResNeStBottleneck, variant=variant)
+            dropped = drop_block if index >= 2 else 0.0  # in stages 3 and 4
+            make = partial(ResNeStBottleneck, variant=variant, drop_block=dropped)
             depth = variant.depths[index]
             return stage(make, depth, in_channels, channels[index], WIDTHS[index], stride)
 
@@ -185,8 +208,10 @@ class ResNeSt(nn.Module):
         return self.fc(self.dropout(x))  # (B, num_classes)
 
 
-def resnest(num_classes: int, variant: str, stem: Stem, dropout: float = 0.0) -> ResNeSt:
+def resnest(
+    num_classes: int, variant: str, stem: Stem, dropout: float = 0.0, drop_block: float = 0.0
+) -> ResNeSt:
     """The ResNeSt of that name: "50d" has 27,483,240 parameters on ImageNet. arXiv 2004.08955."""
     if variant not in VARIANTS:
         raise UnknownNameError("variant of ResNeSt", variant, VARIANTS)
-    return ResNeSt(VARIANTS[variant], num_classes, stem, dropout)
+    return ResNeSt(VARIANTS[variant], num_classes, stem, dropout, drop_block)

@@ -230,7 +230,7 @@ class ResNet(nn.Module):
     """Four stages of one kind of block: (B, 3, H, W) -> logits (B, num_classes), any H and W.
 
     `attention` makes the module in every block, `between_stages` those after stages 1, 2 and 3;
-    both are given the number of channels there.
+    both are given the number of channels there. `dropout` acts before the classifier.
     """
 
     def __init__(
@@ -242,6 +242,7 @@ class ResNet(nn.Module):
         stem: Stem,
         attention: ModuleFactory = nn.Identity,
         between_stages: ModuleFactory = nn.Identity,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         if stem not in ("cifar", "imagenet"):
@@ -267,6 +268,7 @@ class ResNet(nn.Module):
         self.layer3 = layer(2, channels[1], stride=2)
         self.after3 = between_stages(channels[2])
         self.layer4 = layer(3, channels[2], stride=2)
+        self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(channels[3], num_classes)
         if block.pre_activation:
             nn.init.normal_(self.fc.weight, std=0.01)
@@ -279,56 +281,57 @@ class ResNet(nn.Module):
         x = self.after3(self.layer3(x))  # (B, channels[2], H/4, W/4)
         x = self.layer4(x)  # (B, channels[3], H/8, W/8)
         x = x.mean(dim=(2, 3))  # (B, channels[3])
-        return self.fc(x)  # (B, num_classes)
+        return self.fc(self.dropout(x))  # (B, num_classes)
 
 
-class Modules(TypedDict, total=False):
-    """The modules that another file may put into a network below; see ResNet."""
+class Parts(TypedDict, total=False):
+    """What a network below may have besides its layers; see ResNet."""
 
     attention: ModuleFactory
     between_stages: ModuleFactory
+    dropout: float
 
 
-def resnet18(num_classes: int, stem: Stem, **modules: Unpack[Modules]) -> ResNet:
+def resnet18(num_classes: int, stem: Stem, **parts: Unpack[Parts]) -> ResNet:
     """ResNet-18: 11,173,962 parameters on CIFAR-10, 11,689,512 on ImageNet. arXiv 1512.03385."""
-    return ResNet(BasicBlock, (2, 2, 2, 2), WIDTHS, num_classes, stem, **modules)
+    return ResNet(BasicBlock, (2, 2, 2, 2), WIDTHS, num_classes, stem, **parts)
 
 
-def resnet34(num_classes: int, stem: Stem, **modules: Unpack[Modules]) -> ResNet:
+def resnet34(num_classes: int, stem: Stem, **parts: Unpack[Parts]) -> ResNet:
     """ResNet-34: 21,282,122 parameters on CIFAR-10, 21,797,672 on ImageNet. arXiv 1512.03385."""
-    return ResNet(BasicBlock, (3, 4, 6, 3), WIDTHS, num_classes, stem, **modules)
+    return ResNet(BasicBlock, (3, 4, 6, 3), WIDTHS, num_classes, stem, **parts)
 
 
-def resnet50(num_classes: int, stem: Stem, **modules: Unpack[Modules]) -> ResNet:
+def resnet50(num_classes: int, stem: Stem, **parts: Unpack[Parts]) -> ResNet:
     """ResNet-50: 23,520,842 parameters on CIFAR-10, 25,557,032 on ImageNet. arXiv 1512.03385."""
-    return ResNet(Bottleneck, (3, 4, 6, 3), WIDTHS, num_classes, stem, **modules)
+    return ResNet(Bottleneck, (3, 4, 6, 3), WIDTHS, num_classes, stem, **parts)
 
 
-def resnet101(num_classes: int, stem: Stem, **modules: Unpack[Modules]) -> ResNet:
+def resnet101(num_classes: int, stem: Stem, **parts: Unpack[Parts]) -> ResNet:
     """ResNet-101: 42,512,970 parameters on CIFAR-10, 44,549,160 on ImageNet. arXiv 1512.03385."""
-    return ResNet(Bottleneck, (3, 4, 23, 3), WIDTHS, num_classes, stem, **modules)
+    return ResNet(Bottleneck, (3, 4, 23, 3), WIDTHS, num_classes, stem, **parts)
 
 
-def resnet152(num_classes: int, stem: Stem, **modules: Unpack[Modules]) -> ResNet:
+def resnet152(num_classes: int, stem: Stem, **parts: Unpack[Parts]) -> ResNet:
     """ResNet-152: 60,192,808 parameters on ImageNet. arXiv 1512.03385."""
-    return ResNet(Bottleneck, (3, 8, 36, 3), WIDTHS, num_classes, stem, **modules)
+    return ResNet(Bottleneck, (3, 8, 36, 3), WIDTHS, num_classes, stem, **parts)
 
 
-def preact_resnet18(num_classes: int, stem: Stem, **modules: Unpack[Modules]) -> ResNet:
+def preact_resnet18(num_classes: int, stem: Stem, **parts: Unpack[Parts]) -> ResNet:
     """Pre-activation ResNet-18: 11,171,146 parameters on CIFAR-10. arXiv 1603.05027."""
-    return ResNet(PreActBasicBlock, (2, 2, 2, 2), WIDTHS, num_classes, stem, **modules)
+    return ResNet(PreActBasicBlock, (2, 2, 2, 2), WIDTHS, num_classes, stem, **parts)
 
 
-def preact_resnet50(num_classes: int, stem: Stem, **modules: Unpack[Modules]) -> ResNet:
+def preact_resnet50(num_classes: int, stem: Stem, **parts: Unpack[Parts]) -> ResNet:
     """Pre-activation ResNet-50: 23,509,066 parameters on CIFAR-10. arXiv 1603.05027."""
-    return ResNet(PreActBottleneck, (3, 4, 6, 3), WIDTHS, num_classes, stem, **modules)
+    return ResNet(PreActBottleneck, (3, 4, 6, 3), WIDTHS, num_classes, stem, **parts)
 
 
-def resnet_small(num_classes: int, stem: Stem, **modules: Unpack[Modules]) -> ResNet:
+def resnet_small(num_classes: int, stem: Stem, **parts: Unpack[Parts]) -> ResNet:
     """One narrow BasicBlock per stage: 78,002 parameters for 10 classes. From no paper."""
-    return ResNet(BasicBlock, (1, 1, 1, 1), SMALL_WIDTHS, num_classes, stem, **modules)
+    return ResNet(BasicBlock, (1, 1, 1, 1), SMALL_WIDTHS, num_classes, stem, **parts)
 
 
-def preact_resnet_small(num_classes: int, stem: Stem, **modules: Unpack[Modules]) -> ResNet:
+def preact_resnet_small(num_classes: int, stem: Stem, **parts: Unpack[Parts]) -> ResNet:
     """One narrow PreActBottleneck per stage: 128,530 parameters for 10 classes. From no paper."""
-    return ResNet(PreActBottleneck, (1, 1, 1, 1), SMALL_WIDTHS, num_classes, stem, **modules)
+    return ResNet(PreActBottleneck, (1, 1, 1, 1), SMALL_WIDTHS, num_classes, stem, **parts)

@@ -18,6 +18,7 @@ from attention_models import (
     create_attention,
     create_model,
     find,
+    least_images_per_gpu,
     list_models,
     registry,
 )
@@ -94,6 +95,14 @@ def test_patterns_select_names_in_the_order_of_the_registry():
     assert list_models() == list(MODELS)
     assert list_models("bam_resnet1*") == ["bam_resnet18", "bam_resnet101"]
     assert list_models("RESNET18") == []
+
+
+def test_the_residual_attention_networks_of_imagenet_ask_for_32_images_per_gpu():
+    asking = {name: least_images_per_gpu(name) for name in MODELS if least_images_per_gpu(name)}
+    assert asking == dict.fromkeys(
+        ["attention56", "attention92", "attentionnext56", "attentionnext92"], 32
+    )
+    assert least_images_per_gpu("timm/resnet18") == 0
 
 
 def test_every_default_is_a_valid_value_of_its_option():

@@ -8,6 +8,7 @@ from torch.nn.functional import conv2d, cross_entropy
 
 from attention_models import UnknownNameError
 from attention_models.count import count
+from attention_models.drop import DropBlock
 from attention_models.resnest import VARIANTS, ResNeSt, SplitAttention, resnest
 
 # Parameters for 1000 and 100 classes, values in buffers, and MACs for one image at 224 pixels.
@@ -268,6 +269,45 @@ def test_dropout_stands_before_the_classifier_and_acts_in_training_alone():
 
 def test_without_being_asked_for_there_is_no_dropout():
     assert _on_meta("14d").dropout.p == 0
+
+
+def test_drop_block_stands_after_all_convolutions_of_stages_3_and_4():
+    with torch.device("meta"):
+        model = resnest(5, "26d", "cifar", drop_block=0.1)
+    found = {name: part for name, part in model.named_modules() if isinstance(part, DropBlock)}
+    assert set(found) == {
+        f"layer{stage}.{block}.drop{place}"
+        for stage in (3, 4)
+        for block in (0, 1)
+        for place in (1, 2, 3)
+    }
+    assert {(part.probability, part.block_px) for part in found.values()} == {(0.1, 3)}
+    assert not any(isinstance(part, DropBlock) for part in _on_meta("26d").modules())
+
+
+def test_drop_block_acts_on_the_branch_in_training():
+    torch.manual_seed(0)
+    block = resnest(5, "14d", "cifar", drop_block=0.3).layer3[0]
+    nn.init.ones_(block.bn3.weight)
+    seen = []
+    # A copy: the shortcut is added in place.
+    block.drop3.register_forward_hook(lambda _module, _inputs, output: seen.append(output.clone()))
+    for share in (0, 1):
+        block.drop3.follow(share)
+        assert block(torch.randn(2, 512, 16, 16)).isfinite().all()
+    zeros = [(branch == 0).float().mean() for branch in seen]
+    assert zeros[0] == 0
+    assert 0.2 < zeros[1] < 0.3
+
+
+def test_with_drop_block_the_state_dict_and_the_evaluation_stay_those_of_timm():
+    ours, theirs = resnest(1000, "14d", "imagenet", drop_block=0.5), _of_timm("14d")
+    state = {name: value.float() for name, value in _random_state(theirs).items()}
+    theirs.load_state_dict(state, assign=True)
+    ours.load_state_dict(state, strict=True)
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(ours.eval()(images), theirs.eval()(images))
 
 
 def test_an_unknown_stem_is_answered_with_the_valid_ones():

@@ -164,6 +164,21 @@ def test_convolutions_keep_the_size(kernel, dilation):
     assert layer(torch.zeros(1, 1, 7, 5)).shape == (1, 1, 7, 5)
 
 
+@pytest.mark.parametrize("name", ["resnet_small", "preact_resnet_small"])
+def test_dropout_stands_before_the_classifier_and_acts_in_training_alone(name):
+    torch.manual_seed(0)
+    model, images = create_model(name, 5, 8, dropout=0.9), torch.randn(2, 3, 8, 8)
+    seen = []
+    model.fc.register_forward_hook(lambda _module, inputs, _output: seen.append(inputs[0]))
+    with torch.no_grad():
+        model(images)
+        model.eval()(images)
+    zeros = [(features == 0).float().mean() for features in seen]
+    assert zeros[0] > 0.7
+    assert zeros[1] < 0.6  # those of the last ReLU
+    assert create_model(name, 5, 8).dropout.p == 0
+
+
 def test_an_unknown_stem_is_answered_with_the_valid_ones():
     with pytest.raises(UnknownNameError, match="Valid: cifar, imagenet"):
         resnet_small(5, "auto")
