@@ -374,13 +374,17 @@ def _set(file: YamlFile, key: str, node: Any, origin: str) -> None:
 def _set_option(file: YamlFile, key: str, node: Any, origin: str) -> None:
     """Give an option in one place, and take it away from wherever else it is given."""
     option = "seed" if key == "seeds" else key
-    for entry in reversed(_entries(file, "include")):
-        given = dict(_options_at(file, entry))
-        if option in given:
-            file.remove(given[option] if len(given) > 1 else entry)
     axis = dict(_options_at(file, ("axes",))).get(option)
     is_axis = isinstance(node, list) and not _is_one_value(option, node)
     values = node if is_axis else flow_list([node])
+    for entry in reversed(_entries(file, "include")):
+        given = dict(_options_at(file, entry))
+        if option not in given:
+            continue
+        # Of an axis, it is what the entry is for: without it, it would be for every run.
+        if axis and file.get(given[option]) in values:
+            continue
+        file.remove(given[option] if len(given) > 1 and not axis else entry)
     if option == "seed" and (key == "seeds" or not axis):
         for section in ("base", "axes"):
             if (section, "seed") in file:

@@ -217,6 +217,27 @@ def test_an_override_wins_wherever_the_option_is_given(read, overrides, runs):
     assert (again.configs, again.name, again.text) == (matrix.configs, "plain", matrix.text)
 
 
+@pytest.mark.parametrize(
+    ("model", "runs"),
+    [
+        ("resnet18", [("resnet18", 0.1, 9)]),
+        ("resnet34", [("resnet34", 0.2, 9)]),
+        ("[resnet34, resnet50]", [("resnet34", 0.2, 9), ("resnet50", 0.4, 9)]),
+        ("resnet101", [("resnet101", 0.1, 9)]),
+    ],
+)
+def test_what_include_says_of_one_value_of_an_axis_stays_with_that_value(read, model, runs):
+    text = """\
+    base: {lr: 0.1}
+    axes: {model: [resnet18, resnet34, resnet50]}
+    include:
+      - {model: resnet34, lr: 0.2}
+      - {model: resnet50, lr: 0.4}
+      - {epochs: 9}
+    """
+    assert values(read(text, f"model={model}"), "model", "lr", "epochs") == runs
+
+
 def test_overrides_reach_the_name_the_resources_and_the_options_of_a_network(read):
     overrides = ("name=foo", "resources.time=2:00:00", "model_options.combine=sum")
     matrix = read(PLAIN, *overrides)
@@ -381,7 +402,8 @@ def test_a_wrong_value_is_told_once_at_its_own_line_however_many_runs_have_it(co
     )
     assert [line.partition(" Valid: attention2")[0] for line in lines] == [
         "m.yaml:2: lr: Input should be greater than 0, not -1",
-        "m.yaml:3: 'combine' is not a known option of network 'resnet18'. Valid: attention, stem",
+        "m.yaml:3: 'combine' is not a known option of network 'resnet18'. Valid: attention, dropout, "
+        "stem",
         "m.yaml:5: model: 'resnet9' is not a known network; did you mean 'resnet50'?",
         "m.yaml:8: batch_size: Input should be a valid integer, unable to parse string as an "
         "integer, not 'x'",
