@@ -402,8 +402,8 @@ def test_a_wrong_value_is_told_once_at_its_own_line_however_many_runs_have_it(co
     )
     assert [line.partition(" Valid: attention2")[0] for line in lines] == [
         "m.yaml:2: lr: Input should be greater than 0, not -1",
-        "m.yaml:3: 'combine' is not a known option of network 'resnet18'. Valid: attention, dropout, "
-        "stem",
+        "m.yaml:3: 'combine' is not a known option of network 'resnet18'. Valid: attention, "
+        "dropout, stem",
         "m.yaml:5: model: 'resnet9' is not a known network; did you mean 'resnet50'?",
         "m.yaml:8: batch_size: Input should be a valid integer, unable to parse string as an "
         "integer, not 'x'",
