@@ -2,8 +2,9 @@
 # make test      run all tests; those that need a SLURM are skipped where there is none
 # make test SLURM=install    install one from Debian's packages first (as root), and skip nothing
 # make check     format, lint, types
-# make bench     networks and layers beside their references, as ratios of time and memory; then
-#                whether LambdaResNets train, if data/ holds CIFAR-10 (or with CIFAR10=FILE.npz)
+# make bench     networks and layers beside their references, as ratios of time and memory; what the
+#                trainer costs, and what stopping it does; then whether LambdaResNets train, if
+#                data/ holds CIFAR-10 (or with CIFAR10=FILE.npz)
 # make install   what the others call first; a second call does nothing
 
 PYTHON ?= python3
@@ -38,6 +39,7 @@ check: $(INSTALLED)-check $(INSTALLED)-test
 bench: export OMP_WAIT_POLICY = PASSIVE
 bench: $(INSTALLED)-test
 	$(BIN)/python -m tests.benchmarks.networks
+	$(BIN)/python -m tests.benchmarks.trainer
 	$(BIN)/python -m tests.benchmarks.lambda_training --bf16 $(if $(CIFAR10),--cifar10 $(CIFAR10))
 
 clean:

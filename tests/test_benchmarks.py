@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torchvision.io import encode_jpeg
 
-from tests.benchmarks import lambda_training, networks
+from tests.benchmarks import lambda_training, networks, trainer
 
 TINY = ["--batch-size", "2", "--repeats", "1"]
 ROW = r"fp32 +{} +[\d.]+ ms +time +[\d.]+ \([\d.]+-[\d.]+\) +[\d.]+ MiB +memory +[\d.]+\n"
@@ -83,3 +83,57 @@ def test_every_setting_trains_on_images_from_an_archive(capsys, monkeypatch, tmp
     lambda_training.main()
     lines = capsys.readouterr().out.splitlines()
     assert [line[:34].strip() for line in lines[1:]] == list(lambda_training.SETTINGS)
+
+
+BRIEF = ["--repeats", "1", "--stops", "2", "--steps", "1", "--small-steps", "2", "--seed", "0"]
+NUMBER = r"[\d.]+( s)? \([\d.]+-[\d.]+\)"
+
+
+@pytest.mark.parametrize(
+    ("part", "rows"),
+    [
+        (
+            "throughput",
+            [
+                f"{name}, fp32: {what} +{NUMBER}"
+                for name in (trainer.LARGE, trainer.SMALL)
+                for what in ("images/s", "over a bare loop", "over a DataLoader's, 1 workers")
+            ],
+        ),
+        (
+            "checkpoints",
+            [
+                rf"resnet50, 18\d MiB: saving blocks +{NUMBER}",
+                f"until it is on disk +{NUMBER}",
+                r"share lost: blocked / 600 s between two +[\d.]+%",
+                r"share lost: until on disk / 600 s between two +[\d.]+%",
+            ],
+        ),
+        (
+            "stops",
+            [
+                r"steps repeated after 1 stops by SIGUSR2 +\d+",
+                f"start of a resumed run to its first step +{NUMBER}",
+                f'over python -c "import torch" +{NUMBER}',
+                f"age of the checkpoint at 1 kills, one every 1 s +{NUMBER}",
+            ],
+        ),
+        ("bits", ["weights after 2 stops, seed 0, fp32 on cpu +equal"]),
+    ],
+)
+def test_each_part_of_the_trainers_costs_is_measured(part, rows, capfd):
+    tiny = ["--batch-size", "4", "--workers", "1", "--threads", "1"]
+    trainer.main(["--only", part, *BRIEF, *tiny])
+    out = capfd.readouterr().out.splitlines()
+    assert out[1] == part
+    assert len(out) == 2 + len(rows)
+    for line, row in zip(out[2:], rows, strict=True):
+        assert re.match(rf" +{row}( +aim .*)?$", line), line
+
+
+def test_a_mistaken_size_is_answered_before_anything_is_measured(capfd):
+    with pytest.raises(SystemExit, match="2"):
+        trainer.main(["--repeats", "0"])
+    said = capfd.readouterr()
+    assert "batch norm needs a batch of 2 or more" in said.err
+    assert not said.out
