@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from jobs.config import RunConfig
-from jobs.data import DataSet, Images
+from jobs.data import Images
 from jobs.seeds import derive_seed
 
 
@@ -43,12 +44,22 @@ def draw_epoch(config: RunConfig, epoch: int, images: int, device: torch.device)
     return EpochDraw(order, top.to(device), left.to(device), mirrored.to(device), holes)
 
 
+class ChannelStatistics(Protocol):
+    """Mean and deviation of the three channels, as shares of 255; a DataSet has them."""
+
+    @property
+    def mean(self) -> tuple[float, float, float]: ...
+
+    @property
+    def std(self) -> tuple[float, float, float]: ...
+
+
 class Normaliser:
     """Bytes (B, H, W, 3) to floats (B, 3, H, W) of about mean 0 and deviation 1."""
 
     def __init__(
         self,
-        data: DataSet,
+        data: ChannelStatistics,
         device: torch.device,
         memory_format: torch.memory_format = torch.contiguous_format,
     ) -> None:

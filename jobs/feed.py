@@ -11,7 +11,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -19,6 +19,9 @@ from torch import Tensor
 from jobs.config import RunConfig
 from jobs.data import load_dataset
 from jobs.distributed import ALONE, Tasks
+from jobs.staging import stage
+
+Loading = Literal["memory", "stream"]
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ class Feed(Protocol):
     order is fastest.
     """
 
-    loading: str  # memory or stream
+    loading: Loading  # what config.loading came to mean
     num_classes: int
     input_size: int  # side of the training images, in pixels
     train_labels: Tensor  # (N,) on the CPU
@@ -124,15 +127,25 @@ def make_feed(
     device: torch.device,
     memory_format: torch.memory_format,
     say: Callable[[str], None] = lambda text: None,
-    loading: str | None = None,
+    loading: Loading | None = None,
 ) -> Feed:
     """The feed of a run; InputError if the files of its data set are missing.
 
-    `loading` is what an earlier attempt found that `auto` means.
+    `loading`, memory or stream, is what an earlier attempt's feed had: `auto` means the same then.
     """
-    from jobs.image_folder import load_image_folder
     from jobs.resident import ResidentFeed
 
-    folder = config.dataset == "imagefolder"
-    data = load_image_folder(config, say) if folder else load_dataset(config, say)
-    return ResidentFeed(data, config, tasks, device, memory_format)
+    if config.dataset != "imagefolder":
+        return ResidentFeed(load_dataset(config, say), config, tasks, device, memory_format)
+    from jobs.image_folder import list_images, load_image_folder, resolve_loading
+
+    loading = loading or resolve_loading(config, list_images(config))
+    if loading == "memory":
+        # Not from a copy on the node: what was decoded is one file, and is read once.
+        return ResidentFeed(load_image_folder(config, say), config, tasks, device, memory_format)
+    from jobs.stream import StreamedFeed
+
+    folder = config.data_dir / config.image_folder
+    if config.stage_dir:
+        folder = stage(folder, config.stage_dir, say)
+    return StreamedFeed(list_images(config, folder), config, tasks, device, memory_format)

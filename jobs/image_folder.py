@@ -1,8 +1,8 @@
 """Image folders: FOLDER/train/CLASS/ and FOLDER/val/CLASS/ with an image per file, as ImageNet.
 
-A folder whose images are squares of one size, and not too many, is decoded once and kept in one
-file beside the images: `.decoded-FINGERPRINT`. Every later load, by any job, reads that file. Other
-folders are streamed; see jobs.stream.
+A folder whose images are of one size, and not too many, is decoded once and kept in one file beside
+the images: `.decoded-FINGERPRINT`. Every later load, by any job, reads that file. Other folders are
+streamed; see jobs.stream.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import orjson
@@ -28,6 +28,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS, find_classes, make_datas
 from jobs.config import RunConfig, missing_data
 from jobs.data import DataSet, Images
 from jobs.errors import ExecutionError, InputError
+from jobs.feed import Loading
 from jobs.files import read_json, write_atomic, write_exclusive
 from jobs.processes import is_running, this_host, this_process
 
@@ -41,6 +42,7 @@ SAY_EVERY_S = 10.0
 # as it is for so long has died.
 DEAD_AFTER_S = 300.0
 WAIT_S = 0.5
+STREAM_IT = "such a folder cannot be kept in memory, give loading=stream"
 IMAGES_AT_ONCE = 256  # what a thread is given to do
 
 # ------------------------------------------------------------------------------- which images
@@ -157,13 +159,13 @@ def _some(names: list[str]) -> str:
 # ------------------------------------------------------------------------------- memory or stream
 
 
-def resolve_loading(config: RunConfig, listing: Listing) -> Literal["memory", "stream"]:
+def resolve_loading(config: RunConfig, listing: Listing) -> Loading:
     """What `loading: auto` means for a folder; InputError if `memory` is asked for in vain."""
     if config.loading == "stream":
         return "stream"
     obstacle = _obstacle(listing)
     if obstacle and config.loading == "memory":
-        raise InputError(f"loading: memory does not do, as {obstacle}; give loading=stream")
+        raise InputError(f"{obstacle}; {STREAM_IT}")
     return "stream" if obstacle else "memory"
 
 
@@ -175,8 +177,6 @@ def _obstacle(listing: Listing) -> str:
     """
     first, *others = listing.paths
     width, height = size = image_size(first)
-    if width != height:
-        return f"{first} is no square but has {width}x{height} pixels"
     needed = len(listing.paths) * width * height * 3
     if needed > LARGEST_IN_MEMORY_BYTES:
         return f"its images take {needed / 2**30:.1f} GiB, and at most " + (
@@ -186,8 +186,12 @@ def _obstacle(listing: Listing) -> str:
         return ""
     for path, other in zip(others, _flat(_in_threads(image_size, others)), strict=True):
         if other != size:
-            return f"{first} has {width}x{height} pixels and {path} {other[0]}x{other[1]}"
+            return _differ(first, size, path, other)
     return ""
+
+
+def _differ(path: Path, size: tuple[int, int], other: Path, other_size: tuple[int, int]) -> str:
+    return "{} has {}x{} pixels and {} {}x{}".format(path, *size, other, *other_size)
 
 
 # ------------------------------------------------------------------------------- reading images
@@ -242,7 +246,15 @@ class DamagedError(Exception):
 
 # What a file of decoded images begins with; the pixels of all images follow, those for training
 # first. The checksum is over all that comes after it.
-HEADER = np.dtype([("sha256", "V32"), ("size_px", "<i8"), ("mean", "<f8", 3), ("std", "<f8", 3)])
+HEADER = np.dtype(
+    [
+        ("sha256", "V32"),
+        ("height_px", "<i8"),
+        ("width_px", "<i8"),
+        ("mean", "<f8", 3),
+        ("std", "<f8", 3),
+    ]
+)
 
 
 class Decoded:
@@ -254,9 +266,9 @@ class Decoded:
 
     @property
     def pixels(self) -> np.ndarray:
-        """(N, size, size, 3), a view."""
-        size = int(self.header["size_px"])
-        return self.content[HEADER.itemsize :].reshape(-1, size, size, 3)
+        """(N, H, W, 3), a view."""
+        shape = int(self.header["height_px"]), int(self.header["width_px"]), 3
+        return self.content[HEADER.itemsize :].reshape(-1, *shape)
 
     def checksum(self) -> bytes:
         after = HEADER.fields["sha256"][0].itemsize  # type: ignore[index]
@@ -275,7 +287,7 @@ class Decoded:
 
 
 def load_image_folder(config: RunConfig, say: Say = lambda text: None) -> DataSet:
-    """A folder of square images of one size, decoded; InputError if they are something else.
+    """A folder of images of one size, decoded; InputError if they differ.
 
     Mean and deviation of the channels are those of all training images, rounded to 4 decimals.
     """
@@ -410,22 +422,17 @@ class Marker:
 
 
 def _decode(listing: Listing, say: Say, on_progress: Callable[[], None] = lambda: None) -> Decoded:
-    """All images, which must be squares of one size."""
+    """All images, which must be of one size."""
     paths = listing.paths
-    size, _ = image_size(paths[0])
-    content = np.empty(HEADER.itemsize + len(paths) * size * size * 3, np.uint8)
-    decoded = Decoded(content)
-    decoded.header["size_px"] = size
+    width, height = size = image_size(paths[0])
+    decoded = Decoded(np.empty(HEADER.itemsize + len(paths) * height * width * 3, np.uint8))
+    decoded.header["height_px"], decoded.header["width_px"] = height, width
     pixels = decoded.pixels
 
     def decode(number: int) -> None:
         image = read_image(paths[number])
-        if image.size != (size, size):
-            raise InputError(
-                f"{paths[0]} has {size}x{size} pixels and {paths[number]} "
-                f"{image.width}x{image.height}; folders with images of several sizes are "
-                "loaded with loading=stream"
-            )
+        if image.size != size:
+            raise InputError(f"{_differ(paths[0], size, paths[number], image.size)}; {STREAM_IT}")
         pixels[number] = image
 
     say(f"decoding the {len(paths):,} images of {listing.folder}")

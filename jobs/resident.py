@@ -22,7 +22,7 @@ from jobs.augment import (
 from jobs.config import RunConfig
 from jobs.data import DataSet, Images
 from jobs.distributed import Tasks
-from jobs.feed import Part, evaluation_batches, training_batches
+from jobs.feed import Loading, Part, evaluation_batches, training_batches
 from jobs.mixing import MixingDraw, draw_mixing, mix
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ class ResidentFeed:
     normalised; then cutout blanks a part of it, which is AutoAugment's order for CIFAR
     (arXiv 1805.09501, section 4.1), and in the end pairs are mixed.
     """
+
+    loading: Loading = "memory"
 
     def __init__(
         self,

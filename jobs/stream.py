@@ -1,0 +1,356 @@
+"""Images that are read while the network trains: an image folder that does not fit in memory.
+
+Other processes read, decode and transform the images, in the order in which the trainer will ask
+for them: the training batches of an epoch, the test batches, the next epoch. What happens to an
+image follows from the seed, the epoch and its place in the listing alone, so that it does not
+matter how many processes there are, how a batch is divided, or where an epoch was resumed.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Iterable, Iterator
+from functools import lru_cache, partial
+from itertools import cycle
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.multiprocessing  # teaches pipes to hand tensors over in shared memory
+from torch import Tensor, nn
+from torchvision.transforms import v2
+
+from jobs.augment import Normaliser, cut_out, draw_epoch
+from jobs.config import RunConfig
+from jobs.distributed import Tasks
+from jobs.errors import ExecutionError, InputError
+from jobs.feed import Batches, Loading, Part, evaluation_batches, training_batches
+from jobs.image_folder import Listing, read_image
+from jobs.mixing import MixingDraw, draw_mixing, mix
+from jobs.seeds import derive_seed
+
+DEFAULT_PX = 224
+
+
+class Channels(NamedTuple):
+    """Mean and deviation of the three channels, as shares of 255."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+# Of ImageNet's training images, as they are customary: torchvision's and timm's weights expect
+# them. A large folder is not read through for its own.
+IMAGENET = Channels(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+
+# So many parts each worker is asked for at once: one to work on, and one to go on with.
+PARTS_AHEAD = 2
+
+# SLURM sends the signals that stop a job to all of its processes. A worker that died of one would
+# take the run down before it has saved.
+JOB_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+
+# ------------------------------------------------------------------------------- what is asked for
+
+
+class Step(NamedTuple):
+    """A batch, as the trainer asks for it; the epoch is None for a test batch without one."""
+
+    epoch: int | None
+    training: bool
+    batch: int
+
+
+NO_STEP = Step(None, False, -1)
+
+
+class Request(NamedTuple):
+    """A part, as a worker is asked for it: image files, and in training a seed for each."""
+
+    paths: list[str]
+    seeds: list[int] | None
+
+
+class Schedule:
+    """Which images each step needs, and which step follows."""
+
+    def __init__(self, listing: Listing, config: RunConfig, tasks: Tasks) -> None:
+        self.train = listing.train.first(config.train_images)
+        self.test = listing.test.first(config.test_images)
+        self.train_batches = training_batches(config, len(self.train), tasks)
+        self.test_batches = evaluation_batches(config, len(self.test), tasks)
+        self._config = config
+        cpu, images = torch.device("cpu"), len(self.train)
+        # Two, as the workers are in the next epoch already when this one is tested.
+        self.draw = lru_cache(maxsize=2)(lambda epoch: draw_epoch(config, epoch, images, cpu))
+
+    def steps(self, step: Step) -> Iterator[Step]:
+        """This step and all that follow."""
+        epoch, training, batch = step
+        while True:
+            if training:
+                for number in range(batch, len(self.train_batches)):
+                    yield Step(epoch, True, number)
+                batch = 0
+            for number in range(batch, len(self.test_batches)):
+                yield Step(epoch, False, number)
+            if epoch is None or epoch + 1 >= self._config.epochs:
+                return
+            epoch, training, batch = epoch + 1, True, 0
+
+    def parts(self, step: Step) -> list[Tensor]:
+        """The images of each part of this task, as places in the listing, each (B,)."""
+        batches: Batches = self.train_batches if step.training else self.test_batches
+        cuts = batches.parts_of(step.batch)
+        if not step.training:
+            return [torch.arange(cut.start, cut.stop) for cut in cuts]
+        return [self.draw(step.epoch).order[cut] for cut in cuts]
+
+    def requests(self, step: Step) -> Iterator[Request]:
+        """The parts of this step and of all that follow."""
+        for epoch, training, batch in self.steps(step):
+            for part in self.parts(Step(epoch, training, batch)):
+                index = part.tolist()
+                if training:
+                    paths = [self.train.paths[i] for i in index]
+                    yield Request(paths, [self._seed(i, epoch or 0) for i in index])
+                else:
+                    yield Request([self.test.paths[i] for i in index], None)
+
+    def _seed(self, index: int, epoch: int) -> int:
+        return derive_seed(self._config.seed, f"image/{index}", epoch)
+
+
+# ------------------------------------------------------------------------------- what workers do
+
+
+Loaded = Tensor | InputError | ExecutionError
+
+
+class ImageParts:
+    """What a worker answers to a request: bytes (B, 3, H, W), or what went wrong."""
+
+    def __init__(self, folder: Path, config: RunConfig) -> None:
+        self._folder = folder
+        self._train = training_transform(config)
+        self._test = test_transform(config)
+
+    def __getitem__(self, request: Request) -> Loaded:
+        try:
+            if request.seeds is None:
+                return torch.stack([self._load(path, self._test) for path in request.paths])
+            # In the trainer's own process, the network's dropout draws from the same generator.
+            items = zip(request.paths, request.seeds, strict=True)
+            with torch.random.fork_rng(devices=[]):
+                return torch.stack([self._load_at_random(*item) for item in items])
+        except (InputError, ExecutionError) as error:
+            return error
+
+    def _load_at_random(self, path: str, seed: int) -> Tensor:
+        # Not torch.manual_seed, which seeds the GPU's generators too.
+        torch.default_generator.manual_seed(seed)
+        return self._load(path, self._train)
+
+    def _load(self, path: str, transform: nn.Module) -> Tensor:
+        image = read_image(self._folder / path)
+        try:
+            return transform(image)
+        except Exception as error:
+            raise ExecutionError(f"{self._folder / path}: {error}") from None
+
+
+def training_transform(config: RunConfig) -> nn.Module:
+    """An image to random bytes (3, image_px, image_px), drawn from torch's global generator."""
+    size = config.image_px or DEFAULT_PX
+    interpolation = v2.InterpolationMode(config.interpolation)
+    steps: list[nn.Module] = [v2.PILToTensor()]
+    if config.crop == "resized":
+        area, ratio = (config.crop_scale_min, 1.0), config.crop_ratio_max
+        steps.append(v2.RandomResizedCrop(size, area, (1 / ratio, ratio), interpolation))
+    else:
+        steps.append(v2.Resize(round(size / config.test_crop), interpolation))
+        steps.append(v2.RandomCrop(size, padding=config.crop_padding_px))
+    if config.flip:
+        steps.append(v2.RandomHorizontalFlip())
+    if config.augment == "randaugment":
+        steps.append(v2.RandAugment(config.randaugment_ops, config.randaugment_magnitude))
+    elif config.augment != "none":
+        policy = v2.AutoAugmentPolicy(config.augment.removeprefix("autoaugment_"))
+        steps.append(v2.AutoAugment(policy))
+    return v2.Compose(steps)
+
+
+def test_transform(config: RunConfig) -> nn.Module:
+    """An image to the bytes (3, test_px, test_px) of its centre, test_crop of the shorter side."""
+    size = config.test_px or config.image_px or DEFAULT_PX
+    interpolation = v2.InterpolationMode(config.interpolation)
+    resize = v2.Resize(round(size / config.test_crop), interpolation)
+    return v2.Compose([v2.PILToTensor(), resize, v2.CenterCrop(size)])
+
+
+# ------------------------------------------------------------------------------- the workers
+#
+# Not those of torch's DataLoader: what it shares with its workers are queues and locks. A worker
+# that is killed can leave these locked, so it must be asked to end and waited for, which a job that
+# has seconds to leave cannot do; and the signals that end a job reach its workers.
+
+
+def load_in_workers(
+    images: ImageParts, requests: Iterable[Request], workers: int
+) -> Iterator[Loaded]:
+    """The answer to each request, in order; ExecutionError if a worker ends unasked.
+
+    A worker answers to one pipe, shares nothing else, and lives as long as the trainer holds it.
+    The workers end with this iterator.
+    """
+    processes: list[ForkServerProcess] = []
+    end = partial(_kill, processes)
+    atexit.register(end)  # comes before multiprocessing's, which would wait for them
+    try:
+        pipes = [_start_worker(images, processes) for _ in range(workers)]
+        asked = deque[Connection]()
+        for request, pipe in zip(requests, cycle(pipes), strict=False):
+            if len(asked) == workers * PARTS_AHEAD:
+                yield asked.popleft().recv()
+            pipe.send(request)
+            asked.append(pipe)
+        while asked:
+            yield asked.popleft().recv()
+    except (EOFError, OSError):
+        raise ExecutionError(
+            "a process that loads images has ended. If memory was short, or what /dev/shm may "
+            "hold, ask for more, or for fewer workers"
+        ) from None
+    finally:
+        atexit.unregister(end)
+        end()
+
+
+def _start_worker(images: ImageParts, processes: list[ForkServerProcess]) -> Connection:
+    context = multiprocessing.get_context("forkserver")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_answer, args=(theirs, images), daemon=True)
+    process.start()
+    processes.append(process)
+    theirs.close()
+    return ours
+
+
+def _answer(pipe: Connection, images: ImageParts) -> None:
+    torch.set_num_threads(1)
+    with contextlib.suppress(EOFError, OSError):  # the trainer is gone
+        while True:
+            pipe.send(images[pipe.recv()])
+
+
+def _kill(processes: list[ForkServerProcess]) -> None:
+    for process in processes:
+        process.kill()
+    for process in processes:
+        process.join()
+
+
+def _start_fork_server() -> None:
+    """Start the process that workers are forked from, if it is not there yet.
+
+    It imports this module, while the trainer goes on, and nothing else; a fork of it takes some
+    milliseconds. A fork of the trainer itself, which has threads and a GPU, would be in no defined
+    state.
+    """
+    multiprocessing.set_forkserver_preload([__name__])
+    # What is blocked now stays so in the server and its forks, without a moment in between.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, JOB_SIGNALS)
+    try:
+        # This helper of the server's unblocks some of them when it starts.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, JOB_SIGNALS)
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+# ------------------------------------------------------------------------------- the feed
+
+
+class StreamedFeed:
+    """An image folder that is read while the network trains; see jobs.feed.Feed.
+
+    The workers crop, mirror and apply RandAugment or AutoAugment; the device normalises, blanks by
+    cutout, and mixes.
+    """
+
+    loading: Loading = "stream"
+
+    def __init__(
+        self,
+        listing: Listing,
+        config: RunConfig,
+        tasks: Tasks,
+        device: torch.device,
+        memory_format: torch.memory_format,
+    ) -> None:
+        self._schedule = schedule = Schedule(listing, config, tasks)
+        self.num_classes, self.input_size = len(listing.classes), config.image_px or DEFAULT_PX
+        self.train_labels, self.test_labels = schedule.train.labels, schedule.test.labels
+        self.train_batches, self.test_batches = schedule.train_batches, schedule.test_batches
+        self._config, self._device = config, device
+        self._normalise = Normaliser(IMAGENET, device, memory_format)
+        self._mixing: tuple[int, MixingDraw | None] | None = None
+        self._images = ImageParts(listing.folder, config)
+        self._workers = len(os.sched_getaffinity(0)) if config.workers is None else config.workers
+        self._steps: Iterator[Step] = iter(())
+        self._loaded: Iterator[Loaded] = iter(())
+        self._next = NO_STEP
+        if self._workers:
+            _start_fork_server()
+
+    def train_parts(self, epoch: int, batch: int) -> Iterator[Part]:
+        holes, mixing = self._schedule.draw(epoch).holes, self._draw_mixing(epoch)
+        for pixels, index in self._load(Step(epoch, True, batch)):
+            images = self._normalise(pixels)
+            if holes is not None:
+                images = cut_out(images, holes[index].to(self._device), self._config.cutout_px)
+            labels = self.train_labels[index].to(self._device)
+            yield mix(images, labels, index.to(self._device), mixing)
+
+    def test_parts(self, batch: int) -> Iterator[Part]:
+        for pixels, index in self._load(Step(None, False, batch)):
+            yield Part(self._normalise(pixels), self.test_labels[index].to(self._device))
+
+    def _draw_mixing(self, epoch: int) -> MixingDraw | None:
+        if self._mixing is None or self._mixing[0] != epoch:
+            draw = draw_mixing(self._config, epoch, len(self.train_labels))
+            self._mixing = epoch, draw.to(self._device) if draw else None
+        return self._mixing[1]
+
+    def _load(self, step: Step) -> Iterator[tuple[Tensor, Tensor]]:
+        """Of each part of a step: bytes (B, H, W, 3) on the device, and places in the listing."""
+        if step not in (self._next, self._next._replace(epoch=None)):
+            self._start(step)
+        self._next = NO_STEP  # until all parts of this one are taken
+        for index in self._schedule.parts(step):
+            loaded = next(self._loaded)
+            if isinstance(loaded, Exception):
+                raise loaded
+            if self._device.type == "cuda":
+                loaded = loaded.pin_memory().to(self._device, non_blocking=True)
+            yield loaded.permute(0, 2, 3, 1), index
+        self._next = next(self._steps, NO_STEP)
+
+    def _start(self, step: Step) -> None:
+        """Load this step and what follows from now on."""
+        self._steps = self._schedule.steps(step)
+        self._next = next(self._steps)
+        requests = self._schedule.requests(step)
+        if self._workers:
+            self._loaded = load_in_workers(self._images, requests, self._workers)
+        else:
+            self._loaded = (self._images[request] for request in requests)
