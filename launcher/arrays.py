@@ -16,8 +16,9 @@ import secrets
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from jobs.processes import is_running, this_host, this_process
 from jobs.run_dir import RunDir, SweepDir
 from jobs.slurm_job import ArrayJob
 from launcher import slurm
-from launcher.cluster import SlurmProfile
+from launcher.cluster import Layout, SlurmProfile
 from launcher.plan import State
 
 # submitit counts time-outs and gives up; here a run that makes progress may be stopped for ever.
@@ -56,35 +57,49 @@ def submit_arrays(
 ) -> Iterator[str]:
     """Submit runs as arrays as large as the cluster allows; yields each job's id once it has one.
 
+    The jobs of an array ask for the same, so runs on different numbers of GPUs go into several.
     Raises ExecutionError when SLURM refuses one; what was accepted until then stays.
     """
     cluster = slurm.ask_config()
     largest = max(1, cluster.max_array_size)  # 0 where a site has switched arrays off
-    for part, share in cut(len(run_ids), largest, profile.array_parallelism):
-        yield _submit_array(sweep, run_ids[part], share, profile, code, cluster.name)
+    groups = defaultdict(list)
+    for run_id in run_ids:
+        groups[profile.layout(sweep.run(run_id).read_config().gpus)].append(run_id)
+    for array in cut(groups, largest, profile.array_parallelism):
+        yield _submit_array(sweep, array, profile, code, cluster.name)
 
 
-def cut(tasks: int, max_array_size: int, parallelism: int) -> list[tuple[slice, int]]:
-    """The pieces of an array, each from index 0 on, and how many of its tasks may run at once.
+@dataclass(frozen=True)
+class Array:
+    """Runs in the order of the tasks, what each asks for, and how many may run at once."""
 
-    SLURM's limit is one of the index, so a piece that began higher would be refused. The pieces
+    run_ids: Sequence[str]
+    layout: Layout
+    parallelism: int
+
+
+def cut(
+    groups: Mapping[Layout, Sequence[str]], max_array_size: int, parallelism: int
+) -> list[Array]:
+    """The arrays for groups of runs, each with indices from 0 on.
+
+    SLURM's limit is one of the index, so an array that began higher would be refused. The arrays
     share the parallelism as evenly as it goes, but each gets at least one.
     """
-    starts = range(0, tasks, max_array_size)
-    share, rest = divmod(parallelism, max(1, len(starts)))
+    pieces = [
+        (run_ids[start : start + max_array_size], layout)
+        for layout, run_ids in groups.items()
+        for start in range(0, len(run_ids), max_array_size)
+    ]
+    share, rest = divmod(parallelism, max(1, len(pieces)))
     return [
-        (slice(start, min(start + max_array_size, tasks)), max(1, share + (number < rest)))
-        for number, start in enumerate(starts)
+        Array(run_ids, layout, max(1, share + (number < rest)))
+        for number, (run_ids, layout) in enumerate(pieces)
     ]
 
 
 def _submit_array(
-    sweep: SweepDir,
-    run_ids: Sequence[str],
-    parallelism: int,
-    profile: SlurmProfile,
-    code: Path,
-    cluster: str,
+    sweep: SweepDir, array: Array, profile: SlurmProfile, code: Path, cluster: str
 ) -> str:
     token = secrets.token_hex(4)
     record: dict[str, Any] = {
@@ -92,7 +107,8 @@ def _submit_array(
         "executor": "slurm",
         "name": f"{sweep.name}-{token}",
         "cluster": cluster,
-        "runs": list(run_ids),
+        "runs": list(array.run_ids),
+        **asdict(array.layout),
         "profile": profile.model_dump(mode="json"),
         "code": code.name,
         "user": getpass.getuser(),
@@ -106,11 +122,11 @@ def _submit_array(
     DelayedSubmission(job).dump(pickle)
     executor = submitit.SlurmExecutor(folder, max_num_timeout=MAX_TIMEOUTS)
     executor.update_parameters(
-        **sbatch_parameters(profile, record["name"], parallelism, code.resolve(), pickle)
+        **sbatch_parameters(profile, record["name"], array, code.resolve(), pickle)
     )
     try:
         with _outside_of_any_job():
-            submitted = executor.submit_array([job] * len(run_ids))
+            submitted = executor.submit_array([job] * len(array.run_ids))
         job_id = submitted[0].job_id.partition("_")[0]
     except (FailedJobError, FailedSubmissionError, OSError) as error:
         said = _last_line(error)
@@ -130,7 +146,7 @@ def _submit_array(
 
 
 def sbatch_parameters(
-    profile: SlurmProfile, name: str, parallelism: int, code: Path, pickle: Path
+    profile: SlurmProfile, name: str, array: Array, code: Path, pickle: Path
 ) -> dict[str, Any]:
     """What submitit writes into the batch script. The profile alone brings shell lines."""
     setup = [
@@ -150,8 +166,8 @@ def sbatch_parameters(
         "partition": profile.partition,
         "account": profile.account,
         "qos": profile.qos,
-        "gres": profile.gres,
-        "mem": profile.mem,
+        "gres": profile.gres_per_node(array.layout),
+        "mem": profile.mem_per_node(array.layout),
         "constraint": profile.constraint,
         "mail_user": profile.mail_user,
         "mail_type": profile.mail_type,
@@ -159,12 +175,17 @@ def sbatch_parameters(
     return {
         "job_name": name,
         "time": profile.time_min,
-        "nodes": 1,
+        "nodes": array.layout.nodes,
+        "ntasks_per_node": array.layout.tasks_per_node,
         "cpus_per_task": profile.cpus_per_task,
         "signal_delay_s": profile.signal_delay_s,
-        "array_parallelism": parallelism,
+        "array_parallelism": array.parallelism,
         "setup": setup,
-        "srun_args": [sys.executable, "-I", "-S", "-c", BLOCK_STOP_SIGNALS],
+        "srun_args": [
+            "--kill-on-bad-exit=1",  # the others would wait for ever for a task that has died
+            f"--cpus-per-task={profile.cpus_per_task}",  # SLURM 22.05 and later forget sbatch's
+            *(sys.executable, "-I", "-S", "-c", BLOCK_STOP_SIGNALS),
+        ],
         "stderr_to_stdout": True,
         "wckey": None,  # submitit's own is refused where keys are checked
         "additional_parameters": {"requeue": True},

@@ -13,7 +13,7 @@ import typer
 from jobs.errors import ExecutionError, InputError, run_app
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from jobs.run_dir import SweepDir
     from launcher.cluster import Profile
@@ -47,8 +47,8 @@ Workers = Annotated[
     typer.Option(
         metavar="N",
         min=1,
-        help="local runs at a time [default: as the matrix or profile says, else one per GPU, "
-        "or one for two CPUs]",
+        help="local runs at a time, where one on several GPUs counts as several [default: as the "
+        "matrix or profile says, else one per GPU, or one for two CPUs]",
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="show the plan and change nothing")]
@@ -90,13 +90,16 @@ def submit(
     from launcher.labels import label_runs
     from launcher.matrix import read_matrix
     from launcher.show import show_plan
-    from launcher.submit import choose_profile, plan_submission
+    from launcher.submit import check_gpus, choose_profile, gpus_to_start, plan_submission
 
     asked = read_matrix(matrix, overrides or ())
     chosen = choose_profile(read_cluster(cluster), executor, profile, asked.resources)
     submission = plan_submission(asked, runs)
-    labels = label_runs({config.run_id: config for config in asked.configs})
-    show_plan(submission.sweep, submission.actions, labels, chosen, show_all=show_all)
+    configs = {config.run_id: config for config in asked.configs}
+    gpus = gpus_to_start(submission.actions, configs)
+    check_gpus(gpus, chosen, workers)
+    labels = label_runs(configs)
+    show_plan(submission.sweep, submission.actions, labels, chosen, gpus, show_all=show_all)
     if submission.unnamed:
         count = len(submission.unnamed)
         verb = "run of this sweep is" if count == 1 else "runs of this sweep are"
@@ -104,7 +107,7 @@ def submit(
         print(f"  {count} {verb} no longer in the matrix and {left}")
     if not dry_run:
         submission.write()
-        if not _carry_out(submission.sweep, submission.actions, chosen, workers):
+        if not _carry_out(submission.sweep, submission.actions, chosen, workers, gpus):
             raise ExecutionError(_how_to_go_on(submission.sweep))
 
 
@@ -136,7 +139,7 @@ def resume(
     from launcher.plan import Policy, State, Verb, plan
     from launcher.show import show_plan
     from launcher.status import status_of_sweeps
-    from launcher.submit import check_can_be_planned, last_profile
+    from launcher.submit import check_gpus, gpus_to_start, last_profile
 
     found = _find_sweeps(sweeps, runs, started_by_hand=False)
     plans = []
@@ -144,18 +147,21 @@ def resume(
         standings = [status for status in statuses if status.named]
         actions = plan(standings, Policy(release_cancelled=cancelled))
         profile, code_hash = last_profile(sweep)
+        configs = {run.run_id: sweep.run(run.run_id).read_config() for run in standings}
+        gpus = gpus_to_start(actions, configs)
+        check_gpus(gpus, profile, workers)
         labels = {status.run_id: status.label for status in standings}
-        show_plan(sweep, actions, labels, profile, show_all=show_all)
-        check_can_be_planned(sweep, actions)
-        plans.append((sweep, actions, profile, code_hash))
+        show_plan(sweep, actions, labels, profile, gpus, show_all=show_all)
+        plans.append((sweep, actions, profile, code_hash, gpus))
     if dry_run:
         return
     unfinished = []
-    for sweep, actions, profile, code_hash in plans:
+    for sweep, actions, profile, code_hash, gpus in plans:
         for action in actions:
             if action.state is State.CANCELLED and action.verb is not Verb.LEAVE:
                 sweep.run(action.run_id).observe("released")
-        if not _carry_out(sweep, actions, profile, workers, "" if update_code else code_hash):
+        code_hash = "" if update_code else code_hash
+        if not _carry_out(sweep, actions, profile, workers, gpus, code_hash):
             unfinished.append(sweep)
     if unfinished:
         raise ExecutionError("\n".join(_how_to_go_on(sweep) for sweep in unfinished))
@@ -287,6 +293,7 @@ def _carry_out(
     actions: Sequence[Action],
     profile: Profile,
     workers: int | None,
+    gpus: Mapping[str, int],
     code_hash: str = "",
 ) -> bool:
     """Do what the plan says; False if runs that were trained here did not finish."""
@@ -300,8 +307,8 @@ def _carry_out(
         from launcher.local import make_workers
         from launcher.show import train_here
 
-        run_ids = [action.run_id for action in actions if action.verb is not Verb.LEAVE]
-        return train_here(sweep, run_ids, make_workers(workers or profile.workers))
+        places = make_workers(workers or profile.workers, max(gpus.values()))
+        return train_here(sweep, gpus, places)
     from launcher.submit import submit_to_slurm
 
     for job_id in submit_to_slurm(sweep, actions, profile, code_hash):

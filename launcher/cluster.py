@@ -102,6 +102,14 @@ class _Profile(_Section):
         return self.model_copy(update=wishes)
 
 
+@dataclass(frozen=True)
+class Layout:
+    """How the tasks of a job are spread over nodes; each task has a GPU where there are GPUs."""
+
+    nodes: int = 1
+    tasks_per_node: int = 1
+
+
 class SlurmProfile(_Profile):
     """One way to ask SLURM for a GPU."""
 
@@ -111,6 +119,7 @@ class SlurmProfile(_Profile):
     account: Words | None = None
     qos: Words | None = None
     gres: Gres | None = None
+    gpus_per_node: Count | None = Field(None, description="GPUs of a node, for runs on several")
     cpus_per_task: Count = 1
     mem: Memory | None = None
     constraint: Annotated[str, _like(r"[\w.&|!*,:()\[\]-]+", "v100&nvlink")] | None = None
@@ -123,6 +132,37 @@ class SlurmProfile(_Profile):
     @property
     def time_min(self) -> int:
         return parse_time_min(self.time)
+
+    def layout(self, gpus: int) -> Layout:
+        """Where the tasks of a run go; InputError if it does not fit the nodes of this profile."""
+        size = self.gpus_per_node
+        if gpus == 1:
+            return Layout()
+        if size is None:
+            raise InputError(
+                f"gpus {gpus}: how many GPUs does a node have? "
+                "Set gpus_per_node in the profile in cluster.yaml"
+            )
+        if gpus > size and gpus % size:
+            below = gpus // size * size
+            raise InputError(
+                f"gpus {gpus} do not fill nodes with gpus_per_node {size}. "
+                f"Valid: 1 to {size}, and multiples of {size} such as {below} and {below + size}"
+            )
+        return Layout(max(1, gpus // size), min(gpus, size))
+
+    def gres_per_node(self, layout: Layout) -> str | None:
+        """The tasks' `gres` taken together, since SLURM counts it per node."""
+        if self.gres is None:
+            return None
+        name, _, count = self.gres.rpartition(":")
+        if not count.isdigit():
+            name, count = self.gres, "1"
+        return f"{name}:{int(count) * layout.tasks_per_node}"
+
+    def mem_per_node(self, layout: Layout) -> str | None:
+        """The tasks' `mem` taken together."""
+        return self.mem and f"{int(self.mem[:-1]) * layout.tasks_per_node}{self.mem[-1]}"
 
 
 class LocalProfile(_Profile):

@@ -1,8 +1,8 @@
 """The local executor: a bounded queue in the foreground, each run in a process of its own.
 
 submitit starts every job at once, all of them on the first GPU, and a stopped job is not started
-again. So the queue gives it one run per free worker, each with its own GPU, and puts a run that
-was preempted back in. The files are the truth here too: a worker's end is read from the run
+again. So the queue gives it a run once as many workers are free as the run takes GPUs, and puts one
+that was preempted back in. The files are the truth here too: how a run ended is read from its
 directory, and the queue keeps nothing that a later `resume` would need.
 """
 
@@ -25,6 +25,7 @@ from typing import Any
 
 import psutil
 import submitit
+from submitit.core.utils import pickle_load
 
 from jobs.errors import InputError
 from jobs.processes import this_process
@@ -39,31 +40,73 @@ REPEAT_STOP_S = 1.0
 # submitit ends a local job after `timeout_min`; a run here may take as long as it needs.
 NO_TIMEOUT_MIN = 60 * 24 * 365
 
+# Tasks that wait in vain for one that died are ended; those that notice it get time to say so.
+LOST_TASK_S = 10.0
 
-@dataclass
+
+@dataclass(frozen=True, eq=False)
 class Worker:
-    """A place for one run at a time, with its GPU if there are GPUs."""
+    """A place for one task at a time, with its GPU if there are GPUs."""
 
     gpu: int | None = None
-    run: RunDir | None = None
-    job: submitit.Job[str] | None = None
+
+
+@dataclass(eq=False)
+class Training:
+    """A run that is being trained, with a task for each of its workers."""
+
+    run: RunDir
+    job: submitit.Job[str]
+    workers: Sequence[Worker]
+    began: bool = False  # all tasks were seen
+    torn_s: float | None = None
+
+    @property
+    def controller(self) -> psutil.Process:
+        """The parent of the tasks; the job's id is its process id."""
+        return psutil.Process(int(self.job.job_id))
+
+    def is_torn(self) -> bool:
+        """Whether a task died on the others, which may wait for it for ever."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            alive = len(self.controller.children())  # counted first: a task may end meanwhile
+            done = sum(_returned(self.job.task(rank)) for rank in range(len(self.workers)))
+            self.began = self.began or alive == len(self.workers)
+            return self.began and 0 < alive < len(self.workers) - done
+        return False
+
+    def end_now(self) -> None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for process in [*self.controller.children(recursive=True), self.controller]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+
+
+def _returned(task: submitit.Job[str]) -> bool:
+    """Whether a task ended by itself and without an error."""
+    result = task.paths.result_pickle
+    return result.exists() and pickle_load(result)[0] == "success"
 
 
 @dataclass
 class LocalQueue:
-    """Runs that wait, and workers that train them. `report` is told what happens, a line each."""
+    """Runs that wait, each for so many GPUs, and workers that train them.
+
+    `report` is told what happens, a line each.
+    """
 
     sweep: SweepDir
-    run_ids: Sequence[str]
+    gpus: Mapping[str, int]
     workers: list[Worker]
     report: Callable[[str], None]
     refresh: Callable[[], None] = lambda: None
     labels: Mapping[str, str] = field(default_factory=dict)
     stopping: bool = False
     _waiting: deque[str] = field(init=False)
+    _trainings: list[Training] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
-        self._waiting = deque(self.run_ids)
+        self._waiting = deque(self.gpus)
 
     def work(self) -> None:
         """Train until nothing waits; on Ctrl-C let the runs save, on a second one end them."""
@@ -71,7 +114,7 @@ class LocalQueue:
         submission: dict[str, Any] = {
             "token": token,
             "executor": "local",
-            "runs": list(self.run_ids),
+            "runs": list(self.gpus),
             "submitted_unix_s": time.time(),
             "workers": len(self.workers),
             "user": getpass.getuser(),
@@ -87,42 +130,71 @@ class LocalQueue:
     def _work(self, folder: Path) -> None:
         last_stop_s = 0.0
         while True:
-            for worker in self.workers:
-                if worker.job is not None and worker.job.done():
-                    self._collect(worker)
-                if worker.job is None and self._waiting and not self.stopping:
-                    self._start(worker, folder)
-            busy = [worker for worker in self.workers if worker.job is not None]
-            if not busy and (self.stopping or not self._waiting):
+            for training in list(self._trainings):
+                if training.job.done():
+                    self._collect(training)
+                elif len(training.workers) > 1:
+                    self._end_if_torn(training)
+            while not self.stopping and (workers := self._workers_for_next()):
+                self._start(workers, folder)
+            if not self._trainings and (self.stopping or not self._waiting):
                 return
             if self.stopping and time.monotonic() - last_stop_s > REPEAT_STOP_S:
                 # Repeated, since a process that is just starting may not have heard the first.
-                self._signal(busy)
+                self._signal()
                 last_stop_s = time.monotonic()
             self.refresh()
             time.sleep(POLL_S)
 
-    def _start(self, worker: Worker, folder: Path) -> None:
+    def _workers_for_next(self) -> list[Worker]:
+        """Free workers for the run that waits first, no two on one GPU; none if they are too few.
+
+        No run overtakes it: one that takes many GPUs would wait for as long as smaller ones come.
+        """
+        if not self._waiting:
+            return []
+        taken = {worker for training in self._trainings for worker in training.workers}
+        free: dict[object, Worker] = {}
+        for worker in self.workers:
+            if worker not in taken:
+                free.setdefault(worker if worker.gpu is None else worker.gpu, worker)
+        needed = self.gpus[self._waiting[0]]
+        return list(free.values())[:needed] if len(free) >= needed else []
+
+    def _start(self, workers: Sequence[Worker], folder: Path) -> None:
         run = self.sweep.run(self._waiting.popleft())
         status = run_status(run, queued=set())
         if status.state in (State.FINISHED, State.RUNNING, State.CANCELLED):
             self.report(f"{self._name(run)} is {status.state} by now and was left alone")
             return
         executor = submitit.LocalExecutor(folder=folder)
-        gpus = {} if worker.gpu is None else {"gpus_per_node": 1, "visible_gpus": [worker.gpu]}
-        executor.update_parameters(timeout_min=NO_TIMEOUT_MIN, stderr_to_stdout=True, **gpus)
+        gpus = [worker.gpu for worker in workers if worker.gpu is not None]
+        executor.update_parameters(
+            timeout_min=NO_TIMEOUT_MIN,
+            stderr_to_stdout=True,
+            tasks_per_node=len(workers),
+            gpus_per_node=len(gpus),
+            visible_gpus=gpus,
+        )
         with _environment_of_a_job(threads=_cpus() // len(self.workers)):
-            worker.job = executor.submit(TrainJob(run.path.resolve()))
-        worker.run = run
-        where = "" if worker.gpu is None else f" on GPU {worker.gpu}"
+            job = executor.submit(TrainJob(run.path.resolve()))
+        self._trainings.append(Training(run, job, workers))
+        where = f" on GPU {', '.join(map(str, gpus))}" if gpus else ""
         self.report(f"{self._name(run)} started{where}")
 
-    def _collect(self, worker: Worker) -> None:
-        """Read from the run directory how the worker's run ended, and what is to come of it."""
-        run, job = worker.run, worker.job
-        worker.run, worker.job = None, None
-        assert job is not None, "only a worker with a job is collected"
-        assert run is not None, "a worker with a job has a run"
+    def _end_if_torn(self, training: Training) -> None:
+        if not training.is_torn():
+            return
+        if training.torn_s is None:
+            training.torn_s = time.monotonic()
+            self.report(f"{self._name(training.run)} lost one of its tasks, so the others must end")
+        if time.monotonic() - training.torn_s > LOST_TASK_S:
+            training.end_now()
+
+    def _collect(self, training: Training) -> None:
+        """Read from the run directory how a training ended, and what is to come of the run."""
+        run, job = training.run, training.job
+        self._trainings.remove(training)
         status = run_status(run, queued=set())
         if status.state is State.FINISHED:
             self.report(f"{self._name(run)} finished: test top-1 {status.test_top1:.2f} %")
@@ -168,32 +240,37 @@ class LocalQueue:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _signal(self, workers: Sequence[Worker]) -> None:
-        for worker in workers:
-            assert worker.job is not None
-            with contextlib.suppress(ProcessLookupError):
-                # The job's id is the process id of submitit's controller, which passes TERM on.
-                os.kill(int(worker.job.job_id), signal.SIGTERM)
+    def _signal(self) -> None:
+        for training in self._trainings:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                training.controller.terminate()  # it passes the signal on to every task
 
     def _end_now(self) -> None:
-        for worker in self.workers:
-            if worker.job is None:
-                continue
-            with contextlib.suppress(psutil.NoSuchProcess):
-                controller = psutil.Process(int(worker.job.job_id))
-                for process in [*controller.children(recursive=True), controller]:
-                    process.kill()
+        for training in self._trainings:
+            training.end_now()
 
 
-def make_workers(count: int | None) -> list[Worker]:
-    """`count` workers, spread over the GPUs; by default one per GPU, or one for two CPUs."""
-    gpus: Sequence[int | None] = local_gpus()
+def make_workers(count: int | None, largest: int = 1) -> list[Worker]:
+    """`count` workers, spread over the GPUs; by default one per GPU, or one for two CPUs.
+
+    InputError unless the largest run, on `largest` GPUs, finds enough of them.
+    """
+    gpus = local_gpus()
     if count is None:
-        count = len(gpus) or max(1, _cpus() // 2)
+        count = len(gpus) or max(largest, _cpus() // 2)
     if count < 1:
         raise InputError(f"--workers {count}: at least one is needed")
-    gpus = gpus or [None]
-    return [Worker(gpu=gpus[place % len(gpus)]) for place in range(count)]
+    if gpus and largest > len(gpus):
+        raise InputError(
+            f"gpus {largest} are more than this machine has ({', '.join(map(str, gpus))}). "
+            f"Valid: 1 to {len(gpus)}"
+        )
+    if largest > count:
+        raise InputError(
+            f"gpus {largest} take a worker each, and there are to be {count}; "
+            f"give --workers {largest} or more"
+        )
+    return [Worker(gpus[place % len(gpus)] if gpus else None) for place in range(count)]
 
 
 def local_gpus() -> list[int]:

@@ -14,7 +14,7 @@ from rich.live import Live
 
 from jobs.errors import ExecutionError
 from jobs.run_dir import SweepDir
-from launcher.cluster import Profile
+from launcher.cluster import Profile, SlurmProfile
 from launcher.labels import short_id
 from launcher.local import LocalQueue, Worker
 from launcher.plan import Action, State, summarise
@@ -31,19 +31,31 @@ def show_plan(
     actions: Sequence[Action],
     labels: Mapping[str, str],
     profile: Profile,
+    gpus: Mapping[str, int],
     *,
     show_all: bool,
 ) -> None:
-    """Print what is going to be done with each run, and why."""
+    """Print what is going to be done with each run, why, and on what if that is several GPUs."""
     where = "on SLURM" if profile.executor == "slurm" else "on this machine"
     print(f"{sweep.path}  {summarise(actions)} {where}")
     shown = actions if show_all else actions[:SHOWN_ROWS]
     width = max((len(labels[action.run_id]) for action in shown), default=0)
     for action in shown:
         name = f"{labels[action.run_id]:<{width}}  {short_id(action.run_id)}"
-        print(f"  {action.verb:<8}  {name}  {action.reason}")
+        on = _where(profile, gpus.get(action.run_id, 1))
+        print(f"  {action.verb:<8}  {name}  {action.reason}{on}")
     if len(shown) < len(actions):
         print(f"  and {len(actions) - len(shown)} more; --all lists them")
+
+
+def _where(profile: Profile, gpus: int) -> str:
+    if gpus == 1:
+        return ""
+    if not isinstance(profile, SlurmProfile):
+        return f", in {gpus} processes"
+    layout = profile.layout(gpus)
+    nodes = f"{layout.nodes} node{'' if layout.nodes == 1 else 's'}"
+    return f", on {nodes} x {layout.tasks_per_node} {'GPUs' if profile.gres else 'tasks'}"
 
 
 def status_or_files(sweeps: Sequence[SweepDir]) -> list[list[RunStatus]]:
@@ -65,9 +77,12 @@ def print_json(sweeps: Sequence[SweepDir], statuses: Sequence[Sequence[RunStatus
     sys.stdout.write(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode() + "\n")
 
 
-def train_here(sweep: SweepDir, run_ids: Sequence[str], workers: list[Worker]) -> bool:
-    """Train with a live table in a terminal and plain lines elsewhere; whether all finished."""
-    check_data(sweep, run_ids)
+def train_here(sweep: SweepDir, gpus: Mapping[str, int], workers: list[Worker]) -> bool:
+    """Train runs, each on so many GPUs, with a live table in a terminal and plain lines elsewhere.
+
+    Says whether all finished.
+    """
+    check_data(sweep, list(gpus))
     labels = {status.run_id: status.label for status in sweep_status(sweep)}
     console = make_console()
     with Live(console=console, auto_refresh=False, transient=True) as live:
@@ -84,7 +99,7 @@ def train_here(sweep: SweepDir, run_ids: Sequence[str], workers: list[Worker]) -
         def report(line: str) -> None:
             console.print(f"{time.strftime('%H:%M:%S')}  {line}", highlight=False, soft_wrap=True)
 
-        queue = LocalQueue(sweep, run_ids, workers, report, refresh, labels)
+        queue = LocalQueue(sweep, gpus, workers, report, refresh, labels)
         queue.work()
     statuses = sweep_status(sweep)
     console.print(status_table(sweep.name, statuses, limit=SHOWN_ROWS))
@@ -92,7 +107,7 @@ def train_here(sweep: SweepDir, run_ids: Sequence[str], workers: list[Worker]) -
         print(f"stopped; `launcher resume {sweep.name}` goes on from here")
         raise KeyboardInterrupt
     settled = (State.FINISHED, State.CANCELLED)
-    return all(status.state in settled for status in statuses if status.run_id in set(run_ids))
+    return all(status.state in settled for status in statuses if status.run_id in gpus)
 
 
 def make_console() -> Console:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.config import missing_data
+from jobs.config import RunConfig, missing_data
 from jobs.errors import InputError
 from jobs.run_dir import SweepDir
 from launcher.cluster import Cluster, Executor, LocalProfile, Profile, Resources, SlurmProfile
@@ -118,8 +118,21 @@ def check_data(sweep: SweepDir, run_ids: Sequence[str]) -> None:
             raise InputError(missing)
 
 
-def check_can_be_planned(sweep: SweepDir, actions: Sequence[Action]) -> None:
-    """InputError if a run that is to be started was edited; told before any run starts."""
-    for action in actions:
-        if action.verb is not Verb.LEAVE:
-            sweep.run(action.run_id).read_config()
+def gpus_to_start(actions: Sequence[Action], configs: Mapping[str, RunConfig]) -> dict[str, int]:
+    """How many GPUs each run takes that is to be started."""
+    return {
+        action.run_id: configs[action.run_id].gpus
+        for action in actions
+        if action.verb is not Verb.LEAVE
+    }
+
+
+def check_gpus(gpus: Mapping[str, int], profile: Profile, workers: int | None) -> None:
+    """InputError if a run would not fit the profile's nodes, or this machine."""
+    if isinstance(profile, SlurmProfile):
+        for count in gpus.values():
+            profile.layout(count)
+    else:
+        from launcher.local import make_workers
+
+        make_workers(workers or profile.workers, max(gpus.values(), default=1))

@@ -11,6 +11,7 @@
 #SBATCH --mail-user=me@example.org
 #SBATCH --mem=16G
 #SBATCH --nodes=1
+#SBATCH --ntasks-per-node=1
 #SBATCH --open-mode=append
 #SBATCH --output='/runs/it'"'"'s/slurm/me/t0/%A_%a_0_log.out'
 #SBATCH --partition=gpu_8,gpu_4
@@ -34,4 +35,4 @@ test -e "$own" || cp "$shared" "$own"
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-srun --unbuffered --output '/runs/it'"'"'s/slurm/me/t0/%A_%a_%t_log.out' PYTHON -I -S -c 'import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2, signal.SIGTERM}); os.execv(sys.argv[1], sys.argv[1:])' PYTHON -u -m submitit.core._submit FOLDER
+srun --unbuffered --output '/runs/it'"'"'s/slurm/me/t0/%A_%a_%t_log.out' --kill-on-bad-exit=1 --cpus-per-task=4 PYTHON -I -S -c 'import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2, signal.SIGTERM}); os.execv(sys.argv[1], sys.argv[1:])' PYTHON -u -m submitit.core._submit FOLDER

@@ -16,41 +16,50 @@ from submitit.slurm.slurm import _make_sbatch_string
 from jobs.processes import this_process
 from jobs.run_dir import SweepDir
 from launcher import arrays, slurm
-from launcher.arrays import BLOCK_STOP_SIGNALS, cut, sbatch_parameters, tasks_of_runs
-from launcher.cluster import SlurmProfile
+from launcher.arrays import BLOCK_STOP_SIGNALS, Array, cut, sbatch_parameters, tasks_of_runs
+from launcher.cluster import Layout, SlurmProfile
+from launcher.matrix import read_matrix
 from launcher.slurm import Task
 from launcher.status import sweep_status
+from launcher.submit import plan_submission
 
 GOLDEN = Path(__file__).parent / "golden_sbatch.sh"
+GOLDEN_TWO_NODES = Path(__file__).parent / "golden_sbatch_two_nodes.sh"
+
+PROFILE = SlurmProfile(
+    time="1-12:00:00",
+    partition="gpu_8,gpu_4",
+    account="lab",
+    qos="normal",
+    gres="gpu:v100:1",
+    gpus_per_node=4,
+    cpus_per_task=4,
+    mem="16G",
+    constraint="v100&nvlink",
+    setup=["module load cuda"],
+    mail_user="me@example.org",
+    mail_type="END,FAIL",
+)
 
 
-def script(profile: SlurmProfile, **changes: Any) -> str:
+def script(profile: SlurmProfile, gpus: int = 1) -> str:
     """What submitit writes for a profile; its own function, since a script needs a cluster."""
     code, pickle = Path("/runs/it's/code/abc"), Path("/runs/it's/slurm/me/t0/task.pkl")
-    parameters = sbatch_parameters(profile, "sweep-1f2e3d4c", 8, code, pickle)
+    array = Array(["a run"] * 20, profile.layout(gpus), parallelism=8)
     return _make_sbatch_string(
         command="PYTHON -u -m submitit.core._submit FOLDER",
         folder=str(pickle.parent),
         map_count=20,
-        **(parameters | changes),
+        **sbatch_parameters(profile, "sweep-1f2e3d4c", array, code, pickle),
     ).replace(sys.executable, "PYTHON")
 
 
 def test_the_batch_script_is_the_golden_one() -> None:
-    profile = SlurmProfile(
-        time="1-12:00:00",
-        partition="gpu_8,gpu_4",
-        account="lab",
-        qos="normal",
-        gres="gpu:v100:1",
-        cpus_per_task=4,
-        mem="16G",
-        constraint="v100&nvlink",
-        setup=["module load cuda"],
-        mail_user="me@example.org",
-        mail_type="END,FAIL",
-    )
-    assert script(profile) == GOLDEN.read_text()
+    assert script(PROFILE) == GOLDEN.read_text()
+
+
+def test_the_batch_script_of_runs_on_two_nodes_is_the_golden_one() -> None:
+    assert script(PROFILE, gpus=8) == GOLDEN_TWO_NODES.read_text()
 
 
 def test_what_a_profile_leaves_open_is_left_to_the_cluster() -> None:
@@ -72,7 +81,8 @@ def test_every_task_puts_the_shared_pickle_where_submitit_looks_for_its_own(tmp_
     pickle = tmp_path / "it's here" / "task.pkl"
     pickle.parent.mkdir()
     pickle.write_bytes(b"the job")
-    setup = sbatch_parameters(SlurmProfile(time="10"), "x", 1, tmp_path, pickle)["setup"]
+    array = Array(["a run"], Layout(), parallelism=1)
+    setup = sbatch_parameters(SlurmProfile(time="10"), "x", array, tmp_path, pickle)["setup"]
     for task, name in [
         ({"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "3"}, "7_3_submitted.pkl"),
         ({}, "12_submitted.pkl"),
@@ -94,18 +104,48 @@ def test_signals_that_come_before_the_handlers_wait() -> None:
 # ---- pieces
 
 
-@given(st.integers(1, 5000), st.integers(1, 1001), st.integers(1, 300))
+@given(
+    st.lists(st.integers(1, 2000), min_size=1, max_size=4),
+    st.integers(1, 1001),
+    st.integers(1, 300),
+)
 def test_the_pieces_hold_every_task_once_and_no_index_is_too_high(
-    tasks: int, max_array_size: int, parallelism: int
+    sizes: list[int], max_array_size: int, parallelism: int
 ) -> None:
-    pieces = cut(tasks, max_array_size, parallelism)
-    covered = [index for part, _ in pieces for index in range(tasks)[part]]
-    assert covered == list(range(tasks))
-    assert all(1 <= part.stop - part.start <= max_array_size for part, _ in pieces)
-    shares = [share for _, share in pieces]
+    groups = {
+        Layout(1, tasks): [f"{tasks}-{run}" for run in range(size)]
+        for tasks, size in enumerate(sizes, start=1)
+    }
+    pieces = cut(groups, max_array_size, parallelism)
+    for layout, run_ids in groups.items():
+        of_layout = [piece.run_ids for piece in pieces if piece.layout == layout]
+        assert [run_id for part in of_layout for run_id in part] == run_ids
+    assert all(1 <= len(piece.run_ids) <= max_array_size for piece in pieces)
+    shares = [piece.parallelism for piece in pieces]
     assert min(shares) >= 1
     assert sum(shares) == max(parallelism, len(pieces))
     assert max(shares) - min(shares) <= 1
+
+
+def test_runs_go_into_one_array_for_each_number_of_gpus_that_they_were_last_given(
+    matrix: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted: list[Array] = []
+    monkeypatch.setattr(slurm, "ask_config", lambda: slurm.Config("lab", 1001))
+    monkeypatch.setattr(arrays, "_submit_array", lambda sweep, array, *_: submitted.append(array))
+    for gpus in (8, 4):  # with batch norm over the whole batch, it is the same run on fewer
+        asked = read_matrix(matrix, ["bn=sync", f"gpus={gpus}"])
+        submission = plan_submission(asked, Path("runs"))
+        submission.write()
+    alone = read_matrix(matrix, ["bn=sync", "seeds=[7]"])
+    plan_submission(alone, Path("runs")).write()
+    (first, second), (third, fourth) = ([c.run_id for c in m.configs] for m in (asked, alone))
+    run_ids = [first, third, second, fourth]
+    list(arrays.submit_arrays(submission.sweep, run_ids, PROFILE, Path("code")))
+    assert [(array.layout, array.run_ids) for array in submitted] == [
+        (Layout(nodes=1, tasks_per_node=4), [first, second]),
+        (Layout(nodes=1, tasks_per_node=1), [third, fourth]),
+    ]
 
 
 # ---- adoption and what SLURM says, with a SLURM that says what the real one cannot be made to

@@ -19,7 +19,7 @@ OUTPUT = Path("output.txt")
 
 
 def launcher(*words: str | Path, status: int = 0) -> subprocess.CompletedProcess[str]:
-    if words[0] == "submit":  # this machine may have an sbatch
+    if words[0] == "submit" and "--executor" not in words:  # this machine may have an sbatch
         words = (*words, "--executor", "local")
     done = subprocess.run(
         [sys.executable, "-m", "launcher", *map(str, words)],
@@ -96,6 +96,25 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(matrix: Path) -> None:
     assert "and 40 more; --all lists them" in said
     said = launcher("submit", matrix, "--dry-run", "--set", "seeds=30", "--all").stdout
     assert said.count("not started yet") == 60
+    assert not Path("runs").exists()
+
+
+def test_runs_on_several_gpus_are_shown_with_what_they_take_and_checked_first(matrix: Path) -> None:
+    profile = "{executor: slurm, time: 2h, gres: gpu:v100:1, gpus_per_node: 4}"
+    Path("cluster.yaml").write_text(f"default: v100\nprofiles: {{v100: {profile}}}\n")
+    slurm = ["submit", matrix, "--executor", "slurm"]
+    shown = launcher(*slurm, "--dry-run", "--set", "gpus=[1,2,8]").stdout
+    assert shown.count("not started yet\n") == 2
+    assert shown.count("not started yet, on 1 node x 2 GPUs\n") == 2
+    assert shown.count("not started yet, on 2 nodes x 4 GPUs\n") == 2
+    shown = launcher("submit", matrix, "--dry-run", "--set", "gpus=2").stdout
+    assert shown.count("not started yet, in 2 processes\n") == 2
+    for words, wrong in [
+        ([*slurm, "--set", "gpus=6"], "gpus 6 do not fill nodes with gpus_per_node 4"),
+        ([*slurm, "--set", "gpus=6", "--dry-run"], "gpus 6 do not fill"),
+        (["submit", matrix, "--set", "gpus=2", "--workers", "1"], "give --workers 2 or more"),
+    ]:
+        assert wrong in launcher(*words, status=2).stderr
     assert not Path("runs").exists()
 
 

@@ -8,7 +8,14 @@ from pydantic import ValidationError
 
 from jobs.errors import InputError
 from launcher import cluster
-from launcher.cluster import LocalProfile, Resources, SlurmProfile, parse_time_min, read_cluster
+from launcher.cluster import (
+    Layout,
+    LocalProfile,
+    Resources,
+    SlurmProfile,
+    parse_time_min,
+    read_cluster,
+)
 
 
 @pytest.fixture
@@ -49,6 +56,7 @@ def test_every_line_commented_out_in_the_shipped_file_is_valid_when_it_is_filled
     assert profile.partition == "gpu"
     assert profile.mail_user == "me@example.org"
     assert profile.constraint == "v100_32g"
+    assert profile.gpus_per_node == 4
 
 
 def test_a_file_in_the_current_directory_goes_before_the_shipped_one(write, monkeypatch):
@@ -90,8 +98,8 @@ def test_a_mistake_names_its_line_and_what_is_valid_and_all_are_told_at_once(wri
         "c.yaml:1: 'loc' is not a known slurm profile. Valid: v100",
         "c.yaml:5: mem: '32' is not valid; write it like 32G",
         "c.yaml:6: 'tme' is not a known key; did you mean 'time'? Valid: account, "
-        "array_parallelism, constraint, cpus_per_task, executor, gres, mail_type, mail_user, mem, "
-        "partition, qos, setup, signal_delay_s, time",
+        "array_parallelism, constraint, cpus_per_task, executor, gpus_per_node, gres, mail_type, "
+        "mail_user, mem, partition, qos, setup, signal_delay_s, time",
         "c.yaml:7: cpus_per_task: Input should be a valid integer, not '4'",
         "c.yaml:8: gres: 'gpu:v100:1; rm' is not valid; write it like gpu:v100:1",
         "c.yaml:9: time: '4:00:00:00' is not a time limit; write minutes (90), H:MM:SS (4:00:00), "
@@ -127,6 +135,48 @@ def test_a_matrix_changes_what_the_executor_of_a_profile_knows():
     slurm = SlurmProfile(time="24:00:00", gres="gpu:v100:1").with_resources(wishes)
     assert slurm == SlurmProfile(time="2h", gres="gpu:v100:1", mem="8G")
     assert LocalProfile().with_resources(wishes) == LocalProfile(workers=3)
+
+
+@given(st.integers(1, 1024), st.integers(1, 16))
+def test_every_gpu_of_a_run_has_a_task_and_only_whole_nodes_are_taken_beyond_one(gpus, size):
+    profile = SlurmProfile(time="2h", gpus_per_node=size)
+    if gpus > size and gpus % size:
+        with pytest.raises(InputError, match=f"gpus {gpus} do not fill nodes"):
+            profile.layout(gpus)
+        return
+    layout = profile.layout(gpus)
+    assert layout.nodes * layout.tasks_per_node == gpus
+    assert layout.tasks_per_node <= size
+    assert layout.nodes == 1 or layout.tasks_per_node == size
+
+
+def test_a_run_that_does_not_fit_the_nodes_is_answered_with_what_does():
+    with pytest.raises(InputError) as caught:
+        SlurmProfile(time="2h", gpus_per_node=4).layout(6)
+    assert str(caught.value) == (
+        "gpus 6 do not fill nodes with gpus_per_node 4. "
+        "Valid: 1 to 4, and multiples of 4 such as 4 and 8"
+    )
+    with pytest.raises(InputError, match=r"Set gpus_per_node in the profile in cluster\.yaml"):
+        SlurmProfile(time="2h").layout(2)
+    assert SlurmProfile(time="2h").layout(1) == Layout(nodes=1, tasks_per_node=1)
+
+
+@pytest.mark.parametrize(
+    ("gres", "of_four"),
+    [
+        ("gpu:v100:1", "gpu:v100:4"),
+        ("gpu:v100", "gpu:v100:4"),
+        ("gpu:2", "gpu:8"),
+        ("gpu", "gpu:4"),
+        (None, None),
+    ],
+)
+def test_gres_and_mem_are_those_of_all_tasks_of_a_node(gres, of_four):
+    profile = SlurmProfile(time="2h", gres=gres, mem="16G")
+    layout = Layout(nodes=2, tasks_per_node=4)
+    assert (profile.gres_per_node(layout), profile.mem_per_node(layout)) == (of_four, "64G")
+    assert SlurmProfile(time="2h").mem_per_node(layout) is None
 
 
 @pytest.mark.parametrize("field", ["profile", "time", "mem", "gres"])

@@ -14,18 +14,20 @@ import pytest
 
 from jobs.errors import InputError
 from jobs.run_dir import RunDir, SweepDir
+from launcher import local
 from launcher.local import LocalQueue, Worker, local_gpus, make_workers
 from launcher.matrix import read_matrix
 from launcher.plan import State
 from launcher.status import run_status, sweep_status
 from launcher.submit import plan_submission
 from tests.launcher.conftest import add_attempt
+from tests.launcher.probe import Probe, environments, heard
 
 
-def queue_of(sweep: SweepDir, workers: int = 2) -> tuple[LocalQueue, list[str]]:
+def queue_of(sweep: SweepDir, workers: int = 2, gpus: int = 1) -> tuple[LocalQueue, list[str]]:
     said: list[str] = []
-    run_ids = sweep.named_runs()
-    queue = LocalQueue(sweep, run_ids, [Worker() for _ in range(workers)], said.append)
+    of_each = dict.fromkeys(sweep.named_runs(), gpus)
+    queue = LocalQueue(sweep, of_each, [Worker() for _ in range(workers)], said.append)
     return queue, said
 
 
@@ -195,6 +197,91 @@ def test_what_submitit_stores_is_private(sweep: SweepDir) -> None:
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
+# ---- runs on several GPUs, with a job that only looks and listens
+
+
+@pytest.fixture
+def probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "TrainJob", Probe)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+
+
+def stop(queue: LocalQueue) -> None:
+    queue.stopping = True
+
+
+def test_every_task_of_a_run_knows_its_place_and_hears_a_stop(matrix: Path, probes: None) -> None:
+    sweep = endless(matrix, Path("runs"))
+    run = sweep.runs()[0]
+    queue, _ = queue_of(sweep, gpus=2)
+    queue.workers = [Worker(gpu=5), Worker(gpu=5), Worker(gpu=2)]
+    when(lambda: len(environments(run.path)) == 2, lambda: stop(queue))
+    queue.work()
+    for rank, task in enumerate(environments(run.path)):
+        assert task["SUBMITIT_LOCAL_GLOBALID"] == task["SUBMITIT_LOCAL_LOCALID"] == str(rank)
+        assert task["SUBMITIT_LOCAL_NTASKS"] == "2"
+        assert task["CUDA_VISIBLE_DEVICES"] == "5,2", "not twice the same"
+    assert heard(run.path) == ["SIGTERM", "SIGTERM"]
+
+
+def test_a_run_on_several_gpus_waits_for_its_workers_and_is_not_overtaken(
+    matrix: Path, probes: None
+) -> None:
+    sweep = endless(matrix, Path("runs"), seeds=3)
+    runs = [sweep.run(run_id) for run_id in sweep.named_runs()]
+    queue, _ = queue_of(sweep, workers=3)
+    queue.gpus = dict(zip(sweep.named_runs(), (1, 3, 2), strict=True))
+    begun: list[RunDir] = []
+
+    def stop_each_once_it_is_complete() -> None:
+        for run, gpus in zip(runs, (1, 3, 2), strict=True):
+            tasks = environments(run.path)
+            if run not in begun and len(tasks) == gpus:
+                begun.append(run)
+                for task in tasks:
+                    os.kill(int(task["pid"]), signal.SIGUSR2)
+
+    queue.refresh = stop_each_once_it_is_complete
+    queue.work()
+    assert begun == runs
+    assert [len(heard(run.path)) for run in runs] == [1, 3, 2]
+
+
+def test_a_task_that_dies_does_not_leave_the_others_waiting(
+    matrix: Path, probes: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "LOST_TASK_S", 0.5)
+    sweep = endless(matrix, Path("runs"))
+    run = sweep.runs()[0]
+    queue, said = queue_of(sweep, gpus=2)
+    when(
+        lambda: len(environments(run.path)) == 2,
+        lambda: os.kill(int(environments(run.path)[1]["pid"]), signal.SIGKILL),
+    )
+    queue.work()
+    assert heard(run.path) == []
+    assert sum("lost one of its tasks, so the others must end" in line for line in said) == 1
+
+
+def test_a_task_may_end_long_before_the_others(
+    matrix: Path, probes: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "LOST_TASK_S", 0.0)
+    sweep = endless(matrix, Path("runs"))
+    run = sweep.runs()[0]
+    queue, said = queue_of(sweep, gpus=2)
+
+    def one_after_the_other() -> None:
+        for task in environments(run.path):
+            os.kill(int(task["pid"]), signal.SIGUSR2)
+            time.sleep(1)
+
+    when(lambda: len(environments(run.path)) == 2, one_after_the_other)
+    queue.work()
+    assert heard(run.path) == ["SIGUSR2", "SIGUSR2"]
+    assert not any("lost" in line for line in said)
+
+
 # ---- workers
 
 
@@ -227,3 +314,14 @@ def test_the_driver_is_asked_where_nothing_is_set(
 def test_at_least_one_worker_is_needed() -> None:
     with pytest.raises(InputError, match="at least one"):
         make_workers(0)
+
+
+def test_a_run_that_could_never_start_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    with pytest.raises(InputError, match=r"gpus 4 are more than this machine has \(2, 5\)"):
+        make_workers(4, largest=4)
+    with pytest.raises(InputError, match="give --workers 2 or more"):
+        make_workers(1, largest=2)
+    assert len(make_workers(None, largest=2)) == 2
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert len(make_workers(None, largest=64)) == 64, "a process for each"

@@ -42,13 +42,13 @@ def test_squeue_tells_tasks_by_name_and_index(tools: Path) -> None:
 def test_the_accounting_leaves_out_tasks_that_have_not_begun(tools: Path) -> None:
     lines = (
         "a-1|7_0|CANCELLED by 1000|n1\\na-1|7_[3-9]|PENDING|None assigned\\n"
-        "b-2|9|COMPLETED|n2\\na-1|7_1|NODE_FAIL|n1\\n"
+        "b-2|9|COMPLETED|n[1-2]\\na-1|7_1|NODE_FAIL|n1,m[3,5-6]\\n"
     )
     tool(tools, "sacct", f'printf "{lines}"')
     assert sacct(["a-1", "b-2"], 0.0) == [
         Task("a-1", "7", 0, "CANCELLED", "n1"),
-        Task("b-2", "9", 0, "COMPLETED", "n2", is_array=False),
-        Task("a-1", "7", 1, "NODE_FAIL", "n1"),
+        Task("b-2", "9", 0, "COMPLETED", "n[1-2]", is_array=False),
+        Task("a-1", "7", 1, "NODE_FAIL", "n1,m[3,5-6]"),
     ]
 
 
