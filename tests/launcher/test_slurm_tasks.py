@@ -97,3 +97,20 @@ def test_a_task_that_dies_ends_the_others(cluster: SlurmCluster, tmp_path: Path)
     cluster.wait_for_state(sweep.submissions()[path]["job_id"], "FAILED")
     assert time.monotonic() - began_s < TIMEOUT_S / 2
     assert heard(path) == ["SIGTERM"] * 3
+
+
+@pytest.mark.parametrize("rank", [0, 3])
+def test_a_job_that_loses_one_of_its_nodes_is_started_again(
+    rank: int, cluster: SlurmCluster, tmp_path: Path
+) -> None:
+    sweep = SweepDir(tmp_path / "sweep")
+    path = submit(sweep, 4)[4]
+    lost = wait_for_tasks(path, 4)[rank]["SLURMD_NODENAME"]
+    cluster.lose_node(lost)
+
+    def all_again() -> bool:
+        tasks = environments(path)
+        return all(task.get("SLURM_RESTART_COUNT") == "1" for task in tasks)
+
+    wait_for(all_again, TIMEOUT_S, "every task to be started again")
+    assert lost not in {task["SLURMD_NODENAME"] for task in environments(path)}
