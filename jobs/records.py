@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import torch
 
+from attention_models import least_images_per_gpu
 from attention_models.count import Counts
 from jobs.config import RunConfig
 from jobs.distributed import Tasks
@@ -164,4 +165,16 @@ def describe_epoch(metrics: EpochMetrics, epochs: int) -> str:
         f"epoch {metrics['epoch']:>{len(str(epochs))}}/{epochs}  lr {metrics['lr']:.4f}  "
         f"train loss {metrics['train_loss']:.4f} top-1 {metrics['train_top1']:6.2f} %  {tested}, "
         f"{metrics['data_wait_share']:.0%} of the time waiting for them"
+    )
+
+
+def describe_few_images(config: RunConfig) -> str:
+    """A warning if a GPU sees fewer images at once than the network's source demands."""
+    least = least_images_per_gpu(config.model)
+    at_once = config.batch_size // config.gpus // config.accumulate_steps
+    if at_once >= least:
+        return ""
+    return (
+        f"warning: {at_once} images at once on a GPU, and for {config.model} its source asks for "
+        f"at least {least}; raise batch_size, or lower gpus or accumulate_steps"
     )

@@ -43,6 +43,7 @@ from jobs.optim import (
 from jobs.records import (
     describe_environment,
     describe_epoch,
+    describe_few_images,
     describe_start,
     describe_steps,
     describe_stuck,
@@ -174,6 +175,8 @@ def _train(
         if not kept and config.says_auto:
             run.write_resolved(Resolved(precision=precision, loading=feed.loading))
     say(describe_start(config, feed, counts, environment, precision, loop))
+    if few := describe_few_images(config):
+        say(few)
     events = None
     if config.tensorboard and tasks.leads:
         events = at_end.enter_context(EventFiles(run, loop.epoch))

@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from attention_models import create_model
 from attention_models.count import count
 from jobs.checkpoint import load_checkpoint, unpack, weights_sha256
+from jobs.config import RunConfig
 from jobs.distributed import ALONE
 from jobs.errors import DeviceError, InputError, NonFiniteLossError, StuckError
-from jobs.records import describe_environment
+from jobs.records import describe_environment, describe_few_images
 from jobs.run_dir import NOT_REPRODUCED, Attempt, RunDir
 from jobs.seeds import derive_seed
 from jobs.train import train
@@ -568,6 +569,15 @@ def test_within_an_epoch_there_is_a_line_every_so_many_steps(tmp_path: Path) -> 
         "epoch 2/2  step 4/5",
     ]
     assert re.fullmatch(r".* train loss \d\.\d{4} top-1 +\d+\.\d\d %  [\d,]+ images/s", lines[0])
+
+
+def test_fewer_images_at_once_than_the_source_asks_for_are_warned_of() -> None:
+    options = {"model": "attention92", "batch_size": 256}
+    assert describe_few_images(RunConfig(**options, gpus=8)) == ""
+    assert describe_few_images(RunConfig(**options, gpus=8, accumulate_steps=2)) == (
+        "warning: 16 images at once on a GPU, and for attention92 its source asks for at least 32; "
+        "raise batch_size, or lower gpus or accumulate_steps"
+    )
 
 
 def test_a_display_is_shown_every_batch(tmp_path: Path) -> None:
