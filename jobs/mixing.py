@@ -43,11 +43,11 @@ def draw_mixing(config: RunConfig, epoch: int, images: int) -> MixingDraw | None
     pasted = generator.random(images) < (config.cutmix_alpha > 0) / used
     alpha = np.where(pasted, config.cutmix_alpha, config.mixup_alpha)
     share = generator.beta(alpha, alpha)
-    centres = generator.random((images, 2))
+    centres = generator.random((images, 2), dtype=np.float32)
     return MixingDraw(
         torch.from_numpy(share).float(),
         torch.from_numpy(pasted),
-        torch.from_numpy(centres).float(),
+        torch.from_numpy(centres),
     )
 
 

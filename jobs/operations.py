@@ -235,7 +235,7 @@ def draw_operations(
 def magnitudes_of(bins: int) -> Tensor:
     """The magnitude of every operation in every bin: (15, bins)."""
     return torch.stack(
-        [torch.linspace(kind.weakest, kind.strongest, bins) for kind in OPERATIONS.values()]
+        [torch.linspace(one.weakest, one.strongest, bins) for one in OPERATIONS.values()]
     )
 
 

@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.datasets import load_sample_image
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode, RandomResizedCrop
 from torchvision.transforms.v2 import functional as tv
@@ -23,6 +22,7 @@ from jobs.augment import (
 )
 from jobs.config import RunConfig
 from jobs.data import Images, load_dataset
+from tests.jobs.photographs import pieces
 
 
 def draw(images: int, epoch: int = 0, **options: Any) -> EpochDraw:
@@ -87,9 +87,9 @@ def test_normalising_is_one_product_and_one_difference_for_each_channel() -> Non
 # ---- resized crops
 
 
-def boxes_of(images: int, height: int, width: int, **options: Any) -> Boxes:
+def boxes_of(images: int, height: int, width: int, epoch: int = 0, **options: Any) -> Boxes:
     config = RunConfig(model="resnet18", crop="resized", **options)
-    return draw_boxes(config, 0, images, height, width, torch.device("cpu"))
+    return draw_boxes(config, epoch, images, height, width, torch.device("cpu"))
 
 
 @given(
@@ -119,16 +119,21 @@ def quantiles(values: Tensor) -> list[float]:
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (96, 40), (20, 100)])
 def test_boxes_are_distributed_as_those_of_torchvision(height: int, width: int) -> None:
     """Each quantile of tops, lefts, heights and widths; in the last two shapes many tries fail."""
-    ours = boxes_of(20_000, height, width, crop_scale_min=0.3)
+    ours = boxes_of(20_000, height, width, crop_scale_min=0.3, crop_ratio_max=3)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         image = torch.zeros(3, height, width)
-        crop = RandomResizedCrop(8, scale=(0.3, 1.0), ratio=(3 / 4, 4 / 3))
+        crop = RandomResizedCrop(8, scale=(0.3, 1.0), ratio=(1 / 3, 3))
         drawn = [crop.make_params([image]) for _ in range(4000)]
     for name in ("top", "left", "height", "width"):
         theirs = torch.tensor([params[name] for params in drawn])
         apart = 0.03 * (height if name in ("top", "height") else width) + 1
         assert quantiles(getattr(ours, name)) == pytest.approx(quantiles(theirs), abs=apart)
+
+
+def test_each_epoch_has_boxes_of_its_own() -> None:
+    first, second = (boxes_of(20, 32, 32, epoch) for epoch in (0, 1))
+    assert not torch.equal(first.top, second.top)
 
 
 def test_where_no_try_fits_the_largest_centred_part_of_an_allowed_ratio_is_taken() -> None:
@@ -138,18 +143,11 @@ def test_where_no_try_fits_the_largest_centred_part_of_an_allowed_ratio_is_taken
             assert tuple(map(int, box)) == wanted
 
 
-def photos(height: int, width: int) -> Tensor:
-    """Twelve pieces of a photograph: (12, height, width, 3)."""
-    whole = torch.from_numpy(load_sample_image("china.jpg").copy())[150:]
-    pieces = whole.unfold(0, height, height).unfold(1, width, width).permute(0, 1, 3, 4, 2)
-    return pieces.reshape(-1, height, width, 3)[:12]
-
-
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("size", [10, 32, 50])
 def test_a_resized_crop_is_what_torchvision_makes_of_the_box(size: int, interpolation: str) -> None:
     """For boxes that shrink and that grow. Of floats: of bytes it rounds after the first side."""
-    pixels = photos(30, 40)
+    pixels = pieces(12, 30, 40)
     boxes = boxes_of(12, 30, 40)
     mirrored = torch.arange(12) % 2 == 0
     index = torch.randperm(12)[:9]
@@ -180,8 +178,10 @@ def test_cutout_blanks_a_square_that_ends_at_the_borders() -> None:
 
 
 def test_the_centres_of_cutout_use_the_whole_image() -> None:
-    holes = draw(2000, cutout_px=16).holes
+    holes, later = (draw(2000, epoch, cutout_px=16).holes for epoch in (0, 1))
     assert holes is not None
+    assert later is not None
+    assert not torch.equal(holes, later)
     for place in holes.T:
         assert torch.bincount((place * 8).long(), minlength=8).min() > 2000 / 8 * 0.7
     assert draw(2000).holes is None

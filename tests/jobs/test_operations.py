@@ -2,13 +2,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from functools import cache
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.datasets import load_sample_image
 from torch import Tensor
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy
 from torchvision.transforms.v2 import AutoAugment as AutoAugmentV2
@@ -26,19 +24,16 @@ from jobs.operations import (
     magnitudes_of,
     policies,
 )
+from tests.jobs.photographs import pieces
 
 CPU = torch.device("cpu")
 
 
-@cache
-def photos(height: int, width: int, count: int = 40) -> Tensor:
-    """Pieces of a photograph, an image of noise and one of one colour: (count + 2, H, W, 3)."""
-    whole = torch.from_numpy(load_sample_image("china.jpg").copy())
-    pieces = whole.unfold(0, height, height).unfold(1, width, width).permute(0, 1, 3, 4, 2)
+def photos(height: int, width: int) -> Tensor:
+    """Pieces of a photograph, an image of noise and one of one colour: (42, height, width, 3)."""
     noise = torch.randint(256, (height, width, 3), generator=torch.Generator().manual_seed(0))
     plain = torch.full((height, width, 3), 77)
-    found = pieces.reshape(-1, height, width, 3)
-    return torch.cat([found[:: len(found) // count][:count], torch.stack([noise, plain]).byte()])
+    return torch.cat([pieces(40, height, width), torch.stack([noise, plain]).byte()])
 
 
 def shear(image: Tensor, x: float, y: float) -> Tensor:

@@ -6,17 +6,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.datasets import load_sample_image
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
-from jobs.augment import Normaliser, cut_crops, draw_epoch
+from jobs.augment import Normaliser, cut_crops, cut_out, draw_epoch
 from jobs.config import RunConfig
 from jobs.data import DataSet, Images
 from jobs.distributed import ALONE, Tasks
 from jobs.feed import Part
 from jobs.resident import ResidentFeed
+from tests.jobs.photographs import pieces
 
 CPU = torch.device("cpu")
 ALL_OPTIONS: dict[str, Any] = {
@@ -27,13 +27,11 @@ ALL_OPTIONS: dict[str, Any] = {
 }
 
 
-def photos(height: int = 16, width: int = 16, count: int = 41) -> DataSet:
-    """Pieces of a photograph, labelled by their number; the test images come after them."""
-    whole = torch.from_numpy(load_sample_image("china.jpg").copy())[100:]
-    pieces = whole.unfold(0, height, height).unfold(1, width, width).permute(0, 1, 3, 4, 2)
-    pixels, labels = pieces.reshape(-1, height, width, 3), torch.arange(count)
-    train, test = (Images(pixels[first:][:count], labels) for first in (0, count))
-    return DataSet(train, test, count, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3))
+def photos(height: int = 16, width: int = 16) -> DataSet:
+    """41 training and 20 test images, pieces of a photograph, labelled by their number."""
+    pixels, labels = pieces(61, height, width), torch.arange(61)
+    train, test = (Images(pixels[some], labels[some]) for some in (slice(41), slice(41, None)))
+    return DataSet(train, test, 61, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3))
 
 
 def feed_of(
@@ -56,14 +54,18 @@ def joined(parts: list[Part]) -> tuple[Tensor, Tensor]:
     return torch.cat([part.images for part in parts]), torch.cat([part.labels for part in parts])
 
 
-def test_at_the_defaults_images_are_shifted_mirrored_and_normalised() -> None:
-    """Made of the parts that they were made of before there was anything else to do to them."""
+def test_images_are_shifted_mirrored_normalised_and_blanked_as_drawn() -> None:
     data = photos()
-    images, labels = joined(whole_epoch(feed_of(data, seed=3), epoch=2))
-    drawn = draw_epoch(RunConfig(model="resnet18", seed=3), 2, 41, CPU)
-    crops = cut_crops(data.train.padded(4), drawn.order, drawn, 16)
-    assert torch.equal(images, Normaliser(data, CPU)(crops))
-    assert torch.equal(labels, drawn.order)
+    for cutout_px in (0, 6):
+        config = RunConfig(model="resnet18", seed=3, cutout_px=cutout_px)
+        images, labels = joined(whole_epoch(feed_of(data, seed=3, cutout_px=cutout_px), epoch=2))
+        drawn = draw_epoch(config, 2, 41, CPU)
+        crops = cut_crops(data.train.padded(4), drawn.order, drawn, 16)
+        wanted = Normaliser(data, CPU)(crops)
+        if drawn.holes is not None:
+            wanted = cut_out(wanted, drawn.holes[drawn.order], cutout_px)
+        assert torch.equal(images, wanted)
+        assert torch.equal(labels, drawn.order)
 
 
 OPTIONS = st.sampled_from(
@@ -185,3 +187,22 @@ def test_images_are_resized_before_they_are_shifted() -> None:
     images, labels = joined(whole_epoch(feed))
     resized = tv.resize(data.train.pixels[labels].permute(0, 3, 1, 2), [8])
     assert torch.equal(images, Normaliser(data, CPU)(resized.permute(0, 2, 3, 1)))
+
+
+# ---- on a device
+
+
+@pytest.mark.parametrize("crop", ["shift", "resized"])
+@pytest.mark.parametrize("augment", ["none", "randaugment", "autoaugment_svhn"])
+def test_no_step_asks_the_device_for_a_number(augment: str, crop: str) -> None:
+    """On a device without values, on which it would fail: a GPU would have to be waited for."""
+    config = RunConfig(
+        model="resnet18", batch_size=16, crop=crop, **(ALL_OPTIONS | {"augment": augment})
+    )
+    device = torch.device("meta")
+    parts = whole_epoch(ResidentFeed(photos(), config, ALONE, device, torch.channels_last))
+    for part in parts:
+        assert part.images.shape == (len(part), 3, 16, 16)
+        for tensor in (part.images, part.labels, part.partners, part.own):
+            assert tensor is not None
+            assert tensor.device == device
