@@ -76,8 +76,9 @@ class Training:
         return False
 
     def end_now(self) -> None:
+        """Kill the tasks; the controller ends by itself, but not before they are gone."""
         with contextlib.suppress(psutil.NoSuchProcess):
-            for process in [*self.controller.children(recursive=True), self.controller]:
+            for process in self.controller.children(recursive=True) or [self.controller]:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
 
