@@ -21,6 +21,7 @@ import pytest
 from jobs.config import RunConfig
 from jobs.run_dir import RunDir, SweepDir
 from jobs.train_job import StopOnSignal, attempt_run
+from tests.jobs.test_distributed import train_on
 from tests.jobs.test_train import outcome
 from tests.slurm_cluster import SlurmCluster, wait_for
 
@@ -159,6 +160,15 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
     return run
 
 
+@pytest.fixture(scope="module")
+def undisturbed_on_two(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    config = RunConfig(**RUN, gpus=2)
+    run = SweepDir(tmp_path_factory.mktemp("undisturbed")).run(config.run_id)
+    run.write_config(config)
+    assert train_on(run, 2, network="resnet") == "finished"
+    return run
+
+
 # ---- the main path
 
 
@@ -281,6 +291,28 @@ def test_a_run_on_a_lost_node_goes_on_elsewhere_from_its_last_checkpoint(
     assert lab.causes() == [None, "finished"]
     assert run.attempts()[1]["first_step"] > 0
     assert outcome(run) == outcome(undisturbed)
+
+
+@pytest.mark.parametrize("disturb", [user_signal, preemption_without_grace])
+def test_a_run_on_two_nodes_saves_is_requeued_and_ends_as_if_nothing_had_happened(
+    disturb: Callable[[Lab], None], lab: Lab, undisturbed_on_two: RunDir
+) -> None:
+    lab.profile(gpus_per_node=1, partition="low0")
+    assert "on 2 nodes x 1 GPU" in lab.submit("--set", "gpus=2")
+    run = lab.runs()[0]
+    lab.wait_until_training(run)
+    assert lab.cluster.show_job(lab.job_id())["NumNodes"].startswith("2")
+    if disturb is preemption_without_grace:
+        lab.cluster.sbatch("sleep 1", "-p", "high", "-w", "n2", "--gres=gpu:v100:4")
+    else:
+        disturb(lab)
+    lab.wait_until_finished()
+    assert lab.causes() == ["stopped", "finished"]
+    first, second = run.attempts()
+    assert second["first_step"] == first["last_step"] > 0
+    assert [attempt["environment"]["gpus"] for attempt in run.attempts()] == [2, 2]
+    assert outcome(run) == outcome(undisturbed_on_two)
+    lab.wait_until_at_rest()
 
 
 def test_without_scontrol_in_the_job_a_marker_is_left_and_resume_goes_on(
