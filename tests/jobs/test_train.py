@@ -162,7 +162,9 @@ def test_stopped_anywhere_any_number_of_times_it_ends_the_same_to_the_bit(
 @given(
     st.fixed_dictionaries(
         {
-            "model": st.sampled_from(["resnet_small", "bam_preact_resnet_small", "sresnet_small"]),
+            "model": st.sampled_from(["resnet_small", "preact_resnet_small"]),
+            "model_options.attention": st.sampled_from(["none", "bam", "spatial"]),
+            "model_options.dropout": st.sampled_from([0.0, 0.3]),
             "optimizer": st.sampled_from(["sgd", "adamw"]),
             "schedule": st.sampled_from(["cosine", "restarts", "step", "multistep"]),
             "restart_epochs": st.just(1),
@@ -175,6 +177,13 @@ def test_stopped_anywhere_any_number_of_times_it_ends_the_same_to_the_bit(
             "ema_decay": st.sampled_from([0, 0.9]),
             "precision": st.sampled_from(["fp32", "bf16"]),
             "channels_last": st.booleans(),
+            "crop": st.sampled_from(["shift", "resized"]),
+            "image_px": st.sampled_from([None, 9]),
+            "test_crop": st.sampled_from([1.0, 0.8]),
+            "augment": st.sampled_from(["none", "randaugment", "autoaugment_cifar10"]),
+            "cutout_px": st.sampled_from([0, 3]),
+            "mixup_alpha": st.sampled_from([0, 0.2]),
+            "cutmix_alpha": st.sampled_from([0, 1.0]),
             "batch_size": st.sampled_from([16, 89]),
             "epochs": st.just(2),
         }
@@ -184,6 +193,8 @@ def test_stopped_anywhere_any_number_of_times_it_ends_the_same_to_the_bit(
 def test_whatever_the_configuration_a_stop_changes_nothing(
     options: dict[str, Any], data: st.DataObject
 ) -> None:
+    of_network = {key: options.pop(f"model_options.{key}") for key in ("attention", "dropout")}
+    options["model_options"] = of_network
     with tempfile.TemporaryDirectory() as folder:
         whole, stopped = (plan_run(Path(folder) / name, **options) for name in ("a", "b"))
         train_once(whole)
