@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torchvision.io import encode_jpeg
 
-from tests.benchmarks import lambda_training, networks, trainer
+from tests.benchmarks import lambda_training, networks, trainer, unpack_cifar10
 
 TINY = ["--batch-size", "2", "--repeats", "1"]
 ROW = r"fp32 +{} +[\d.]+ ms +time +[\d.]+ \([\d.]+-[\d.]+\) +[\d.]+ MiB +memory +[\d.]+\n"
@@ -137,3 +137,24 @@ def test_a_mistaken_size_is_answered_before_anything_is_measured(capfd):
     said = capfd.readouterr()
     assert "batch norm needs a batch of 2 or more" in said.err
     assert not said.out
+
+
+def test_an_archive_of_images_is_unpacked_once_and_loaded_twice(capsys, tmp_path):
+    arrays = {"classes": np.array(["cat", "dog"])}
+    for split, count in (("train", 5), ("test", 3)):
+        images = torch.randint(256, (count, 3, 32, 32), dtype=torch.uint8)
+        encoded = [encode_jpeg(image) for image in images]
+        arrays[f"{split}_jpeg"] = torch.cat(encoded).numpy()
+        arrays[f"{split}_offsets"] = np.cumsum([0, *map(len, encoded)])
+        arrays[f"{split}_labels"] = np.arange(count) % 2
+    np.savez(tmp_path / "images.npz", **arrays)
+    folder = tmp_path / "data" / "images"
+    for written in (8, 0):
+        unpack_cifar10.main([str(tmp_path / "images.npz"), str(folder)])
+        out = capsys.readouterr().out
+        assert f"unpacked {written} images in" in out
+        assert ("decoding the 8 images" in out) == bool(written)
+        assert "5 training and 3 test images of 32 pixels in 2 classes" in out
+    image = (folder / "val" / "dog" / "1.jpg").read_bytes()
+    begin, end = arrays["test_offsets"][1:3]
+    assert image == arrays["test_jpeg"][begin:end].tobytes()

@@ -27,6 +27,8 @@ from jobs.image_folder import list_images, read_image
 from jobs.mixing import draw_mixing, mix
 from jobs.seeds import derive_seed
 from jobs.stream import IMAGENET, ImageParts, Request, StreamedFeed, training_transform
+from tests.jobs.conftest import plan_run
+from tests.jobs.test_train import outcome, train_once
 
 CPU = torch.device("cpu")
 TRAIN, TEST = 22, 9
@@ -148,6 +150,21 @@ def test_random_generators_are_left_as_they_were(data_dir: Path) -> None:
     assert torch.equal(torch.get_rng_state(), before[0])
     assert random.getstate() == before[1]
     assert np.array_equal(np.random.get_state()[1], before[2])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_training_that_is_stopped_everywhere_ends_as_one_that_is_not(
+    tmp_path: Path, data_dir: Path, workers: int
+) -> None:
+    options = configure(data_dir, image_px=16, epochs=2, workers=workers).model_dump()
+    outcomes = []
+    for stop_at in (None, 1):
+        run = plan_run(tmp_path / str(stop_at), **options | {"model": "resnet_small"})
+        while not train_once(run, stop_at)[0]:
+            # Nobody waits for them when a job has to leave.
+            assert workers_of(psutil.Process()) == []
+        outcomes.append(outcome(run))
+    assert outcomes[0] == outcomes[1]
 
 
 # ------------------------------------------------------------------------------- the right parts
