@@ -175,16 +175,17 @@ def _obstacle(listing: Listing) -> str:
     Looks at no more headers than it must: at one in a folder that is large in any case, and at none
     if the images were decoded before.
     """
-    first, *others = listing.paths
+    first = listing.folder / listing.train.paths[0]
     width, height = size = image_size(first)
-    needed = len(listing.paths) * width * height * 3
+    needed = (len(listing.train) + len(listing.test)) * width * height * 3
     if needed > LARGEST_IN_MEMORY_BYTES:
         return f"its images take {needed / 2**30:.1f} GiB, and at most " + (
             f"{LARGEST_IN_MEMORY_BYTES / 2**30:g} GiB are kept"
         )
     if any(path.exists() for path in _cache_files(listing)):
         return ""
-    for path, other in zip(others, _flat(_in_threads(image_size, others)), strict=True):
+    paths = listing.paths
+    for path, other in zip(paths, _flat(_in_threads(image_size, paths)), strict=True):
         if other != size:
             return _differ(first, size, path, other)
     return ""
@@ -204,8 +205,11 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def read_image(path: Path) -> Image.Image:
-    """An image in RGB; InputError if the file is damaged or no image."""
+    """An image in RGB; InputError if the file is damaged or no image of 8 bits."""
     with _reading(path), Image.open(path) as image:
+        if image.mode.startswith(("I", "F")):
+            # Pillow would cut off all that is above 255.
+            raise ValueError("its pixels have more than 8 bits")
         return image.convert("RGB")
 
 
@@ -366,7 +370,8 @@ def _keep(decoded: Decoded, file: Path, say: Say) -> None:
         return
     for old in [*file.parent.glob(".decoded-*"), *file.parent.glob("..decoded-*.tmp")]:
         if not old.name.startswith(file.name):
-            old.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                old.unlink()
 
 
 class Marker:

@@ -131,7 +131,6 @@ class Schedule:
 
 # ------------------------------------------------------------------------------- what workers do
 
-
 Loaded = Tensor | InputError | ExecutionError
 
 
@@ -141,9 +140,9 @@ class ImageParts:
     def __init__(self, folder: Path, config: RunConfig) -> None:
         self._folder = folder
         self._train = training_transform(config)
-        self._test = test_transform(config)
+        self._test = evaluation_transform(config)
 
-    def __getitem__(self, request: Request) -> Loaded:
+    def load(self, request: Request) -> Loaded:
         try:
             if request.seeds is None:
                 return torch.stack([self._load(path, self._test) for path in request.paths])
@@ -168,7 +167,10 @@ class ImageParts:
 
 
 def training_transform(config: RunConfig) -> nn.Module:
-    """An image to random bytes (3, image_px, image_px), drawn from torch's global generator."""
+    """An image to random bytes (3, image_px, image_px), drawn from torch's global generator.
+
+    Shifted crops are cut from an image whose shorter side is resized as for a test of that size.
+    """
     size = config.image_px or DEFAULT_PX
     interpolation = v2.InterpolationMode(config.interpolation)
     steps: list[nn.Module] = [v2.PILToTensor()]
@@ -188,7 +190,7 @@ def training_transform(config: RunConfig) -> nn.Module:
     return v2.Compose(steps)
 
 
-def test_transform(config: RunConfig) -> nn.Module:
+def evaluation_transform(config: RunConfig) -> nn.Module:
     """An image to the bytes (3, test_px, test_px) of its centre, test_crop of the shorter side."""
     size = config.test_px or config.image_px or DEFAULT_PX
     interpolation = v2.InterpolationMode(config.interpolation)
@@ -248,7 +250,7 @@ def _answer(pipe: Connection, images: ImageParts) -> None:
     torch.set_num_threads(1)
     with contextlib.suppress(EOFError, OSError):  # the trainer is gone
         while True:
-            pipe.send(images[pipe.recv()])
+            pipe.send(images.load(pipe.recv()))
 
 
 def _kill(processes: list[ForkServerProcess]) -> None:
@@ -339,6 +341,7 @@ class StreamedFeed:
         for index in self._schedule.parts(step):
             loaded = next(self._loaded)
             if isinstance(loaded, Exception):
+                self._loaded = iter(())  # the workers end now, and not when the error is forgotten
                 raise loaded
             if self._device.type == "cuda":
                 loaded = loaded.pin_memory().to(self._device, non_blocking=True)
@@ -353,4 +356,4 @@ class StreamedFeed:
         if self._workers:
             self._loaded = load_in_workers(self._images, requests, self._workers)
         else:
-            self._loaded = (self._images[request] for request in requests)
+            self._loaded = map(self._images.load, requests)

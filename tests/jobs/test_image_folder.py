@@ -235,6 +235,13 @@ def test_images_need_not_be_square_or_in_colour(tmp_path: Path) -> None:
     assert torch.equal(data.train.pixels[0, ..., 0], data.train.pixels[0, ..., 2])
 
 
+def test_an_image_of_16_bits_is_refused_as_it_would_become_white(tmp_path: Path) -> None:
+    path = tmp_path / "deep.png"
+    Image.fromarray(np.full((4, 4), 30000, dtype=np.uint16)).save(path)
+    with pytest.raises(InputError, match=r"deep\.png cannot be read .* more than 8 bits"):
+        read_image(path)
+
+
 @settings(max_examples=20)
 @given(st.integers(1, 600), st.integers(0, 255), st.integers(1, 256))
 def test_mean_and_deviation_are_those_of_all_pixels(count: int, low: int, width: int) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import random
 import signal
@@ -49,6 +50,19 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
             size = (40 + number, 60 - number)
             few.resize(size, Image.Resampling.BICUBIC).save(path)
     return folder
+
+
+def workers_of(process: psutil.Process) -> list[psutil.Process]:
+    return [
+        grandchild for child in process.children() for grandchild in child.children(recursive=True)
+    ]
+
+
+@pytest.fixture(autouse=True)
+def _workers_end_with_their_feed() -> Iterator[None]:
+    yield
+    gc.collect()  # pytest.raises keeps frames, and their feeds
+    assert workers_of(psutil.Process()) == []
 
 
 def configure(data_dir: Path, **options: Any) -> RunConfig:
@@ -306,6 +320,7 @@ def test_a_broken_image_is_named_in_one_line(tmp_path: Path, workers: int, data_
         list(feed.test_parts(1))
     assert f"{broken} cannot be read as an image" in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert workers_of(psutil.Process()) == []
     assert len(list(feed.test_parts(2))) == 1
 
 
@@ -314,15 +329,9 @@ def test_an_image_that_a_transform_cannot_take_is_named(data_dir: Path) -> None:
     parts = ImageParts(data_dir / "pets", config)
     parts._test = v2.RandomCrop(1000)
     (path,) = list_images(config).test.paths[:1]
-    found = parts[Request([path], None)]
+    found = parts.load(Request([path], None))
     assert isinstance(found, ExecutionError)
     assert str(found).startswith(f"{data_dir / 'pets' / path}: ")
-
-
-def workers_of(process: psutil.Process) -> list[psutil.Process]:
-    return [
-        grandchild for child in process.children() for grandchild in child.children(recursive=True)
-    ]
 
 
 def test_a_worker_that_is_killed_ends_the_stream_with_a_reason(data_dir: Path) -> None:
