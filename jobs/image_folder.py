@@ -79,7 +79,7 @@ class Listing:
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits that are others after a file was added, removed, renamed or changed."""
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(repr(HEADER).encode())  # another layout is another file
         paths = self.train.paths + self.test.paths
         for path, found in zip(paths, _flat(_in_threads(os.stat, self.paths)), strict=True):
             digest.update(os.fsencode(f"{path}\0{found.st_size}\0{found.st_mtime_ns}\n"))
