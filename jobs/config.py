@@ -376,6 +376,16 @@ def missing_data(config: RunConfig) -> str:
     return missing_files(config.dataset, config.data_dir) if config.dataset in FILE_SETS else ""
 
 
+def missing_weights(config: RunConfig) -> str:
+    """What is wrong if the file of weights that a run begins with is not there, else empty."""
+    if not config.init_from or config.init_path.is_file():
+        return ""
+    return (
+        f"init_from: there is no file of weights {config.init_path}; give its path, or one "
+        "relative to data_dir"
+    )
+
+
 def _missing_image_folder(folder: Path) -> str:
     train, val, test = (folder / name for name in ("train", "val", "test"))
     if train.is_dir() and val.is_dir() != test.is_dir():

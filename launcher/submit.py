@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.config import RunConfig, missing_data
+from jobs.config import RunConfig, missing_data, missing_weights
 from jobs.errors import InputError
 from jobs.run_dir import SweepDir
 from launcher.cluster import Cluster, Executor, LocalProfile, Profile, Resources, SlurmProfile
@@ -112,9 +112,12 @@ def submit_to_slurm(
 
 
 def check_data(sweep: SweepDir, run_ids: Sequence[str]) -> None:
-    """InputError if the files of a data set are missing on this machine, once for all runs."""
-    for run_id in run_ids:
-        if missing := missing_data(sweep.run(run_id).read_config()):
+    """InputError if files that runs begin with are missing on this machine, once for all runs."""
+    for run in map(sweep.run, run_ids):
+        config = run.read_config()
+        # One that has begun has its weights in its checkpoint.
+        weights = "" if run.attempts() else missing_weights(config)
+        if missing := missing_data(config) or weights:
             raise InputError(missing)
 
 

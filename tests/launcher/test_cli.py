@@ -131,6 +131,8 @@ def test_missing_data_is_told_once_before_any_run_starts(matrix: Path) -> None:
     said = launcher("submit", matrix, "--set", "dataset=cifar10", status=2)
     assert said.stderr.count("the files of cifar10 are not in") == 1
     assert SweepDir("runs/tiny").submissions() == {}
+    said = launcher("submit", matrix, "--set", "init_from=no.pt", status=2)
+    assert said.stderr.count("init_from: there is no file of weights") == 1
 
 
 def test_a_failure_in_one_sweep_does_not_keep_the_next_from_going_on(matrix: Path) -> None:

@@ -9,7 +9,7 @@ from jobs.run_dir import SweepDir
 from launcher.cluster import Cluster, LocalProfile, Resources, SlurmProfile, read_cluster
 from launcher.matrix import read_matrix
 from launcher.plan import Verb
-from launcher.submit import choose_profile, plan_submission
+from launcher.submit import check_data, choose_profile, plan_submission
 
 CLUSTER = Cluster(
     {"v100": SlurmProfile(time="4:00:00"), "desk": LocalProfile(workers=3)}, default="v100"
@@ -50,6 +50,18 @@ def test_a_run_that_someone_edited_stops_the_submission(sweep: SweepDir, matrix:
     path.write_text(path.read_text().replace('"epochs": 2', '"epochs": 9'))
     with pytest.raises(InputError, match="was edited"):
         plan_submission(read_matrix(matrix), sweep.path.parent)
+
+
+def test_only_a_run_that_has_not_begun_needs_the_weights_that_it_begins_with(
+    matrix: Path, tmp_path: Path
+) -> None:
+    submission = plan_submission(read_matrix(matrix, ["init_from=no.pt"]), tmp_path / "runs")
+    submission.write()
+    first, second = submission.sweep.runs()
+    first.write_attempt({"attempt": 1, "started_unix_s": 0.0, "pid": 1})  # type: ignore[typeddict-item]
+    check_data(submission.sweep, [first.run_id])
+    with pytest.raises(InputError, match=r"there is no file of weights .*no\.pt"):
+        check_data(submission.sweep, [first.run_id, second.run_id])
 
 
 def test_a_matrix_for_the_cluster_also_runs_here() -> None:
