@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,21 @@ from jobs.run_dir import SweepDir
 from jobs.train_job import STOP_SIGNALS, StopOnSignal, attempt_run
 
 FOREGROUND_SWEEP = Path("runs/foreground")
+
+# Of the help: where descriptions begin, and its width.
+COLUMN, WIDTH = 32, 100
+
+# Headings of the help, by the first option below each.
+SECTIONS = {
+    "model_options": "Network and data",
+    "epochs": "Steps",
+    "optimizer": "Optimizer",
+    "schedule": "Learning rate",
+    "loading": "Images",
+    "init_from": "Weights to begin with",
+    "precision": "Arithmetic",
+    "data_dir": "What cannot change a result, and is no part of a run's identity",
+}
 
 
 def main(arguments: list[str]) -> None:
@@ -103,11 +119,27 @@ def usage() -> str:
         "",
         f"Trains one network here, in {FOREGROUND_SWEEP}/. Ctrl-C saves; the same command goes on.",
         "",
-        f"networks: {', '.join(list_models())}",
-        "options, with their defaults:",
+        *textwrap.wrap(f"networks: {', '.join(list_models())}", WIDTH, subsequent_indent="  "),
+        "Options, with their defaults:",
     ]
     for name, option in RunConfig.model_fields.items():
+        if name in SECTIONS:
+            lines += ["", f"{SECTIONS[name]}:"]
         if not option.is_required():
             default = option.get_default(call_default_factory=True)
-            lines.append(f"  {f'{name}={default}':<32} {option.description}")
+            said = name if default is None else f"{name}={_as_written(default)}"
+            lines += _in_columns(said, option.description or "")
     return "\n".join(lines)
+
+
+def _as_written(value: Any) -> str:
+    """A default as it may be given on the command line."""
+    return str(value) if isinstance(value, str | Path) else orjson.dumps(value).decode()
+
+
+def _in_columns(option: str, description: str) -> list[str]:
+    """One option of the help; a long one has a line of its own."""
+    text = textwrap.wrap(description, WIDTH - COLUMN)
+    first = f"  {option:<{COLUMN - 2}}"
+    head = [first + text.pop(0)] if len(first) == COLUMN else [first]
+    return head + [" " * COLUMN + line for line in text]

@@ -201,8 +201,8 @@ def check_number_of_tasks(config: RunConfig, tasks: Tasks) -> None:
     """InputError unless the job has as many tasks as the run asks for, where that matters."""
     if config.gpus != tasks.world and config.bn == "local":
         raise InputError(
-            f"gpus: {config.gpus}, but this job has {tasks.world} tasks; `launcher submit` starts "
-            "as many as there are gpus"
+            f"gpus: {config.gpus}, but this job has {tasks.world} task"
+            f"{'' if tasks.world == 1 else 's'}; `launcher submit` starts one for each GPU"
         )
 
 

@@ -41,7 +41,7 @@ def test_arguments_are_json_or_bare_words() -> None:
 
 
 def test_the_usage_names_every_option_with_its_default() -> None:
-    for text in ("epochs=150", "keep=final", "threads=None", "sresnet50_skips"):
+    for text in ("epochs=150", "keep=final", "\n  threads  ", "flip=true", "sresnet50_skips"):
         assert text in usage()
 
 
