@@ -115,10 +115,14 @@ def describe_start(
     loop: LoopState,
 ) -> str:
     begin = f"from step {loop.step} (epoch {loop.epoch + 1})" if loop.step else "from the beginning"
+    network = " ".join([config.model, *(f"{k}={v}" for k, v in config.model_options.items())])
+    device = environment["device"]
+    if environment["gpus"] > 1:
+        device = f"{environment['gpus']} x {device}"
     return (
-        f"{config.model} ({counts.params:,} parameters) on {config.image_folder or config.dataset} "
+        f"{network} ({counts.params:,} parameters) on {config.image_folder or config.dataset} "
         f"({len(feed.train_labels):,} + {len(feed.test_labels):,} images), seed {config.seed}, "
-        f"{plural(config.epochs, 'epoch')}, in {precision} on {environment['device']} with "
+        f"{plural(config.epochs, 'epoch')}, in {precision} on {device} with "
         f"{plural(environment['threads'], 'thread')}, {begin}"
     )
 
@@ -149,8 +153,7 @@ def describe_stuck(
 ) -> str:
     return (
         f"the top-1 of the last {loop.chance_epochs} of {config.epochs} epochs was never above "
-        f"what guessing reaches, {train_guess:.2f} % in training and {test_guess:.2f} % in the "
-        "test. Submit it with when_stuck=go_on to train it to its end, from here"
+        f"what guessing reaches, {train_guess:.2f} % in training and {test_guess:.2f} % in the test"
     )
 
 
@@ -163,8 +166,8 @@ def describe_epoch(metrics: EpochMetrics, epochs: int) -> str:
         return tested
     return (
         f"epoch {metrics['epoch']:>{len(str(epochs))}}/{epochs}  lr {metrics['lr']:.4f}  "
-        f"train loss {metrics['train_loss']:.4f} top-1 {metrics['train_top1']:6.2f} %  {tested}, "
-        f"{metrics['data_wait_share']:.0%} of the time waiting for them"
+        f"train loss {metrics['train_loss']:.4f} top-1 {metrics['train_top1']:6.2f} %  {tested} "
+        f"({100 * metrics['data_wait_share']:.0f} % waiting for them)"
     )
 
 

@@ -70,6 +70,7 @@ class Attempt(TypedDict):
     user: str
     code: str
     environment: NotRequired[Environment]
+    precision: NotRequired[str]
     params: NotRequired[int]
     macs: NotRequired[int]
     steps_per_epoch: NotRequired[int]

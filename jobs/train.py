@@ -167,7 +167,7 @@ def _train(
             scaler.load_state_dict(saved["scaler"])
         restore_generators(saved["tasks"], tasks, device, config.seed, loop.step)
         del saved
-    attempt["environment"] = environment
+    attempt["environment"], attempt["precision"] = environment, precision
     attempt["params"], attempt["macs"] = counts.params, counts.macs
     attempt["steps_per_epoch"], attempt["first_step"] = len(batches), loop.step
     if tasks.leads:
@@ -245,7 +245,10 @@ def _train(
         if config.when_stuck == "stop" and is_stuck(config, loop.chance_epochs):
             attempt["last_step"] = loop.step
             save()
-            raise StuckError(describe_stuck(loop, config, train_guess, test_guess))
+            raise StuckError(
+                f"{describe_stuck(loop, config, train_guess, test_guess)}. Submit it with "
+                "when_stuck=go_on to train it to its end, from here"
+            )
 
         # ----------------------------------------------------------------------- train an epoch
         model.train()
@@ -341,7 +344,10 @@ def _train(
                 save_weights(run.best, evaluated.state_dict())
         # Training counts too: an average of the weights, say, may only be late.
         guesses = metrics["test_top1"] <= test_guess and (metrics["train_top1"] or 0) <= train_guess
+        was_stuck = is_stuck(config, loop.chance_epochs)
         loop.chance_epochs = loop.chance_epochs + 1 if guesses else 0
+        if is_stuck(config, loop.chance_epochs) and not was_stuck:
+            say(f"stuck at chance: {describe_stuck(loop, config, train_guess, test_guess)}")
         loop.epoch += 1
         loop.batch = loop.eval_batch = 0
         loop.epoch_s = loop.wait_s = loop.eval_s = 0.0

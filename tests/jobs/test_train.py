@@ -550,7 +550,9 @@ def test_a_run_that_only_guesses_is_stopped_and_goes_on_if_it_is_told_to(tmp_pat
     assert result is not None
     assert result["stuck_at_chance"]
     undisturbed = plan_run(tmp_path / "on", **IDLE, when_stuck="go_on")
-    train_once(undisturbed)
+    _, said = train_once(undisturbed)
+    told = [line for line in said if line.startswith("stuck at chance: the top-1 of the last 10 ")]
+    assert len(told) == 1
     assert outcome(again) == outcome(undisturbed)
 
 
