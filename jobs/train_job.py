@@ -23,7 +23,7 @@ from submitit.helpers import DelayedSubmission
 
 from jobs.config import RunConfig
 from jobs.distributed import ALONE, Tasks, join_tasks
-from jobs.errors import InputError, TrainingError
+from jobs.errors import DeviceError, InputError, TrainingError
 from jobs.run_dir import Attempt, LeaseHolder, RunDir
 
 # A run that was stopped so often without a single step in between is not started again.
@@ -198,9 +198,9 @@ def _train_along(run: RunDir, stop: StopOnSignal, tasks: Tasks) -> str:
 
 
 def check_number_of_tasks(config: RunConfig, tasks: Tasks) -> None:
-    """InputError unless the job has as many tasks as the run asks for, where that matters."""
+    """DeviceError unless the job has as many tasks as the run asks for, where that matters."""
     if config.gpus != tasks.world and config.bn == "local":
-        raise InputError(
+        raise DeviceError(
             f"gpus: {config.gpus}, but this job has {tasks.world} task"
             f"{'' if tasks.world == 1 else 's'}; `launcher submit` starts one for each GPU"
         )
