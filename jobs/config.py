@@ -31,7 +31,7 @@ from attention_models import (
     declared_options,
 )
 from attention_models.external import is_external
-from jobs.data_files import FILE_SETS, missing_files
+from jobs.data.files import FILE_SETS, missing_files
 from jobs.errors import InputError
 
 SCHEMA = 1

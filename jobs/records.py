@@ -12,8 +12,8 @@ import torch
 from attention_models import least_images_per_gpu
 from attention_models.count import Counts
 from jobs.config import RunConfig
+from jobs.data.feed import Feed
 from jobs.distributed import Tasks
-from jobs.feed import Feed
 from jobs.loop_state import LoopState
 from jobs.run_dir import Attempt, Environment, EpochMetrics, Progress
 from jobs.watch import is_stuck

@@ -26,13 +26,13 @@ from attention_models import create_model
 from attention_models.count import count
 from jobs.checkpoint import CheckpointWriter, load_checkpoint, save_weights, weights_sha256
 from jobs.config import RunConfig
+from jobs.data.feed import Batches, make_feed
+from jobs.data.mixing import mixed_cross_entropy
 from jobs.device import autocast, find_device, gpu_capability, resolve_precision
 from jobs.distributed import ALONE, Tasks
 from jobs.errors import DeviceError, InputError, StuckError, run_command
 from jobs.event_files import EventFiles
-from jobs.feed import Batches, make_feed
 from jobs.loop_state import LoopState, restore_generators, save_generators, take_up_loop
-from jobs.mixing import mixed_cross_entropy
 from jobs.optim import (
     AveragedWeights,
     fill_momentum,

@@ -26,10 +26,10 @@ from torchvision.io import decode_jpeg
 
 from attention_models import create_model
 from jobs.config import RunConfig, missing_data
-from jobs.data import DataSet, Images, load_dataset
+from jobs.data.datasets import DataSet, Images, load_dataset
+from jobs.data.resident import ResidentFeed
 from jobs.distributed import ALONE
 from jobs.optim import learning_rate, make_optimizer, set_learning_rate
-from jobs.resident import ResidentFeed
 
 IMAGES_PER_EPOCH = 50_000
 TENTHS = 10

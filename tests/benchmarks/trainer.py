@@ -55,10 +55,10 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from attention_models import create_model
-from jobs.augment import Normaliser
 from jobs.checkpoint import CheckpointWriter
 from jobs.config import RunConfig
-from jobs.data import DataSet, Images
+from jobs.data.augment import Normaliser
+from jobs.data.datasets import DataSet, Images
 from jobs.device import autocast, find_device
 from jobs.foreground import FOREGROUND_SWEEP
 from jobs.optim import make_optimizer
@@ -218,7 +218,7 @@ def measure_rates(config: RunConfig, data: DataSet, workers: int, device: torch.
 
     with (
         tempfile.TemporaryDirectory() as folder,
-        mock.patch("jobs.feed.load_dataset", return_value=data),
+        mock.patch("jobs.data.feed.load_dataset", return_value=data),
         warnings.catch_warnings(),
     ):
         # There may be fewer CPUs here than workers, on which the DataLoader has its views.

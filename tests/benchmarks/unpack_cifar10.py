@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from jobs.config import RunConfig
-from jobs.image_folder import load_image_folder
+from jobs.data.image_folder import load_image_folder
 
 
 def unpack(file: Path, folder: Path) -> int:

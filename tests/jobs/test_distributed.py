@@ -15,9 +15,9 @@ import pytest
 import torch
 
 from attention_models import create_model
-from jobs.augment import Normaliser
 from jobs.checkpoint import load_checkpoint
-from jobs.data import load_dataset
+from jobs.data.augment import Normaliser
+from jobs.data.datasets import load_dataset
 from jobs.distributed import ALONE
 from jobs.run_dir import RunDir
 from tests.jobs.conftest import plan_run

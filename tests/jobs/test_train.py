@@ -123,8 +123,8 @@ def test_the_metrics_are_those_of_a_plain_evaluation(undisturbed: RunDir) -> Non
     model = create_model(TINY["model"], 10, 8)
     model.load_state_dict(state["model"])
     model.eval()
-    from jobs.augment import Normaliser
-    from jobs.data import load_dataset
+    from jobs.data.augment import Normaliser
+    from jobs.data.datasets import load_dataset
 
     data = load_dataset(undisturbed.read_config())
     with torch.inference_mode():

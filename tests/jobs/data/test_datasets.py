@@ -27,10 +27,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision import datasets
 
-from jobs.augment import Normaliser
 from jobs.config import RunConfig, missing_data
-from jobs.data import load_dataset, main
-from jobs.data_files import FILE_SETS
+from jobs.data.__main__ import main
+from jobs.data.augment import Normaliser
+from jobs.data.datasets import load_dataset
+from jobs.data.files import FILE_SETS
 from jobs.errors import ExecutionError, InputError, run_command
 
 CPU = torch.device("cpu")
@@ -341,8 +342,8 @@ def test_a_torn_download_is_not_taken(name: str, server: Server) -> None:
 DOWNLOAD = """
 import sys
 from pathlib import Path
-from tests.jobs.test_data import changes
-from jobs.data import main
+from tests.jobs.data.test_datasets import changes
+from jobs.data.__main__ import main
 name, folder, url = sys.argv[1:]
 for change in changes(name, Path(folder), url):
     setattr(*change)
@@ -352,7 +353,7 @@ main([name, "data"])
 
 def start_download(server: Server, name: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", DOWNLOAD, name, str(server.folder), server.url]
-    top = str(Path(__file__).parents[2])
+    top = str(Path(__file__).parents[3])
     path = {"PYTHONPATH": os.pathsep.join([top, os.environ.get("PYTHONPATH", "")])}
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | path)
 

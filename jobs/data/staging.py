@@ -11,8 +11,8 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from string import Template
 
+from jobs.data.file_lock import hold_lock
 from jobs.errors import InputError
-from jobs.file_lock import hold_lock
 from jobs.processes import this_host
 
 # Of small files on a network, the time goes into waiting for each; large ones need fewer threads.

@@ -19,15 +19,15 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
-from jobs.augment import Normaliser, cut_out, draw_epoch
 from jobs.config import RunConfig
+from jobs.data.augment import Normaliser, cut_out, draw_epoch
+from jobs.data.feed import Part, make_feed
+from jobs.data.image_folder import list_images, read_image
+from jobs.data.mixing import draw_mixing, mix
+from jobs.data.stream import IMAGENET, ImageParts, Request, StreamedFeed, training_transform
 from jobs.distributed import ALONE, Tasks
 from jobs.errors import ExecutionError, InputError
-from jobs.feed import Part, make_feed
-from jobs.image_folder import list_images, read_image
-from jobs.mixing import draw_mixing, mix
 from jobs.seeds import derive_seed
-from jobs.stream import IMAGENET, ImageParts, Request, StreamedFeed, training_transform
 from tests.jobs.conftest import plan_run
 from tests.jobs.test_train import outcome, train_once
 
@@ -362,7 +362,7 @@ def main():
         signal.signal(getattr(signal, name), lambda number, frame: heard.append(number))
     from jobs.config import RunConfig
     from jobs.distributed import ALONE
-    from jobs.feed import make_feed
+    from jobs.data.feed import make_feed
 
     config = RunConfig(
         model="resnet18", dataset="imagefolder", image_folder="pets", data_dir=Path(sys.argv[1]),
@@ -401,7 +401,7 @@ def stream(tmp_path: Path, data_dir: Path) -> Iterator[Any]:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])},
             start_new_session=True,
         )
         started.append(process)

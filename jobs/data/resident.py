@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from jobs.augment import (
+from jobs.config import RunConfig
+from jobs.data.augment import (
     Boxes,
     EpochDraw,
     Normaliser,
@@ -19,20 +20,19 @@ from jobs.augment import (
     draw_epoch,
     resize_crops,
 )
-from jobs.config import RunConfig
-from jobs.data import DataSet, Images
+from jobs.data.datasets import DataSet, Images
+from jobs.data.feed import Loading, Part, evaluation_batches, training_batches
+from jobs.data.mixing import MixingDraw, draw_mixing, mix
 from jobs.distributed import Tasks
-from jobs.feed import Loading, Part, evaluation_batches, training_batches
-from jobs.mixing import MixingDraw, draw_mixing, mix
 
 if TYPE_CHECKING:
-    from jobs.operations import OperationDraw
+    from jobs.data.operations import OperationDraw
 
 RESIZED_AT_ONCE = 1024
 
 
 class ResidentFeed:
-    """A data set in the memory of the device; see jobs.feed.Feed.
+    """A data set in the memory of the device; see jobs.data.feed.Feed.
 
     An image is cropped, mirrored, changed by the operations of RandAugment or AutoAugment, and
     normalised; then cutout blanks a part of it, which is AutoAugment's order for CIFAR
@@ -114,7 +114,7 @@ def _draw_all(config: RunConfig, epoch: int, train: Images, device: torch.device
         boxes = draw_boxes(config, epoch, count, height, width, device)
     if config.augment != "none":
         # It loads torchvision, which takes half a second.
-        from jobs.operations import draw_operations
+        from jobs.data.operations import draw_operations
 
         operations = draw_operations(config, epoch, count, device)
     mixing = draw_mixing(config, epoch, count)

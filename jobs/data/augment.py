@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from jobs.config import RunConfig
-from jobs.data import Images
+from jobs.data.datasets import Images
 from jobs.seeds import derive_seed
 
 

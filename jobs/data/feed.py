@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from jobs.config import RunConfig
-from jobs.data import load_dataset
+from jobs.data.datasets import load_dataset
+from jobs.data.staging import stage
 from jobs.distributed import ALONE, Tasks
-from jobs.staging import stage
 
 Loading = Literal["memory", "stream"]
 
@@ -133,17 +133,17 @@ def make_feed(
 
     `loading`, memory or stream, is what an earlier attempt's feed had: `auto` means the same then.
     """
-    from jobs.resident import ResidentFeed
+    from jobs.data.resident import ResidentFeed
 
     if config.dataset != "imagefolder":
         return ResidentFeed(load_dataset(config, say), config, tasks, device, memory_format)
-    from jobs.image_folder import list_images, load_image_folder, resolve_loading
+    from jobs.data.image_folder import list_images, load_image_folder, resolve_loading
 
     loading = loading or resolve_loading(config, list_images(config))
     if loading == "memory":
         # Not from a copy on the node: what was decoded is one file, and is read once.
         return ResidentFeed(load_image_folder(config, say), config, tasks, device, memory_format)
-    from jobs.stream import StreamedFeed
+    from jobs.data.stream import StreamedFeed
 
     folder = config.data_dir / config.image_folder
     if config.stage_dir:

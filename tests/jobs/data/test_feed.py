@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.config import RunConfig
+from jobs.data.feed import Batches, evaluation_batches, training_batches
 from jobs.distributed import Tasks
-from jobs.feed import Batches, evaluation_batches, training_batches
 
 
 @given(st.integers(2, 300), st.integers(2, 64), st.integers(1, 4), st.integers(1, 4))

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from jobs.config import RunConfig
-from jobs.feed import Part
-from jobs.mixing import MixingDraw, draw_mixing, mix, mixed_cross_entropy
+from jobs.data.feed import Part
+from jobs.data.mixing import MixingDraw, draw_mixing, mix, mixed_cross_entropy
 
 
 def draw(images: int, epoch: int = 0, **options: Any) -> MixingDraw:

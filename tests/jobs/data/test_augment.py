@@ -10,7 +10,8 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode, RandomResizedCrop
 from torchvision.transforms.v2 import functional as tv
 
-from jobs.augment import (
+from jobs.config import RunConfig
+from jobs.data.augment import (
     Boxes,
     EpochDraw,
     Normaliser,
@@ -20,9 +21,8 @@ from jobs.augment import (
     draw_epoch,
     resize_crops,
 )
-from jobs.config import RunConfig
-from jobs.data import Images, load_dataset
-from tests.jobs.photographs import pieces
+from jobs.data.datasets import Images, load_dataset
+from tests.jobs.data.photographs import pieces
 
 
 def draw(images: int, epoch: int = 0, **options: Any) -> EpochDraw:

@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from jobs.augment import span
 from jobs.config import RunConfig
-from jobs.feed import Part
+from jobs.data.augment import span
+from jobs.data.feed import Part
 from jobs.seeds import derive_seed
 
 

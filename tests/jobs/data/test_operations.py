@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import RandAugment
 from torchvision.transforms.v2 import functional as tv
 
 from jobs.config import RunConfig
-from jobs.operations import (
+from jobs.data.operations import (
     AUTOAUGMENT_BINS,
     KINDS,
     OPERATIONS,
@@ -24,7 +24,7 @@ from jobs.operations import (
     magnitudes_of,
     policies,
 )
-from tests.jobs.photographs import pieces
+from tests.jobs.data.photographs import pieces
 
 CPU = torch.device("cpu")
 

@@ -16,18 +16,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from jobs import image_folder
 from jobs.config import RunConfig, missing_data
-from jobs.distributed import ALONE
-from jobs.errors import ExecutionError, InputError
-from jobs.feed import make_feed
-from jobs.image_folder import (
+from jobs.data import image_folder
+from jobs.data.feed import make_feed
+from jobs.data.image_folder import (
     list_images,
     load_image_folder,
     mean_and_std,
     read_image,
     resolve_loading,
 )
+from jobs.distributed import ALONE
+from jobs.errors import ExecutionError, InputError
 
 CPU = torch.device("cpu")
 COUNTS = {"train": 6, "val": 4}  # of each class

@@ -28,13 +28,13 @@ import torch.multiprocessing  # teaches pipes to hand tensors over in shared mem
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-from jobs.augment import Normaliser, cut_out, draw_epoch
 from jobs.config import RunConfig
+from jobs.data.augment import Normaliser, cut_out, draw_epoch
+from jobs.data.feed import Batches, Loading, Part, evaluation_batches, training_batches
+from jobs.data.image_folder import Listing, read_image
+from jobs.data.mixing import MixingDraw, draw_mixing, mix
 from jobs.distributed import Tasks
 from jobs.errors import ExecutionError, InputError
-from jobs.feed import Batches, Loading, Part, evaluation_batches, training_batches
-from jobs.image_folder import Listing, read_image
-from jobs.mixing import MixingDraw, draw_mixing, mix
 from jobs.seeds import derive_seed
 
 DEFAULT_PX = 224
@@ -283,7 +283,7 @@ def _start_fork_server() -> None:
 
 
 class StreamedFeed:
-    """An image folder that is read while the network trains; see jobs.feed.Feed.
+    """An image folder that is read while the network trains; see jobs.data.feed.Feed.
 
     The workers crop, mirror and apply RandAugment or AutoAugment; the device normalises, blanks by
     cutout, and mixes.

@@ -16,8 +16,8 @@ from torch import Tensor
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy
 from torchvision.transforms.v2 import functional as tv
 
-from jobs.augment import pick_pixels
 from jobs.config import RunConfig
+from jobs.data.augment import pick_pixels
 from jobs.seeds import derive_seed
 
 RANDAUGMENT_BINS = 31

@@ -4,12 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from jobs.file_lock import hold_lock
+from jobs.data.file_lock import hold_lock
 
 TAKE = """
 import sys, time
 from pathlib import Path
-from jobs.file_lock import hold_lock
+from jobs.data.file_lock import hold_lock
 with hold_lock(Path("lock"), lambda: print("waiting", flush=True)):
     print("holding", flush=True)
     sys.stdin.read()

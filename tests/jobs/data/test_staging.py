@@ -15,13 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobs.data.staging import stage
 from jobs.errors import InputError
-from jobs.staging import stage
 
 STAGE = """
 import sys
 from pathlib import Path
-from jobs.staging import stage
+from jobs.data.staging import stage
 print(stage(Path("photos"), sys.argv[1], lambda line: print(line, flush=True)))
 """
 
@@ -154,7 +154,7 @@ def test_of_four_jobs_that_start_together_only_one_copies(photos: Path, scratch:
 # Copies a file and a half, and waits there for its end.
 HANGS = f"""
 import shutil, time
-import jobs.staging
+import jobs.data.staging
 copied = shutil.copyfile
 def copy_half(source, target):
     open(target, "wb").write(open(source, "rb").read()[:1])
@@ -164,7 +164,7 @@ def copy_whole(source, target):
     copied(source, target)
     shutil.copyfile = copy_half
 shutil.copyfile = copy_whole
-jobs.staging.COPY_THREADS = 1
+jobs.data.staging.COPY_THREADS = 1
 {STAGE}"""
 
 

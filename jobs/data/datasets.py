@@ -5,14 +5,11 @@ Grey images are repeated to three channels, so that every network, and every pub
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import shutil
-import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 
@@ -21,10 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jobs.config import RunConfig, missing_data
-from jobs.data_files import FILE_SETS, missing_files
-from jobs.errors import ExecutionError, InputError, run_command
-from jobs.file_lock import hold_lock
-from jobs.staging import stage
+from jobs.data.file_lock import hold_lock
+from jobs.data.files import FILE_SETS, missing_files
+from jobs.data.staging import stage
+from jobs.errors import ExecutionError, InputError
 
 DIGITS_TRAIN_IMAGES = 1437  # the first four fifths; the rest was written by other people
 SYNTHETIC_IMAGES = {"train": 512, "test": 256}
@@ -32,7 +29,6 @@ SYNTHETIC_SIZE_PX = 8
 
 # What torchvision raises at files that are not what they should be.
 DAMAGE = (RuntimeError, ValueError, TypeError, AssertionError, LookupError)
-NETWORK_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -193,30 +189,3 @@ def download(name: str, folder: Path, say: Callable[[str], None]) -> DataSet:
         finally:
             shutil.rmtree(beside, ignore_errors=True)
     return data
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """`python -m jobs.data NAME FOLDER`: download a data set, once, on request."""
-    parser = argparse.ArgumentParser(
-        prog="python -m jobs.data",
-        description="Download a data set into a folder, unless it is there already. Trainings "
-        "never download: they read what is in data_dir.",
-        epilog="examples:\n"
-        "  python -m jobs.data cifar100 data\n"
-        "  python -m jobs.data svhn /scratch/data      and in the matrix: data_dir: /scratch/data",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("name", choices=FILE_SETS, metavar="NAME", help=", ".join(FILE_SETS))
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="made if it is not there")
-    given = parser.parse_args(arguments)
-    # A network that swallows everything would be waited for without end.
-    socket.setdefaulttimeout(NETWORK_TIMEOUT_S)
-    data = download(given.name, given.folder, say=partial(print, flush=True))
-    print(
-        f"{given.name}: {len(data.train):,} training and {len(data.test):,} test images in "
-        f"{given.folder}"
-    )
-
-
-if __name__ == "__main__":
-    run_command(main)

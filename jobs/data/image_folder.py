@@ -2,7 +2,7 @@
 
 A folder whose images are of one size, and not too many, is decoded once and kept in one file beside
 the images: `.decoded-FINGERPRINT`. Every later load, by any job, reads that file. Other folders are
-streamed; see jobs.stream.
+streamed; see jobs.data.stream.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS, find_classes, make_dataset
 
 from jobs.config import RunConfig, missing_data
-from jobs.data import DataSet, Images
+from jobs.data.datasets import DataSet, Images
+from jobs.data.feed import Loading
 from jobs.errors import ExecutionError, InputError
-from jobs.feed import Loading
 from jobs.files import read_json, write_atomic, write_exclusive
 from jobs.processes import is_running, this_host, this_process
 

@@ -10,13 +10,13 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
-from jobs.augment import Normaliser, cut_crops, cut_out, draw_epoch
 from jobs.config import RunConfig
-from jobs.data import DataSet, Images
+from jobs.data.augment import Normaliser, cut_crops, cut_out, draw_epoch
+from jobs.data.datasets import DataSet, Images
+from jobs.data.feed import Part
+from jobs.data.resident import ResidentFeed
 from jobs.distributed import ALONE, Tasks
-from jobs.feed import Part
-from jobs.resident import ResidentFeed
-from tests.jobs.photographs import pieces
+from tests.jobs.data.photographs import pieces
 
 CPU = torch.device("cpu")
 ALL_OPTIONS: dict[str, Any] = {
