@@ -33,6 +33,7 @@ _FROM_RESULT = (
     *("wall_s", "attempts"),
 )
 _MEASURED = tuple(EpochMetrics.__annotations__)
+_NOT_MEASURED = dict.fromkeys(EpochMetrics.__optional_keys__)  # by older versions
 _WHOLE = {"attempt", "epoch", "step", "best_epoch", "attempts", "params", "macs"}
 _EPOCH_TYPES = {
     "sweep": str,
@@ -124,7 +125,7 @@ def _rows(run: RunDir, config: RunConfig) -> tuple[dict[str, Any], list[dict[str
     attempts = run.attempts()
     metrics = run.read_metrics()
     about = {"run_id": run.run_id, "model": config.model, "seed": config.seed}
-    its_epochs = [about | _numbers(record, _MEASURED) for record in metrics]
+    its_epochs = [about | _numbers(_NOT_MEASURED | record, _MEASURED) for record in metrics]
     for expected, record in enumerate(metrics, 1):
         if record["epoch"] != expected:
             raise InputError(f"its metrics lack epoch {expected}")

@@ -95,7 +95,8 @@ class RunConfig(BaseModel):
         1, ge=1, le=1024, description="GPUs, or on CPU nodes tasks, that share each batch"
     )
     bn: Literal["local", "sync"] = Field(
-        "local", description="batch norm over the images of one GPU, or sync: over the whole batch"
+        "local",
+        description="batch norm over the images that one GPU sees at once, or sync: that all do",
     )
     accumulate_steps: Count = Field(
         1, ge=1, description="cut each batch in so many parts and add up their gradients"
@@ -106,7 +107,9 @@ class RunConfig(BaseModel):
     nesterov: bool = Field(False, description="use Nesterov's form of SGD's momentum")
     weight_decay: float = Field(5e-4, ge=0, description="pull of the parameters towards zero")
     decay: Literal["all", "weights"] = Field(
-        "all", description="decay all parameters, or not biases, norms and position embeddings"
+        "all",
+        description="what decays: all parameters, or weights, not biases, norms and position "
+        "embeddings",
     )
     clip_norm: float = Field(
         0.0, ge=0, description="scale gradients down to this norm if it is larger; 0 does not"
@@ -142,8 +145,8 @@ class RunConfig(BaseModel):
 
     loading: Literal["auto", "memory", "stream"] = Field(
         "auto",
-        description="keep the images on the device and augment them there, or stream them through "
-        "workers; auto: an image folder whose images differ in size, or that is large, is streamed",
+        description="memory: keep the images on the device and augment them there; stream: read "
+        "them by workers; auto: an image folder is streamed if it is large or its sizes differ",
     )
     image_px: Pixels = Field(None, ge=1, description="size of training images (default: as is)")
     test_px: Pixels = Field(None, ge=1, description="size of test images (default: as image_px)")
@@ -192,8 +195,8 @@ class RunConfig(BaseModel):
     )
     init_from: str = Field(
         "",
-        description="file of weights to begin with, ours, timm's or torchvision's; a path, "
-        "relative to data_dir",
+        description="file of weights to begin with, ours, timm's or torchvision's: its path, "
+        "relative to data_dir. The path is part of a run's identity, what is in it is not",
     )
     eval_only: bool = Field(False, description="only evaluate the weights of init_from")
 
@@ -339,7 +342,7 @@ class RunConfig(BaseModel):
     def free_fields(self) -> set[str]:
         """The options that cannot change the result."""
         free = set(RunConfig.model_fields) - set(self.counting_fields())
-        # Batch norm over the whole batch computes the same on any number of GPUs.
+        # Batch norm over all GPUs computes the same on any number of them.
         return free | ({"gpus"} if self.bn == "sync" else set())
 
     @property

@@ -7,10 +7,10 @@ between two steps, so that all save, stop or go on after the same one.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import socket
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 # A task waits so long for another, which may be decoding a data set.
 TIMEOUT = timedelta(minutes=30)
 
+PORTS = range(20_000, 32_000)
+
 # What stands in the store that the tasks share.
 _CALL, _BEGIN, _DISMISSED = "call", "begin", "dismissed"
 _FAILURE = "failure"
-_NEVER = "never"
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,13 @@ class Tasks:
         for tensor in tensors:
             dist.broadcast(tensor, src=0)
 
+    def leave(self) -> None:
+        """End what the tasks have together; threads of it abort a Python that ends before."""
+        if self.world > 1:
+            import torch.distributed as dist
+
+            dist.destroy_process_group()
+
     # ---- the first task calls the others, and a task that fails tells the first one
 
     def call(self, value: Any) -> Any:
@@ -109,18 +117,12 @@ class Tasks:
             return value
         if self.leads:
             self.store.set(_CALL, _BEGIN)
-        elif self.store.get(_CALL).decode() != _BEGIN:
-            return None
-        return self.share(value)
-
-    def wait_for_end(self) -> None:
-        """Until the first task has ended, with which the store ends.
-
-        A job on one machine is ended by submitit as soon as one of its tasks is.
-        """
-        if self.store is not None and not self.leads:
-            with contextlib.suppress(RuntimeError):
-                self.store.wait([_NEVER], TIMEOUT)
+            return self.share(value)
+        try:
+            called = self.store.get(_CALL).decode() == _BEGIN
+        except RuntimeError:  # the store is gone, and the first task with it
+            called = False
+        return self.share(value) if called else None
 
     def dismiss(self) -> None:
         """Let the others go, if they were not called."""
@@ -164,8 +166,9 @@ def join_tasks() -> Tasks:
     found = TorchDistributedEnvironment()
     # On SLURM srun was called on the node of the first task. Its address needs no look-up of names.
     address = os.environ.get("SLURM_LAUNCH_NODE_IPADDR", found.master_addr)
+    port = int(os.environ.get("MASTER_PORT", choose_port()))
     store = dist.TCPStore(
-        address, found.master_port, found.world_size, is_master=found.rank == 0, timeout=TIMEOUT
+        address, port, found.world_size, is_master=found.rank == 0, timeout=TIMEOUT
     )
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(
@@ -176,3 +179,13 @@ def join_tasks() -> Tasks:
         timeout=TIMEOUT,
     )
     return Tasks(found.rank, found.world_size, found.local_rank, store)
+
+
+def choose_port() -> int:
+    """A port that all tasks of this start of the job know, and a later one does not share.
+
+    It is below those that Linux gives out by itself.
+    """
+    names = ("SLURM_JOB_ID", "SLURM_RESTART_COUNT", "SUBMITIT_LOCAL_JOB_ID")
+    job = "/".join(os.environ.get(name, "") for name in names)
+    return PORTS[zlib.crc32(job.encode()) % len(PORTS)]

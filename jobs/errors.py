@@ -17,6 +17,10 @@ class InputError(Exception):
     """A mistake in what was given: says what was given, what is valid, what to do. Exits with 2."""
 
 
+class MissingDataError(InputError):
+    """Files that a run needs are not there."""
+
+
 class ExecutionError(Exception):
     """Something failed although the input was right. Exits with 1."""
 

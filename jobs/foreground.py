@@ -46,8 +46,15 @@ def main(arguments: list[str]) -> None:
     values = {"data_dir": "data"} | parse_arguments(arguments)
     # The run may go on in another folder.
     config = make_config(values | {"data_dir": os.path.abspath(str(values["data_dir"]))})
+    if config.gpus > 1:
+        raise InputError(
+            f"gpus: {config.gpus}, but this command trains on one; `launcher submit` starts a task "
+            "for each"
+        )
     run = SweepDir(FOREGROUND_SWEEP).run(config.run_id)
     run.write_config(config)
+    if run.read_result() is not None:
+        print(f"trained already; to train it again, remove {run.path}")
     stop = StopOnSignal()
     stop.install(*STOP_SIGNALS, signal.SIGINT)
     with progress_bar() as display:

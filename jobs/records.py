@@ -114,14 +114,19 @@ def describe_start(
     precision: str,
     loop: LoopState,
 ) -> str:
-    begin = f"from step {loop.step} (epoch {loop.epoch + 1})" if loop.step else "from the beginning"
+    begin = "from the beginning"
+    if loop.step:
+        begin = f"from step {loop.step} (epoch {loop.epoch + 1})"
+    elif config.init_from:
+        begin = f"{'evaluating' if config.eval_only else 'from'} the weights of {config.init_from}"
     network = " ".join([config.model, *(f"{k}={v}" for k, v in config.model_options.items())])
     device = environment["device"]
     if environment["gpus"] > 1:
         device = f"{environment['gpus']} x {device}"
     return (
         f"{network} ({counts.params:,} parameters) on {config.image_folder or config.dataset} "
-        f"({len(feed.train_labels):,} + {len(feed.test_labels):,} images), seed {config.seed}, "
+        f"({len(feed.train_labels):,} + {len(feed.test_labels):,} images of {feed.input_size} px"
+        f"{', streamed' if feed.loading == 'stream' else ''}), seed {config.seed}, "
         f"{plural(config.epochs, 'epoch')}, in {precision} on {device} with "
         f"{plural(environment['threads'], 'thread')}, {begin}"
     )
@@ -138,7 +143,8 @@ def describe_steps(
     """A line within an epoch, about the steps between two states of the sums of training."""
     loss, top1, images = (after - then for after, then in zip(now, before, strict=True))
     return (
-        f"epoch {loop.epoch + 1}/{config.epochs}  step {loop.batch}/{batches}  "
+        f"epoch {loop.epoch + 1:>{len(str(config.epochs))}}/{config.epochs}  "
+        f"step {loop.batch:>{len(str(batches))}}/{batches}  "
         f"train loss {loss / images:.4f} top-1 {100 * top1 / images:6.2f} %  "
         f"{images / took_s:,.0f} images/s"
     )
@@ -167,7 +173,7 @@ def describe_epoch(metrics: EpochMetrics, epochs: int) -> str:
     return (
         f"epoch {metrics['epoch']:>{len(str(epochs))}}/{epochs}  lr {metrics['lr']:.4f}  "
         f"train loss {metrics['train_loss']:.4f} top-1 {metrics['train_top1']:6.2f} %  {tested} "
-        f"({100 * metrics['data_wait_share']:.0f} % waiting for them)"
+        f"({100 * metrics['data_wait_share']:.0f} % waiting for images)"
     )
 
 

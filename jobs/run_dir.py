@@ -85,10 +85,16 @@ class Resolved(TypedDict):
     """What options that say `auto` came to mean at the first attempt; the later ones keep it."""
 
     precision: str
-    loading: str
+    loading: NotRequired[str]
 
 
-class EpochMetrics(TypedDict):
+class Waiting(TypedDict, total=False):
+    """What the records of older versions do not have."""
+
+    data_wait_share: float  # of epoch_s, until the images were there
+
+
+class EpochMetrics(Waiting):
     """One record of `metrics.jsonl`. Epochs count from 1; top-1 and top-5 are in percent.
 
     An evaluation alone is one epoch without the values of training.
@@ -106,7 +112,6 @@ class EpochMetrics(TypedDict):
     epoch_s: float
     eval_s: float
     throughput_img_s: float
-    data_wait_share: float  # of epoch_s
     peak_mem_mb: float
     time_unix_s: float
 
@@ -231,7 +236,7 @@ class RunDir:
         write_atomic(self._resolved, pretty(resolved))
 
     def read_resolved(self) -> Resolved | None:
-        return read_record(self._resolved, Resolved.__annotations__)
+        return read_record(self._resolved, Resolved.__required_keys__)
 
     # ---- attempts: written by the job
 

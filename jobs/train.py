@@ -93,6 +93,7 @@ def train(
     cannot go on.
     """
     with contextlib.ExitStack() as at_end:
+        at_end.callback(tasks.leave)
         return _train(run, config, attempt, stop, say, tasks, display, at_end)
 
 
@@ -118,6 +119,11 @@ def _train(
     if threads:
         torch.set_num_threads(threads)
     environment = describe_environment(device, tasks)
+    if saved and "tasks" not in saved:
+        raise InputError(
+            "the checkpoint was written by an older version; finish the run with that one, or "
+            "remove its folder and submit it again"
+        )
     if saved:
         warn_of_differences(saved["environment"], environment, say)
 
@@ -125,7 +131,9 @@ def _train(
     # Order: data, weights, their average, optimizer. Only the weights draw from the global
     # generator. Where there is an average, it is what is evaluated and kept as the best.
     memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
-    feed = make_feed(config, tasks, device, memory_format, say, kept["loading"] if kept else None)
+    feed = make_feed(
+        config, tasks, device, memory_format, say, kept.get("loading") if kept else None
+    )
     batches, eval_batches = feed.train_batches, feed.test_batches
     torch.manual_seed(derive_seed(config.seed, "weights"))
     model = create_model(
@@ -175,6 +183,8 @@ def _train(
         if not kept and config.says_auto:
             run.write_resolved(Resolved(precision=precision, loading=feed.loading))
     say(describe_start(config, feed, counts, environment, precision, loop))
+    if config.compile:
+        say("compiling: the first steps take a minute or more")
     if few := describe_few_images(config):
         say(few)
     events = None
@@ -393,10 +403,12 @@ def distribute(
         if norms and device.type != "cuda":
             raise DeviceError("bn sync needs GPUs, and torch finds none here; choose bn local")
         last = batches.size_of(len(batches) - 1)
-        if norms and last < 2 * tasks.world:
+        # Each must have images at each exchange, or the others would wait for it.
+        if norms and last < (least := 2 * tasks.world * config.accumulate_steps):
             raise InputError(
                 f"batch_size {config.batch_size}: the last batch of an epoch has {last} images, "
-                f"and with bn sync each of {tasks.world} GPUs needs two; choose another batch_size"
+                f"and with bn sync, {tasks.world} GPUs and accumulate_steps "
+                f"{config.accumulate_steps} it needs {least}; choose another batch_size"
             )
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     # Else each task would get the first one's statistics of batch norm before each step; they are

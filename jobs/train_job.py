@@ -23,7 +23,7 @@ from submitit.helpers import DelayedSubmission
 
 from jobs.config import RunConfig
 from jobs.distributed import ALONE, Tasks, join_tasks
-from jobs.errors import DeviceError, InputError, TrainingError
+from jobs.errors import DeviceError, InputError, MissingDataError, TrainingError
 from jobs.run_dir import Attempt, LeaseHolder, RunDir
 
 # A run that was stopped so often without a single step in between is not started again.
@@ -32,8 +32,11 @@ IDLE_STOPS = 3
 # How torch says it in errors that have no type of their own: on the CPU, and in CUDA's libraries.
 OUT_OF_MEMORY_WORDS = ("DefaultCPUAllocator", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
 
-# How torch says that a task that it waits for is not there any more.
-LOST_TASK_WORDS = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer")
+# How torch says that a task that it waits for is not there any more, or does not answer.
+LOST_TASK_WORDS = (
+    *("Connection closed by peer", "Connection reset by peer", "Broken pipe", "ncclRemoteError"),
+    "Timed out waiting",
+)
 
 STOP_SIGNALS = (signal.SIGUSR2, signal.SIGTERM)
 
@@ -153,7 +156,7 @@ def _end_well_or_badly(
             )
             message = f"{stop.signal.name} {when}"
     except InputError as error:
-        cause, message = "data_missing", str(error)
+        cause, message = cause_of_mistake(error), str(error)
         raise
     except TrainingError as error:
         cause, message = error.cause, str(error)
@@ -185,7 +188,7 @@ def _train_along(run: RunDir, stop: StopOnSignal, tasks: Tasks) -> str:
 
         finished = train(run, config, attempt, stop, lambda text: None, tasks)
     except InputError as error:
-        tasks.tell_failure("data_missing", str(error))
+        tasks.tell_failure(cause_of_mistake(error), str(error))
         raise
     except TrainingError as error:
         tasks.tell_failure(error.cause, str(error))
@@ -193,7 +196,6 @@ def _train_along(run: RunDir, stop: StopOnSignal, tasks: Tasks) -> str:
     except Exception as error:
         tasks.tell_failure(*describe_error(error, config))
         raise
-    tasks.wait_for_end()
     return "finished" if finished else "stopped"
 
 
@@ -206,11 +208,16 @@ def check_number_of_tasks(config: RunConfig, tasks: Tasks) -> None:
         )
 
 
+def cause_of_mistake(error: InputError) -> str:
+    return "data_missing" if isinstance(error, MissingDataError) else "input_error"
+
+
 def describe_error(error: Exception, config: RunConfig) -> tuple[str, str]:
     """The cause and the message of an error that is no InputError and no TrainingError."""
     message = f"{type(error).__name__}: {error}"
-    if config.gpus > 1 and any(words in message for words in LOST_TASK_WORDS):
-        return "task_lost", f"another task of the job has ended without a word: {message}"
+    lost = isinstance(error, RuntimeError) and any(words in message for words in LOST_TASK_WORDS)
+    if config.gpus > 1 and lost:
+        return "task_lost", f"another task of the job has ended, or hangs: {message}"
     if not is_out_of_memory(error):
         return "code_error", message
     parts = f" in {config.accumulate_steps} parts" if config.accumulate_steps > 1 else ""

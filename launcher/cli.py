@@ -146,7 +146,7 @@ def resume(
     for sweep, statuses in zip(found, status_of_sweeps(found), strict=True):
         standings = [status for status in statuses if status.named]
         actions = plan(standings, Policy(release_cancelled=cancelled))
-        profile, code_hash = last_profile(sweep)
+        profile, code_hash = last_profile(sweep, workers)
         configs = {run.run_id: sweep.run(run.run_id).read_config() for run in standings}
         gpus = gpus_to_start(actions, configs)
         check_gpus(gpus, profile, workers)

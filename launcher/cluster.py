@@ -140,8 +140,8 @@ class SlurmProfile(_Profile):
             return Layout()
         if size is None:
             raise InputError(
-                f"gpus {gpus}: how many GPUs does a node have? "
-                "Set gpus_per_node in the profile in cluster.yaml"
+                f"gpus {gpus}: the profile does not say how many GPUs a node has; add "
+                "`gpus_per_node: 4`, or whatever it is, to it in cluster.yaml"
             )
         if gpus > size and gpus % size:
             below = gpus // size * size

@@ -40,8 +40,9 @@ REPEAT_STOP_S = 1.0
 # submitit ends a local job after `timeout_min`; a run here may take as long as it needs.
 NO_TIMEOUT_MIN = 60 * 24 * 365
 
-# Tasks that wait in vain for one that died are ended; those that notice it get time to say so.
-LOST_TASK_S = 10.0
+# Tasks that wait in vain for one that died are ended; those that notice it get time to say so,
+# also one that is writing a checkpoint.
+LOST_TASK_S = 60.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,7 +189,7 @@ class LocalQueue:
             return
         if training.torn_s is None:
             training.torn_s = time.monotonic()
-            self.report(f"{self._name(training.run)} lost one of its tasks, so the others must end")
+            self.report(f"{self._name(training.run)} has lost a task: the others must end")
         if time.monotonic() - training.torn_s > LOST_TASK_S:
             training.end_now()
 

@@ -377,14 +377,18 @@ def _set_option(file: YamlFile, key: str, node: Any, origin: str) -> None:
     axis = dict(_options_at(file, ("axes",))).get(option)
     is_axis = isinstance(node, list) and not _is_one_value(option, node)
     values = node if is_axis else flow_list([node])
-    for entry in reversed(_entries(file, "include")):
-        given = dict(_options_at(file, entry))
-        if option not in given:
-            continue
+    entries = [(entry, dict(_options_at(file, entry))) for entry in _entries(file, "include")]
+    entries = [(entry, given) for entry, given in entries if option in given]
+    named = [entry for entry, given in entries if file.get(given[option]) in values]
+    # Where include lists the runs, a network that it names is picked, with the options beside it.
+    picks = option == "model" and not file.get(("axes",)) and named
+    for entry, given in reversed(entries):
         # Of an axis, it is what the entry is for: without it, it would be for every run.
-        if axis and file.get(given[option]) in values:
+        if (axis or picks) and entry in named:
             continue
-        file.remove(given[option] if len(given) > 1 and not axis else entry)
+        file.remove(given[option] if len(given) > 1 and not (axis or picks) else entry)
+    if picks:
+        return
     if option == "seed" and (key == "seeds" or not axis):
         for section in ("base", "axes"):
             if (section, "seed") in file:

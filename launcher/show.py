@@ -97,7 +97,9 @@ def train_here(sweep: SweepDir, gpus: Mapping[str, int], workers: list[Worker]) 
                 live.update(table, refresh=True)
 
         def report(line: str) -> None:
-            console.print(f"{time.strftime('%H:%M:%S')}  {line}", highlight=False, soft_wrap=True)
+            # Without markup: a message of torch may hold what looks like some.
+            line = f"{time.strftime('%H:%M:%S')}  {line}"
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
 
         queue = LocalQueue(sweep, gpus, workers, report, refresh, labels)
         queue.work()

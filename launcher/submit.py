@@ -71,9 +71,17 @@ def plan_submission(matrix: Matrix, runs: Path) -> Submission:
     return Submission(sweep, matrix, plan(standings, Policy()), unnamed)
 
 
-def last_profile(sweep: SweepDir) -> tuple[Profile, str]:
-    """The profile of a sweep's last submission, and the hash of the code that it froze."""
+def last_profile(sweep: SweepDir, workers: int | None) -> tuple[Profile, str]:
+    """The profile of a sweep's last submission, and the hash of the code that it froze.
+
+    InputError where there is a SLURM that never had it, unless `workers` ask for this machine.
+    """
     records = [record for record in sweep.submissions().values() if "refused" not in record]
+    if not records and workers is None and shutil.which("sbatch"):
+        raise InputError(
+            f"{sweep.name} was planned, but never accepted by SLURM: `launcher submit` its matrix "
+            "again, or give --workers to train here"
+        )
     if not records or records[-1]["executor"] == "local":
         return LocalProfile(workers=records[-1].get("workers") if records else None), ""
     return SlurmProfile.model_validate(records[-1]["profile"]), records[-1]["code"]
@@ -133,6 +141,11 @@ def gpus_to_start(actions: Sequence[Action], configs: Mapping[str, RunConfig]) -
 def check_gpus(gpus: Mapping[str, int], profile: Profile, workers: int | None) -> None:
     """InputError if a run would not fit the profile's nodes, or this machine."""
     if isinstance(profile, SlurmProfile):
+        if workers:
+            raise InputError(
+                f"--workers {workers}: on SLURM, array_parallelism in cluster.yaml says how many "
+                "runs train at once; `launcher submit ... --executor local` trains here"
+            )
         for count in gpus.values():
             profile.layout(count)
     else:

@@ -43,8 +43,9 @@ class Part:
 
 @dataclass(frozen=True)
 class Batches:
-    """N images in batches of one size, of which each task has so many parts.
+    """N images in batches of one size, each cut into parts, and each part among the tasks.
 
+    So batch norm over all tasks sees the same images at once, however many tasks there are.
     In training, parts begin at even places of the batch, so that the images at places 2i and
     2i + 1, which may be mixed, stay together; and none is a single image, which batch norm
     cannot be trained on. A last batch of one image is left out for the same reason.
@@ -53,7 +54,7 @@ class Batches:
     images: int
     size: int
     tasks: Tasks = ALONE
-    parts: int = 1  # of each task
+    parts: int = 1
     training: bool = True
 
     def __len__(self) -> int:
@@ -70,20 +71,26 @@ class Batches:
 
     def parts_of(self, batch: int) -> list[slice]:
         """This task's parts of a batch that are not empty, as places in the epoch's order."""
-        where, length = self[batch], self.size_of(batch)
+        return [
+            mine
+            for part in self._cut(self[batch], self.parts)
+            for mine in self._cut(part, self.tasks.world)[self.tasks.rank :][:1]
+        ]
+
+    def _cut(self, places: slice, count: int) -> list[slice]:
+        """So many pieces of about one size, or fewer: in training, none is a single image."""
+        length = places.stop - places.start
         grain = 2 if self.training else 1
         grains = max(1, length // grain)
-        parts = self.parts * self.tasks.world
-        share, rest = divmod(grains, parts)
-        ends = [grain * (share * part + min(part, rest)) for part in range(parts + 1)]
-        # What is left over, an odd image, goes to the last part that has any.
+        share, rest = divmod(grains, count)
+        ends = [grain * (share * piece + min(piece, rest)) for piece in range(count + 1)]
+        # What is left over, an odd image, goes to the last piece that has any.
         ends = [length if end >= grain * grains else end for end in ends]
-        cuts = [
-            slice(where.start + begin, where.start + end)
+        return [
+            slice(places.start + begin, places.start + end)
             for begin, end in itertools.pairwise(ends)
             if begin < end
         ]
-        return cuts[self.tasks.rank * self.parts :][: self.parts]
 
 
 def training_batches(config: RunConfig, images: int, tasks: Tasks) -> Batches:

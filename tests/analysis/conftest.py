@@ -102,6 +102,7 @@ def make_metrics(epoch: int, test_top1: float, **changed: Any) -> EpochMetrics:
         epoch_s=1.5,
         eval_s=0.2,
         throughput_img_s=1000.0,
+        data_wait_share=0.25,
         peak_mem_mb=500.0,
         time_unix_s=1.7e9 + epoch,
     )

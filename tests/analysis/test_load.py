@@ -54,6 +54,17 @@ def test_an_attempt_that_was_killed_while_it_began_does_not_hide_the_size(sweep:
     assert (row["attempts"], row["params"], row["macs"]) == (2, 175_258, 26_000_000)
 
 
+def test_records_of_older_versions_are_read(sweep: SweepDir) -> None:
+    run = add_run(sweep, "resnet_small")
+    path = run.path / "metrics.jsonl"
+    old = path.read_text().replace('"data_wait_share":0.25,', "")
+    assert old != path.read_text()
+    path.write_text(old)
+    name_runs(sweep, [run])
+    assert only_row(sweep)["state"] == "finished"
+    assert load_runs([sweep]).epochs["data_wait_share"].isna().all()
+
+
 def test_an_attempt_without_metrics_is_unfinished(sweep: SweepDir) -> None:
     name_runs(sweep, [add_run(sweep, "resnet_small", epochs_done=0)])
     row = only_row(sweep)

@@ -142,7 +142,7 @@ def wait_for_step(run: RunDir, step: int) -> None:
     raise AssertionError("the training did not come so far")
 
 
-LONG = OPTIONS | {"epochs": 60, "progress_every_s": 0, "when_stuck": "go_on"}
+LONG = OPTIONS | {"epochs": 150, "progress_every_s": 0, "when_stuck": "go_on"}
 
 
 def stop_one_of(run: RunDir, world: int, rank: int, step: int, sign: signal.Signals) -> list[str]:
@@ -190,7 +190,7 @@ def test_a_task_that_is_killed_ends_all_and_the_run_goes_on_from_its_checkpoint(
     assert "Error" in said[0]
     attempt = run.attempts()[0]
     assert attempt["cause"] == "task_lost"
-    assert attempt["message"].startswith("another task of the job has ended without a word: ")
+    assert attempt["message"].startswith("another task of the job has ended, or hangs: ")
     assert train_on(run, 2) == "finished"
     assert run.attempts()[1]["first_step"] >= 20
 

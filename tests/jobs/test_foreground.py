@@ -22,6 +22,7 @@ def test_by_hand_a_training_runs_and_a_second_call_shows_its_result(
     main(words)
     again = capsys.readouterr().out
     assert "finished: best test top-1" in again
+    assert "trained already; to train it again, remove runs/foreground/resnet_small" in again
     assert "epoch 1/1" not in again
 
 
@@ -63,6 +64,8 @@ def test_a_training_that_is_interrupted_saves_and_the_same_command_goes_on() -> 
 def test_a_mistake_in_the_words_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InputError, match="lr is given twice"):
         parse_arguments(["resnet18", "lr=1", "lr=2"])
+    with pytest.raises(InputError, match="gpus: 2, but this command trains on one"):
+        main(["resnet_small", "dataset=synthetic", "gpus=2"])
     with pytest.raises(InputError, match="did you mean 'resnet18'"):
         main(["resnet19"])
     main(["--help"])

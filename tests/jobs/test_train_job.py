@@ -176,7 +176,7 @@ def test_a_loss_that_is_no_number_is_the_cause(tmp_path: Path) -> None:
 
 def test_the_log_says_what_the_attempt_did(undisturbed: RunDir) -> None:
     log = undisturbed.log(1).read_text()
-    assert "resnet_small (78,002 parameters) on synthetic (128 + 50 images), seed 0" in log
+    assert "resnet_small (78,002 parameters) on synthetic (128 + 50 images of 8 px), seed 0" in log
     assert "epoch 40/40" in log
     assert log.rstrip().endswith("finished")
 

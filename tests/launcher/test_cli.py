@@ -121,7 +121,7 @@ def test_runs_on_several_gpus_are_shown_with_what_they_take_and_checked_first(ma
 def test_a_failed_run_is_started_again_and_the_finished_ones_are_not(matrix: Path) -> None:
     data = ["--set", "train_images=1000", "--set", "model=resnet_small"]
     failed = launcher("submit", matrix, *data, status=1)
-    assert "data_missing: train_images: 1000, but synthetic has 512" in failed.stdout
+    assert "input_error: train_images: 1000, but synthetic has 512" in failed.stdout
     assert "error: not all runs of tiny finished: `launcher logs ID` says why" in failed.stderr
     assert "retry" in launcher("submit", matrix, *data, "--dry-run").stdout
     assert "retry" in launcher("resume", "tiny", "--dry-run").stdout

@@ -260,7 +260,7 @@ def test_a_task_that_dies_does_not_leave_the_others_waiting(
     )
     queue.work()
     assert heard(run.path) == []
-    assert sum("lost one of its tasks, so the others must end" in line for line in said) == 1
+    assert sum("has lost a task: the others must end" in line for line in said) == 1
 
 
 def test_a_task_may_end_long_before_the_others(

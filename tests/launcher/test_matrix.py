@@ -238,6 +238,25 @@ def test_what_include_says_of_one_value_of_an_axis_stays_with_that_value(read, m
     assert values(read(text, f"model={model}"), "model", "lr", "epochs") == runs
 
 
+@pytest.mark.parametrize(
+    ("model", "runs"),
+    [
+        ("resnet18", [("resnet18", 0.2), ("resnet18", 0.3)]),
+        ("[resnet34]", [("resnet34", 0.4)]),
+        ("resnet50", [("resnet50", 0.2), ("resnet50", 0.3), ("resnet50", 0.4)]),
+    ],
+)
+def test_a_network_is_picked_from_the_runs_that_include_lists(read, model, runs):
+    """And one that it does not list takes the place of all."""
+    text = """\
+    include:
+      - {model: resnet18, lr: 0.2}
+      - {model: resnet18, lr: 0.3}
+      - {model: resnet34, lr: 0.4}
+    """
+    assert values(read(text, f"model={model}"), "model", "lr") == runs
+
+
 def test_overrides_reach_the_name_the_resources_and_the_options_of_a_network(read):
     overrides = ("name=foo", "resources.time=2:00:00", "model_options.combine=sum")
     matrix = read(PLAIN, *overrides)

@@ -293,19 +293,15 @@ def test_a_run_on_a_lost_node_goes_on_elsewhere_from_its_last_checkpoint(
     assert outcome(run) == outcome(undisturbed)
 
 
-@pytest.mark.parametrize("disturb", [user_signal, preemption_without_grace])
-def test_a_run_on_two_nodes_saves_is_requeued_and_ends_as_if_nothing_had_happened(
-    disturb: Callable[[Lab], None], lab: Lab, undisturbed_on_two: RunDir
+def test_a_preempted_run_on_two_nodes_is_requeued_and_ends_as_if_nothing_had_happened(
+    lab: Lab, undisturbed_on_two: RunDir
 ) -> None:
     lab.profile(gpus_per_node=1, partition="low0")
     assert "on 2 nodes x 1 GPU" in lab.submit("--set", "gpus=2")
     run = lab.runs()[0]
     lab.wait_until_training(run)
     assert lab.cluster.show_job(lab.job_id())["NumNodes"].startswith("2")
-    if disturb is preemption_without_grace:
-        lab.cluster.sbatch("sleep 1", "-p", "high", "-w", "n2", "--gres=gpu:v100:4")
-    else:
-        disturb(lab)
+    lab.cluster.sbatch("sleep 1", "-p", "high", "-w", "n2", "--gres=gpu:v100:4")
     lab.wait_until_finished()
     assert lab.causes() == ["stopped", "finished"]
     first, second = run.attempts()

@@ -9,7 +9,7 @@ from jobs.run_dir import SweepDir
 from launcher.cluster import Cluster, LocalProfile, Resources, SlurmProfile, read_cluster
 from launcher.matrix import read_matrix
 from launcher.plan import Verb
-from launcher.submit import check_data, choose_profile, plan_submission
+from launcher.submit import check_data, check_gpus, choose_profile, last_profile, plan_submission
 
 CLUSTER = Cluster(
     {"v100": SlurmProfile(time="4:00:00"), "desk": LocalProfile(workers=3)}, default="v100"
@@ -62,6 +62,22 @@ def test_only_a_run_that_has_not_begun_needs_the_weights_that_it_begins_with(
     check_data(submission.sweep, [first.run_id])
     with pytest.raises(InputError, match=r"there is no file of weights .*no\.pt"):
         check_data(submission.sweep, [first.run_id, second.run_id])
+
+
+def test_a_sweep_that_slurm_never_had_is_not_trained_here_by_itself(
+    sweep: SweepDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    with pytest.raises(InputError, match="planned, but never accepted by SLURM"):
+        last_profile(sweep, None)
+    assert last_profile(sweep, 2) == (LocalProfile(), "")
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert last_profile(sweep, None) == (LocalProfile(), "")
+
+
+def test_workers_are_of_this_machine_alone() -> None:
+    with pytest.raises(InputError, match="--workers 2: on SLURM, array_parallelism"):
+        check_gpus({"run": 1}, SlurmProfile(time="1:00:00"), 2)
 
 
 def test_a_matrix_for_the_cluster_also_runs_here() -> None:

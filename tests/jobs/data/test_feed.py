@@ -8,6 +8,10 @@ from jobs.data.feed import Batches, evaluation_batches, training_batches
 from jobs.distributed import Tasks
 
 
+def bounds(batches: Batches, batch: int) -> list[tuple[int, int]]:
+    return [(part.start, part.stop) for part in batches.parts_of(batch)]
+
+
 @given(st.integers(2, 300), st.integers(2, 64), st.integers(1, 4), st.integers(1, 4))
 def test_all_parts_together_are_every_image_once_in_order(
     images: int, size: int, world: int, accumulate: int
@@ -19,11 +23,25 @@ def test_all_parts_together_are_every_image_once_in_order(
         covered = [
             place
             for batch in range(len(tasks[0]))
-            for task in tasks
-            for part in task.parts_of(batch)
-            for place in range(images)[part]
+            for part in sorted(part for task in tasks for part in bounds(task, batch))
+            for place in range(*part)
         ]
         assert covered == list(range(images - lone))
+
+
+@given(st.integers(2, 64), st.integers(2, 4), st.integers(1, 4))
+def test_what_all_tasks_see_at_once_does_not_depend_on_their_number(
+    images: int, world: int, accumulate: int
+) -> None:
+    """So that batch norm over all of them does not either."""
+    alone = bounds(Batches(images, images, parts=accumulate), 0)
+    tasks = [bounds(Batches(images, images, Tasks(r, world), accumulate), 0) for r in range(world)]
+    for begin, end in alone:
+        pieces = sorted(piece for task in tasks for piece in task if begin <= piece[0] < end)
+        assert [pieces[0][0], pieces[-1][1]] == [begin, end]
+        assert [stop for _, stop in pieces[:-1]] == [start for start, _ in pieces[1:]]
+    if images >= 2 * world * accumulate:
+        assert {len(task) for task in tasks} == {accumulate}
 
 
 @given(st.integers(2, 300), st.integers(1, 40))
