@@ -7,6 +7,7 @@ between two steps, so that all save, stop or go on after the same one.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import socket
@@ -100,10 +101,13 @@ class Tasks:
             dist.broadcast(tensor, src=0)
 
     def leave(self) -> None:
-        """End what the tasks have together; threads of it abort a Python that ends before."""
+        """End what the tasks have together."""
         if self.world > 1:
             import torch.distributed as dist
 
+            # A network that is distributed holds the group in cycles; what is not freed here has
+            # threads that abort the process when Python ends.
+            gc.collect()
             dist.destroy_process_group()
 
     # ---- the first task calls the others, and a task that fails tells the first one
