@@ -124,31 +124,31 @@ def _classes(folder: Path) -> list[str]:
 
 def _files(folder: Path, classes: list[str]) -> Files:
     labels = {name: label for label, name in enumerate(classes)}
+    inside = len(os.fspath(folder)) + 1
     try:
-        found = make_dataset(folder, labels, is_valid_file=_is_image)
+        found = make_dataset(folder, labels, is_valid_file=lambda path: _is_image(path[inside:]))
     except FileNotFoundError:
-        empty = [name for name in classes if not any(_images_in(folder / name))]
+        empty = [name for name in classes if not _has_images(folder, name)]
         raise InputError(
             f"no images are in {_some(empty)} of {folder}; every class needs some, and what is "
             f"taken for an image ends in {', '.join(IMG_EXTENSIONS)}"
         ) from None
-    inside = len(os.fspath(folder)) + 1
     found.sort(key=lambda file: hashlib.sha256(os.fsencode(file[0][inside:])).digest())
     paths = [f"{folder.name}/{path[inside:]}" for path, _ in found]
     return Files(paths, torch.tensor([label for _, label in found]))
 
 
 def _is_image(path: str) -> bool:
-    name = os.path.basename(path)
-    return name.lower().endswith(IMG_EXTENSIONS) and not name.startswith(".")
+    """Of a path in the folder. Hidden files, and all in hidden folders, are those of programs."""
+    hidden = any(name.startswith(".") for name in path.split("/"))
+    return path.lower().endswith(IMG_EXTENSIONS) and not hidden
 
 
-def _images_in(folder: Path) -> Iterator[str]:
-    return (
-        name
-        for _, _, names in os.walk(folder, followlinks=True)
+def _has_images(folder: Path, label: str) -> bool:
+    return any(
+        _is_image(os.path.relpath(os.path.join(inside, name), folder))
+        for inside, _, names in os.walk(folder / label, followlinks=True)
         for name in names
-        if _is_image(name)
     )
 
 

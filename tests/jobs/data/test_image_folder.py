@@ -114,12 +114,18 @@ def test_the_test_images_may_be_in_a_folder_named_test(tmp_path: Path) -> None:
     assert len(list_images(configure(tmp_path)).test) == 8
 
 
-def test_hidden_files_and_what_is_no_image_are_left_out(tmp_path: Path) -> None:
-    folder = make_folder(tmp_path)
-    for name in (".hidden.png", "notes.txt", "._cat0.jpg"):
-        (folder / "train" / "cat" / name).write_text("no image")
-    (folder / "train" / ".ipynb_checkpoints").mkdir()
-    assert len(list_images(configure(tmp_path)).train) == 12
+def test_what_is_hidden_or_no_image_is_left_out(tmp_path: Path) -> None:
+    data_dir = tmp_path / ".hidden"  # what the folder itself is in counts nothing
+    cat = make_folder(data_dir) / "train" / "cat"
+    for name in (".hidden.png", "notes.txt", "._cat0.jpg", ".thumbnails/1.jpg", "a/.b/c/2.jpg"):
+        (cat / name).parent.mkdir(parents=True, exist_ok=True)
+        (cat / name).write_text("no image")
+    (cat.parent / ".ipynb_checkpoints").mkdir()
+    assert len(list_images(configure(data_dir)).train) == 12
+    for path in cat.glob("cat*"):
+        path.unlink()
+    with pytest.raises(InputError, match="no images are in cat of"):
+        list_images(configure(data_dir))
 
 
 @pytest.mark.parametrize("layout", [[], ["train"], ["val"], ["train", "val", "test"]])
