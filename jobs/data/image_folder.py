@@ -217,6 +217,8 @@ def read_image(path: Path) -> Image.Image:
 def _reading(path: Path) -> Iterator[None]:
     try:
         yield
+    except MemoryError:
+        raise
     except Exception as error:
         # The system's errors have a number. Pillow's have none, and come in many types.
         if isinstance(error, OSError) and error.errno is not None:

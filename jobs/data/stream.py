@@ -144,14 +144,18 @@ class ImageParts:
 
     def load(self, request: Request) -> Loaded:
         try:
-            if request.seeds is None:
-                return torch.stack([self._load(path, self._test) for path in request.paths])
-            # In the trainer's own process, the network's dropout draws from the same generator.
-            items = zip(request.paths, request.seeds, strict=True)
-            with torch.random.fork_rng(devices=[]):
-                return torch.stack([self._load_at_random(*item) for item in items])
+            with _one_thread():
+                return self._load_all(request)
         except (InputError, ExecutionError) as error:
             return error
+
+    def _load_all(self, request: Request) -> Tensor:
+        if request.seeds is None:
+            return torch.stack([self._load(path, self._test) for path in request.paths])
+        # In the trainer's own process, the network's dropout draws from the same generator.
+        items = zip(request.paths, request.seeds, strict=True)
+        with torch.random.fork_rng(devices=[]):
+            return torch.stack([self._load_at_random(*item) for item in items])
 
     def _load_at_random(self, path: str, seed: int) -> Tensor:
         # Not torch.manual_seed, which seeds the GPU's generators too.
@@ -162,8 +166,21 @@ class ImageParts:
         image = read_image(self._folder / path)
         try:
             return transform(image)
+        except MemoryError:
+            raise
         except Exception as error:
             raise ExecutionError(f"{self._folder / path}: {error}") from None
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Several would add in another order, and some operations ask for an image's mean."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def training_transform(config: RunConfig) -> nn.Module:
@@ -247,7 +264,6 @@ def _start_worker(images: ImageParts, processes: list[ForkServerProcess]) -> Con
 
 
 def _answer(pipe: Connection, images: ImageParts) -> None:
-    torch.set_num_threads(1)
     with contextlib.suppress(EOFError, OSError):  # the trainer is gone
         while True:
             pipe.send(images.load(pipe.recv()))

@@ -116,6 +116,41 @@ def test_parts_do_not_depend_on_the_number_of_workers(data_dir: Path, workers: i
     assert_equal(found, wanted)
 
 
+class Contrasts(torch.nn.Module):
+    """What RandAugment may do at its strongest."""
+
+    def forward(self, image: Image.Image) -> Tensor:
+        pixels = v2.functional.pil_to_tensor(image)
+        return torch.cat([v2.functional.adjust_contrast(pixels, factor) for factor in (0.1, 1.9)])
+
+
+def image_of_mean_127(path: Path, seed: int) -> str:
+    """Grey is a little less than its colours; a last bit of its mean moves what is cut off."""
+    pixels = np.random.default_rng(seed).integers(1, 256, 512 * 512, dtype=np.uint8)
+    too_bright = int(pixels.sum()) - 128 * pixels.size
+    pixels[np.flatnonzero(pixels > 1 if too_bright > 0 else pixels < 255)[: abs(too_bright)]] -= (
+        np.sign(too_bright).astype(np.uint8)
+    )
+    Image.fromarray(pixels.reshape(512, 512)).save(path / f"{seed}.png")
+    return f"{seed}.png"
+
+
+def test_images_do_not_depend_on_the_threads_of_the_process_that_loads_them(
+    tmp_path: Path, data_dir: Path
+) -> None:
+    """One thread adds up the pixels of a large image in another order than two."""
+    parts = ImageParts(tmp_path, configure(data_dir))
+    parts._test = Contrasts()
+    request = Request([image_of_mean_127(tmp_path, seed) for seed in range(12)], None)
+    found, before = [], torch.get_num_threads()
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        found.append(parts.load(request))
+        assert torch.get_num_threads() == threads
+    torch.set_num_threads(before)
+    assert torch.equal(*found)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_resumed_epoch_goes_on_with_the_same_parts(data_dir: Path, workers: int) -> None:
     config = configure(data_dir, **EVERYTHING, workers=workers)
@@ -332,6 +367,24 @@ def test_an_image_that_a_transform_cannot_take_is_named(data_dir: Path) -> None:
     found = parts.load(Request([path], None))
     assert isinstance(found, ExecutionError)
     assert str(found).startswith(f"{data_dir / 'pets' / path}: ")
+
+
+class Greedy(torch.nn.Module):
+    def forward(self, image: Image.Image) -> Tensor:
+        raise MemoryError
+
+
+def test_a_lack_of_memory_is_no_fault_of_an_image(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = ImageParts(data_dir / "pets", configure(data_dir))
+    parts._test = Greedy()
+    request = Request(list_images(configure(data_dir)).test.paths[:1], None)
+    with pytest.raises(MemoryError):
+        parts.load(request)
+    monkeypatch.setattr(Image.Image, "convert", lambda image, mode: Greedy()(image))
+    with pytest.raises(MemoryError):
+        parts.load(request)
 
 
 def test_a_worker_that_is_killed_ends_the_stream_with_a_reason(data_dir: Path) -> None:
