@@ -59,7 +59,9 @@ def read_weights(path: Path) -> Weights:
     if isinstance(found, Mapping):
         inner = (found[place] for place in _PLACES if isinstance(found.get(place), Mapping))
         found = dict(next(inner, found))
-    if not isinstance(found, dict) or not all(isinstance(x, Tensor) for x in found.values()):
+    if not isinstance(found, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in found.items()
+    ):
         raise InputError(
             f"{path} does not hold a network's weights by name; valid are a run's best.pt and "
             "checkpoint.pt, and a state dict, alone or under 'state_dict' or 'model'"

@@ -257,7 +257,9 @@ def test_a_file_of_something_else_is_refused(name: str, content: bytes, tmp_path
     assert_refused(small(), tmp_path / name, "cannot be read: it is damaged")
 
 
-@pytest.mark.parametrize("content", [[1, 2], {"epoch": 3}, {"state_dict": {"a": 1}}])
+@pytest.mark.parametrize(
+    "content", [[1, 2], {"epoch": 3}, {"state_dict": {"a": 1}}, {0: torch.ones(1)}]
+)
 def test_a_file_without_weights_is_refused_with_what_is_valid(
     content: object, tmp_path: Path
 ) -> None:
