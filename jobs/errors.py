@@ -25,6 +25,10 @@ class ExecutionError(Exception):
     """Something failed although the input was right. Exits with 1."""
 
 
+class StoppedError(Exception):
+    """Asked to stop before training began: there is nothing to save."""
+
+
 class TrainingError(ExecutionError):
     """A training cannot go on. `cause` is the word for it in the attempt's record."""
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from jobs.config import RunConfig, missing_data
 from jobs.data.file_lock import hold_lock
 from jobs.data.files import FILE_SETS, missing_files
-from jobs.data.staging import stage
+from jobs.data.staging import discard, stage
 from jobs.errors import ExecutionError, InputError
 
 DIGITS_TRAIN_IMAGES = 1437  # the first four fifths; the rest was written by other people
@@ -67,10 +67,15 @@ class DataSet:
         return self.train.pixels.shape[1]
 
 
-def load_dataset(config: RunConfig, say: Callable[[str], None] = lambda line: None) -> DataSet:
+def load_dataset(
+    config: RunConfig,
+    say: Callable[[str], None] = lambda line: None,
+    must_stop: Callable[[], bool] = lambda: False,
+) -> DataSet:
     """The data set of a run; InputError if its files are not in `data_dir`, or damaged.
 
-    With `stage_dir`, the files are copied there first, and `say` is told of it.
+    With `stage_dir`, the files are copied there first, and `say` is told of it; StoppedError if it
+    must stop meanwhile.
     """
     if missing := missing_data(config):
         raise InputError(missing)
@@ -79,7 +84,7 @@ def load_dataset(config: RunConfig, say: Callable[[str], None] = lambda line: No
     elif config.dataset == "synthetic":
         data = _synthetic()
     else:
-        data = _stored(config.dataset, config.data_dir, config.stage_dir, say)
+        data = _stored(config, say, must_stop)
     for name, found, wanted in (
         ("train_images", len(data.train), config.train_images),
         ("test_images", len(data.test), config.test_images),
@@ -123,10 +128,20 @@ def _synthetic() -> DataSet:
     return DataSet(train, test, 10, mean=(0.5,) * 3, std=(0.2,) * 3)
 
 
-def _stored(name: str, folder: Path, stage_dir: str, say: Callable[[str], None]) -> DataSet:
-    copy = stage(folder, stage_dir, say, only=FILE_SETS[name].files) if stage_dir else folder
+def _stored(
+    config: RunConfig, say: Callable[[str], None], must_stop: Callable[[], bool]
+) -> DataSet:
+    name, folder = config.dataset, config.data_dir
+    if config.stage_dir:
+        copy = stage(folder, config.stage_dir, say, FILE_SETS[name].files, must_stop)
+        if copy != folder.resolve():
+            try:
+                return _read(name, copy)
+            except (*DAMAGE, OSError):
+                say(f"the copy in {copy} is damaged and is removed: reading {folder}")
+                discard(copy)
     try:
-        return _read(name, copy)
+        return _read(name, folder)
     except DAMAGE:
         raise InputError(
             f"the files of {name} in {folder} are damaged; run `python -m jobs.data {name} "

@@ -12,7 +12,7 @@ from pathlib import Path
 from string import Template
 
 from jobs.data.file_lock import hold_lock
-from jobs.errors import InputError
+from jobs.errors import InputError, StoppedError
 from jobs.processes import this_host
 
 # Of small files on a network, the time goes into waiting for each; large ones need fewer threads.
@@ -22,19 +22,26 @@ COPY_THREADS = 16
 Files = dict[str, tuple[int, int]]
 
 
-def stage(source: Path, into: str, say: Callable[[str], None], only: Sequence[str] = ()) -> Path:
+def stage(
+    source: Path,
+    into: str,
+    say: Callable[[str], None],
+    only: Sequence[str] = (),
+    must_stop: Callable[[], bool] = lambda: False,
+) -> Path:
     """Copy a file or a folder into the folder `into` of this node, once; return the copy's path.
 
     `into` may hold environment variables, as in `$SLURM_TMPDIR`; InputError if it cannot be
     written. Of a folder, hidden files are left out; `only` names the files to be copied instead.
     Jobs that start together wait for the one that copies. A source with other files, sizes or
     times is copied anew. Where no copy can be made, for want of room or whatever else, `say` is
-    told why, and the source itself is returned: it is read where it is.
+    told why, and the source itself is returned: it is read where it is. Raises StoppedError, and
+    leaves no half of a copy, if it must stop before there is one.
     """
     home = _own_folder(into)
     source = source.resolve()
     try:
-        files = _list_files(source, only)
+        files = _list_files(source, only, must_stop)
         digest = hashlib.sha256(repr((str(source), sorted(files.items()))).encode())
         place = home / f"{source.name}-{digest.hexdigest()[:12]}"
 
@@ -43,11 +50,11 @@ def stage(source: Path, into: str, say: Callable[[str], None], only: Sequence[st
 
         # The disk is the node's own, so its kernel knows all who copy, and frees the lock of one
         # that was killed. A lease in a file, as for runs, would have to be judged by its age.
-        with hold_lock(place.with_name(f".{place.name}.lock"), say_waiting):
+        with hold_lock(place.with_name(f".{place.name}.lock"), say_waiting, must_stop):
             if _is_whole(place, files):
                 say(f"reading the copy of {source} in {place}")
             else:
-                _copy(source, files, place, say)
+                _copy(source, files, place, say, must_stop)
         return place / source.name
     except OSError as error:
         say(f"reading {source} where it is; no copy in {home}: {error.strerror or error}")
@@ -84,7 +91,12 @@ def _own_folder(into: str) -> Path:
     return home
 
 
-def _list_files(source: Path, only: Sequence[str]) -> Files:
+def discard(copy: Path) -> None:
+    """Remove what `stage` returned, which must be a copy; the next job makes another."""
+    shutil.rmtree(copy.parent, ignore_errors=True)
+
+
+def _list_files(source: Path, only: Sequence[str], must_stop: Callable[[], bool]) -> Files:
     if only:
         paths: Iterator[str] = (f"{source}/{name}" for name in only)
     elif source.is_file():
@@ -93,6 +105,8 @@ def _list_files(source: Path, only: Sequence[str]) -> Files:
         paths = _visible_files(source)
     files = {}
     for path in paths:
+        if must_stop():
+            raise StoppedError
         found = os.stat(path)
         # os.path.relpath takes ten times as long, which matters for a million files.
         name = path.removeprefix(str(source.parent)).lstrip("/")
@@ -121,7 +135,13 @@ def _is_whole(place: Path, files: Files) -> bool:
         return False
 
 
-def _copy(source: Path, files: Files, place: Path, say: Callable[[str], None]) -> None:
+def _copy(
+    source: Path,
+    files: Files,
+    place: Path,
+    say: Callable[[str], None],
+    must_stop: Callable[[], bool],
+) -> None:
     """Copy beside and rename: what has its name is whole. Times stay, as they are a fingerprint."""
     beside = place.with_name(f".{place.name}.partial")
     for half in (beside, place):
@@ -133,6 +153,8 @@ def _copy(source: Path, files: Files, place: Path, say: Callable[[str], None]) -
     start = time.monotonic()
 
     def copy_file(name: str) -> None:
+        if must_stop():
+            raise StoppedError
         shutil.copyfile(source.parent / name, beside / name)
         os.utime(beside / name, ns=(time.time_ns(), files[name][1]))
 
@@ -140,8 +162,13 @@ def _copy(source: Path, files: Files, place: Path, say: Callable[[str], None]) -
         for folder in {os.path.dirname(name) for name in files}:
             os.makedirs(beside / folder, exist_ok=True)
         with ThreadPool(COPY_THREADS) as pool:
-            for _ in pool.imap_unordered(copy_file, files):
-                pass
+            try:
+                for _ in pool.imap_unordered(copy_file, files):
+                    pass
+            finally:
+                # None may still write when what is half done is removed and another job begins.
+                pool.terminate()
+                pool.join()
         if not _is_whole(beside, files):
             raise OSError("it changed while it was copied")
         os.rename(beside, place)

@@ -8,6 +8,7 @@ import io
 import os
 import pickle
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -17,6 +18,7 @@ import tarfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -480,8 +482,30 @@ def test_staged_files_are_copied_without_others_and_read_from_there(
     damaged = bytearray(copy.read_bytes())
     damaged[:8] = bytes(8)
     copy.write_bytes(damaged)
-    with pytest.raises(InputError, match="damaged"):
-        load_dataset(config)
+    again = load_dataset(config, said.append)
+    assert torch.equal(again.train.pixels, direct.train.pixels)
+    assert f"is damaged and is removed: reading {config.data_dir}" in said[-1]
+    load_dataset(config, said.append)
+    assert said[-1].startswith("copied in "), "a new copy is whole"
+
+
+@every_file_set
+def test_of_damaged_files_the_copy_is_removed_and_never_themselves(
+    name: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.offer(name)
+    main([name, "data"])
+    damaged = Path("data", FILE_SETS[name].files[0])
+    cut(damaged)
+    before = damaged.read_bytes()
+    scratch = tmp_path / "scratch"
+    for room in ("enough", "none"):
+        if room == "none":  # the files are read where they are
+            monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=0))
+        with pytest.raises(InputError, match=rf"the files of {name} in data are damaged; run"):
+            load_dataset(config_of(name, stage_dir=str(scratch)))
+        assert damaged.read_bytes() == before
+        assert not [path for path in scratch.glob("*/*") if path.is_dir()]
 
 
 @pytest.mark.parametrize("name", ["digits", "synthetic"])

@@ -4,7 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from jobs.data.file_lock import hold_lock
+from jobs.errors import StoppedError
 
 TAKE = """
 import sys, time
@@ -31,6 +34,19 @@ def test_the_second_waits_saying_so_until_the_first_leaves() -> None:
             assert second.stdout.readline() == "waiting\n"
             first.communicate()
             assert second.stdout.readline() == "holding\n"
+
+
+def test_who_waits_can_be_asked_to_stop() -> None:
+    asked = iter([False, True])
+    with take_lock() as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "holding\n"
+        with (
+            pytest.raises(StoppedError),
+            hold_lock(Path("lock"), lambda: None, lambda: next(asked)),
+        ):
+            raise AssertionError("the lock is another's")
+        holder.communicate()
 
 
 def test_a_killed_holder_holds_nothing() -> None:

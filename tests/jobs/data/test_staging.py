@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.data.staging import stage
-from jobs.errors import InputError
+from jobs.errors import InputError, StoppedError
 
 STAGE = """
 import sys
@@ -190,6 +190,34 @@ def test_a_copy_that_lost_files_to_a_cleaner_is_made_again(photos: Path, scratch
     (copy / "b/1.jpg").unlink()
     assert stage(photos, str(scratch), print) == copy
     assert content(copy) == content(photos)
+
+
+def test_a_job_that_must_stop_leaves_no_half_of_a_copy(photos: Path, scratch: Path) -> None:
+    make_folder(photos, {f"many/{number}": b"x" for number in range(200)})
+    said: list[str] = []
+    copied = 0
+
+    def must_stop() -> bool:
+        nonlocal copied
+        copied += said != []  # now it copies
+        return copied > 50
+
+    with pytest.raises(StoppedError):
+        stage(photos, str(scratch), said.append, must_stop=must_stop)
+    (home,) = scratch.iterdir()
+    assert [path.suffix for path in home.iterdir()] == [".lock"]
+    assert content(stage(photos, str(scratch), print)) == content(photos)
+
+
+def test_a_job_can_be_asked_to_stop_while_another_copies(photos: Path, scratch: Path) -> None:
+    with start(HANGS) as other:
+        assert other.stdout is not None
+        assert "hanging\n" in iter(other.stdout)
+        said: list[str] = []
+        with pytest.raises(StoppedError):
+            stage(photos, str(scratch), said.append, must_stop=lambda: bool(said))
+        assert said[0].startswith("waiting for another job on ")
+        other.kill()
 
 
 # ------------------------------------------------------------------------------- no copy
