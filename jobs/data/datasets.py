@@ -46,6 +46,8 @@ class Images:
 
     def padded(self, margin_px: int) -> Images:
         """With a black margin on every side, from which shifted crops can be cut."""
+        if not margin_px:
+            return self
         return Images(F.pad(self.pixels, (0, 0, *[margin_px] * 4)), self.labels)
 
     def to(self, device: torch.device) -> Images:

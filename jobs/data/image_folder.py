@@ -370,10 +370,15 @@ def _keep(decoded: Decoded, file: Path, say: Say) -> None:
     except OSError as error:
         say(f"the decoded images cannot be kept in {file}: {error.strerror}")
         return
-    for old in [*file.parent.glob(".decoded-*"), *file.parent.glob("..decoded-*.tmp")]:
+    for old in file.parent.glob(".decoded-*"):
         if not old.name.startswith(file.name):
             with contextlib.suppress(OSError):
                 old.unlink()
+    for half in file.parent.glob("..decoded-*.tmp"):
+        with contextlib.suppress(OSError):
+            # A young one is that of a job which is about to take its marker, or writes.
+            if time.time() - half.stat().st_mtime > DEAD_AFTER_S:
+                half.unlink()
 
 
 class Marker:

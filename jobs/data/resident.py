@@ -135,7 +135,7 @@ def stored_for_training(images: Images, config: RunConfig) -> Images:
     if config.crop == "resized":
         return images
     size_px = config.image_px or shorter_side(images)
-    return centred(images, size_px, size_px, config.interpolation).padded(config.crop_padding_px)
+    return centred(images, size_px, size_px, config.interpolation, config.crop_padding_px)
 
 
 def stored_for_test(images: Images, config: RunConfig) -> Images:
@@ -148,22 +148,24 @@ def shorter_side(images: Images) -> int:
     return min(images.pixels.shape[1:3])
 
 
-def centred(images: Images, side_px: int, size_px: int, interpolation: str) -> Images:
+def centred(
+    images: Images, side_px: int, size_px: int, interpolation: str, margin_px: int = 0
+) -> Images:
     """The central squares of size_px of images whose shorter side is resized to side_px.
 
-    Antialiased, as in torchvision: what shrinks is averaged.
+    Antialiased, as in torchvision: what shrinks is averaged. Around each is a black margin.
     """
     if images.pixels.shape[1:3] == (side_px, side_px) and side_px == size_px:
-        return images
+        return images.padded(margin_px)
     from torchvision.transforms.v2 import InterpolationMode
     from torchvision.transforms.v2 import functional as tv
 
-    mode = InterpolationMode(interpolation)
-    # Some at a time, for an own copy of what is cut out of each, and no more.
-    pixels = [
-        tv.center_crop(tv.resize(some.permute(0, 3, 1, 2), [side_px], mode), [size_px])
-        .permute(0, 2, 3, 1)
-        .contiguous()
-        for some in images.pixels.split(RESIZED_AT_ONCE)
-    ]
-    return Images(torch.cat(pixels), images.labels)
+    mode, padded_px = InterpolationMode(interpolation), size_px + 2 * margin_px
+    # Filled some at a time, so that there is never a second copy of all.
+    pixels = torch.zeros((len(images), padded_px, padded_px, 3), dtype=torch.uint8)
+    within = slice(margin_px, margin_px + size_px)
+    squares = pixels[:, within, within].split(RESIZED_AT_ONCE)
+    for square, some in zip(squares, images.pixels.split(RESIZED_AT_ONCE), strict=True):
+        resized = tv.resize(some.permute(0, 3, 1, 2), [side_px], mode)
+        square.copy_(tv.center_crop(resized, [size_px]).permute(0, 2, 3, 1))
+    return Images(pixels, images.labels)

@@ -291,13 +291,16 @@ def test_a_changed_folder_is_decoded_anew_and_the_old_file_removed(tmp_path: Pat
     folder = make_folder(tmp_path)
     load_image_folder(configure(tmp_path))
     (old,) = kept_files(folder)
-    (folder / f".{old.name}.12345678.tmp").touch()  # a killed writer's
+    killed, young = (folder / f".{old.name}.{name}.tmp" for name in ("killed", "young"))
+    killed.touch()
+    os.utime(killed, (0, time.time() - image_folder.DEAD_AFTER_S - 1))
+    young.touch()
     path = folder / "train" / "cat" / "cat1.png"
     Image.new("RGB", (8, 8), "red").save(path)
     data = load_image_folder(configure(tmp_path))
     (new,) = kept_files(folder)
     assert new != old
-    assert list(folder.glob(".*")) == [new]
+    assert sorted(folder.glob(".*")) == [young, new]
     place = list_images(configure(tmp_path)).train.paths.index("train/cat/cat1.png")
     assert data.train.pixels[place, 0, 0].tolist() == [255, 0, 0]
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -7,14 +8,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.profiler import ProfilerActivity
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
 from jobs.config import RunConfig
+from jobs.data import resident
 from jobs.data.augment import Normaliser, cut_crops, cut_out, draw_epoch
 from jobs.data.datasets import DataSet, Images
 from jobs.data.feed import Part
-from jobs.data.resident import ResidentFeed
+from jobs.data.resident import ResidentFeed, stored_for_training
 from jobs.distributed import ALONE, Tasks
 from tests.jobs.data.photographs import pieces
 
@@ -187,6 +190,22 @@ def test_images_are_resized_before_they_are_shifted() -> None:
     images, labels = joined(whole_epoch(feed))
     resized = tv.resize(data.train.pixels[labels].permute(0, 3, 1, 2), [8])
     assert torch.equal(images, Normaliser(data, CPU)(resized.permute(0, 2, 3, 1)))
+
+
+@pytest.mark.parametrize("crop_padding_px", [0, 3])
+def test_resized_images_are_made_without_a_second_copy_of_all(
+    crop_padding_px: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resident, "RESIZED_AT_ONCE", 8)
+    images = Images(torch.randint(256, (400, 16, 16, 3), dtype=torch.uint8), torch.arange(400))
+    config = RunConfig(model="resnet18", image_px=40, crop_padding_px=crop_padding_px)
+    with torch.profiler.profile(
+        activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True
+    ) as profile:
+        stored = stored_for_training(images, config)
+    events = sorted(profile.events(), key=lambda event: event.time_range.start)
+    held = itertools.accumulate(event.self_cpu_memory_usage for event in events)
+    assert stored.pixels.nbytes <= max(held) < 1.2 * stored.pixels.nbytes
 
 
 # ---- on a device
