@@ -298,6 +298,14 @@ def _start_fork_server() -> None:
 # ------------------------------------------------------------------------------- the feed
 
 
+class _Drawn(NamedTuple):
+    """What is drawn for an epoch, as it is used on the device; None for what is not used."""
+
+    epoch: int
+    holes: Tensor | None
+    mixing: MixingDraw | None
+
+
 class StreamedFeed:
     """An image folder that is read while the network trains; see jobs.data.feed.Feed.
 
@@ -321,7 +329,10 @@ class StreamedFeed:
         self.train_batches, self.test_batches = schedule.train_batches, schedule.test_batches
         self._config, self._device = config, device
         self._normalise = Normaliser(IMAGENET, device, memory_format)
-        self._mixing: tuple[int, MixingDraw | None] | None = None
+        self._train_labels, self._test_labels = (
+            labels.to(device) for labels in (self.train_labels, self.test_labels)
+        )
+        self._drawn: _Drawn | None = None
         self._images = ImageParts(listing.folder, config)
         self._workers = len(os.sched_getaffinity(0)) if config.workers is None else config.workers
         self._steps: Iterator[Step] = iter(())
@@ -331,26 +342,30 @@ class StreamedFeed:
             _start_fork_server()
 
     def train_parts(self, epoch: int, batch: int) -> Iterator[Part]:
-        holes, mixing = self._schedule.draw(epoch).holes, self._draw_mixing(epoch)
+        drawn = self._draw(epoch)
         for pixels, index in self._load(Step(epoch, True, batch)):
             images = self._normalise(pixels)
-            if holes is not None:
-                images = cut_out(images, holes[index].to(self._device), self._config.cutout_px)
-            labels = self.train_labels[index].to(self._device)
-            yield mix(images, labels, index.to(self._device), mixing)
+            if drawn.holes is not None:
+                images = cut_out(images, drawn.holes[index], self._config.cutout_px)
+            yield mix(images, self._train_labels[index], index, drawn.mixing)
 
     def test_parts(self, batch: int) -> Iterator[Part]:
         for pixels, index in self._load(Step(None, False, batch)):
-            yield Part(self._normalise(pixels), self.test_labels[index].to(self._device))
+            yield Part(self._normalise(pixels), self._test_labels[index])
 
-    def _draw_mixing(self, epoch: int) -> MixingDraw | None:
-        if self._mixing is None or self._mixing[0] != epoch:
-            draw = draw_mixing(self._config, epoch, len(self.train_labels))
-            self._mixing = epoch, draw.to(self._device) if draw else None
-        return self._mixing[1]
+    def _draw(self, epoch: int) -> _Drawn:
+        if self._drawn is None or self._drawn.epoch != epoch:
+            holes = self._schedule.draw(epoch).holes
+            mixing = draw_mixing(self._config, epoch, len(self.train_labels))
+            self._drawn = _Drawn(
+                epoch,
+                None if holes is None else holes.to(self._device),
+                mixing.to(self._device) if mixing else None,
+            )
+        return self._drawn
 
     def _load(self, step: Step) -> Iterator[tuple[Tensor, Tensor]]:
-        """Of each part of a step: bytes (B, H, W, 3) on the device, and places in the listing."""
+        """Of each part of a step, on the device: bytes (B, H, W, 3), and places in the listing."""
         if step not in (self._next, self._next._replace(epoch=None)):
             self._start(step)
         self._next = NO_STEP  # until all parts of this one are taken
@@ -359,10 +374,14 @@ class StreamedFeed:
             if isinstance(loaded, Exception):
                 self._loaded = iter(())  # the workers end now, and not when the error is forgotten
                 raise loaded
-            if self._device.type == "cuda":
-                loaded = loaded.pin_memory().to(self._device, non_blocking=True)
-            yield loaded.permute(0, 2, 3, 1), index
+            yield self._send(loaded).permute(0, 2, 3, 1), self._send(index)
         self._next = next(self._steps, NO_STEP)
+
+    def _send(self, tensor: Tensor) -> Tensor:
+        """To the device, without waiting for it: from memory that is not pinned it would."""
+        if self._device.type == "cuda":
+            tensor = tensor.pin_memory()
+        return tensor.to(self._device, non_blocking=True)
 
     def _start(self, step: Step) -> None:
         """Load this step and what follows from now on."""
