@@ -148,7 +148,12 @@ class RunConfig(BaseModel):
         description="memory: keep the images on the device and augment them there; stream: read "
         "them by workers; auto: an image folder is streamed if it is large or its sizes differ",
     )
-    image_px: Pixels = Field(None, ge=1, description="size of training images (default: as is)")
+    image_px: Pixels = Field(
+        None,
+        ge=1,
+        description="side of training images, needed where they are streamed (default: the shorter "
+        "side of what is in memory)",
+    )
     test_px: Pixels = Field(None, ge=1, description="size of test images (default: as image_px)")
     test_crop: float = Field(
         1.0, gt=0, le=1, description="side of the test images' centre crop, as share of the image"
@@ -158,11 +163,11 @@ class RunConfig(BaseModel):
     )
     crop: Literal["shift", "resized"] = Field(
         "shift",
-        description="random crop: shift the image by up to crop_padding_px, or resized: a part of "
-        "random size and shape, resized",
+        description="random crop: shift the central square, resized to image_px, by up to "
+        "crop_padding_px, or resized: a part of random size and shape of the image, resized",
     )
     crop_padding_px: int = Field(
-        4, ge=0, le=256, description="random crop from an image padded so far"
+        4, ge=0, le=256, description="crop shift: black margin that a square is shifted into"
     )
     crop_scale_min: float = Field(
         0.08, gt=0, le=1, description="crop resized: smallest share of the image's area"

@@ -63,6 +63,7 @@ class DataSet:
     num_classes: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    contents: str = ""  # see jobs.data.feed.Feed
 
     @property
     def input_size(self) -> int:

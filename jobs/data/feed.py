@@ -7,6 +7,7 @@ of a batch, what is drawn about each, and which two are mixed follow from the ba
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from jobs.config import RunConfig
 from jobs.data.datasets import load_dataset
 from jobs.data.staging import stage
 from jobs.distributed import ALONE, Tasks
+from jobs.errors import InputError
 
 Loading = Literal["memory", "stream"]
 
@@ -114,6 +116,9 @@ class Feed(Protocol):
     loading: Loading  # what config.loading came to mean
     num_classes: int
     input_size: int  # side of the training images, in pixels
+    # Of an image folder, a hash over the names of its classes and images, in their order: the same
+    # in memory, streamed, and from a copy. Of other data sets, which do not change, empty.
+    contents: str
     train_labels: Tensor  # (N,) on the CPU
     test_labels: Tensor
     train_batches: Batches
@@ -135,24 +140,35 @@ def make_feed(
     memory_format: torch.memory_format,
     say: Callable[[str], None] = lambda text: None,
     loading: Loading | None = None,
+    must_stop: Callable[[], bool] = lambda: False,
 ) -> Feed:
     """The feed of a run; InputError if the files of its data set are missing.
 
     `loading`, memory or stream, is what an earlier attempt's feed had: `auto` means the same then.
+    Where images are copied, decoded or waited for, `must_stop` is asked now and then, and
+    StoppedError raised if it says so.
     """
     from jobs.data.resident import ResidentFeed
 
     if config.dataset != "imagefolder":
-        return ResidentFeed(load_dataset(config, say), config, tasks, device, memory_format)
+        data = load_dataset(config, say, must_stop)
+        return ResidentFeed(data, config, tasks, device, memory_format)
     from jobs.data.image_folder import list_images, load_image_folder, resolve_loading
 
-    loading = loading or resolve_loading(config, list_images(config))
+    listing = list_images(config)
+    loading = loading or resolve_loading(config, listing, must_stop)
     if loading == "memory":
         # Not from a copy on the node: what was decoded is one file, and is read once.
-        return ResidentFeed(load_image_folder(config, say), config, tasks, device, memory_format)
+        data = load_image_folder(config, say, must_stop, listing)
+        return ResidentFeed(data, config, tasks, device, memory_format)
     from jobs.data.stream import StreamedFeed
 
-    folder = config.data_dir / config.image_folder
+    if config.image_px is None:
+        raise InputError(
+            f"image_px: the images of {config.image_folder} are streamed, as they are large or of "
+            "several sizes, and need one size, such as image_px=224"
+        )
     if config.stage_dir:
-        folder = stage(folder, config.stage_dir, say)
-    return StreamedFeed(list_images(config, folder), config, tasks, device, memory_format)
+        copy = stage(listing.folder, config.stage_dir, say, must_stop=must_stop)
+        listing = dataclasses.replace(listing, folder=copy)
+    return StreamedFeed(listing, config, tasks, device, memory_format)

@@ -1,8 +1,12 @@
 """Image folders: FOLDER/train/CLASS/ and FOLDER/val/CLASS/ with an image per file, as ImageNet.
 
 A folder whose images are of one size, and not too many, is decoded once and kept in one file beside
-the images: `.decoded-FINGERPRINT`. Every later load, by any job, reads that file. Other folders are
+the images: `.decoded-KEY`. Every later load, by any job, reads that file. Other folders are
 streamed; see jobs.data.stream.
+
+Images are normalised by ImageNet's mean and deviation where they are streamed, as a large folder is
+not read through for its own, and where a training begins with given weights, as published ones
+expect these. A network that is trained from nothing on images in memory gets the folder's own.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import orjson
@@ -28,13 +32,24 @@ from torchvision.datasets.folder import IMG_EXTENSIONS, find_classes, make_datas
 from jobs.config import RunConfig, missing_data
 from jobs.data.datasets import DataSet, Images
 from jobs.data.feed import Loading
-from jobs.errors import ExecutionError, InputError
+from jobs.errors import ExecutionError, InputError, StoppedError
 from jobs.files import read_json, write_atomic, write_exclusive
 from jobs.processes import is_running, this_host, this_process
 
 Say = Callable[[str], None]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+class Channels(NamedTuple):
+    """Mean and deviation of the three channels, as shares of 255."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+# Of ImageNet's training images, as they are customary in torchvision and timm.
+IMAGENET = Channels(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
 LARGEST_IN_MEMORY_BYTES = 4 * 2**30
 SAY_EVERY_S = 10.0
@@ -77,7 +92,13 @@ class Listing:
         return [self.folder / path for path in self.train.paths + self.test.paths]
 
     @cached_property
-    def fingerprint(self) -> str:
+    def contents(self) -> str:
+        """64 hex digits that stand for the names of all classes and images, and their order."""
+        names = [*self.classes, "", *self.train.paths, "", *self.test.paths]
+        return hashlib.sha256(os.fsencode("\0".join(names))).hexdigest()
+
+    @cached_property
+    def cache_key(self) -> str:
         """16 hex digits that are others after a file was added, removed, renamed or changed."""
         digest = hashlib.sha256(repr(HEADER).encode())  # another layout is another file
         paths = self.train.paths + self.test.paths
@@ -159,25 +180,27 @@ def _some(names: list[str]) -> str:
 # ------------------------------------------------------------------------------- memory or stream
 
 
-def resolve_loading(config: RunConfig, listing: Listing) -> Loading:
+def resolve_loading(
+    config: RunConfig, listing: Listing, must_stop: Callable[[], bool] = lambda: False
+) -> Loading:
     """What `loading: auto` means for a folder; InputError if `memory` is asked for in vain."""
     if config.loading == "stream":
         return "stream"
-    obstacle = _obstacle(listing)
+    obstacle = _obstacle(config, listing, must_stop)
     if obstacle and config.loading == "memory":
         raise InputError(f"{obstacle}; {STREAM_IT}")
     return "stream" if obstacle else "memory"
 
 
-def _obstacle(listing: Listing) -> str:
+def _obstacle(config: RunConfig, listing: Listing, must_stop: Callable[[], bool]) -> str:
     """Why the images cannot be kept in memory; empty if they can.
 
     Looks at no more headers than it must: at one in a folder that is large in any case, and at none
     if the images were decoded before.
     """
     first = listing.folder / listing.train.paths[0]
-    width, height = size = image_size(first)
-    needed = (len(listing.train) + len(listing.test)) * width * height * 3
+    size = image_size(first)
+    needed = _needed_bytes(config, listing, *size)
     if needed > LARGEST_IN_MEMORY_BYTES:
         return f"its images take {needed / 2**30:.1f} GiB, and at most " + (
             f"{LARGEST_IN_MEMORY_BYTES / 2**30:g} GiB are kept"
@@ -185,10 +208,24 @@ def _obstacle(listing: Listing) -> str:
     if any(path.exists() for path in _cache_files(listing)):
         return ""
     paths = listing.paths
-    for path, other in zip(paths, _flat(_in_threads(image_size, paths)), strict=True):
+    sizes = _flat(_in_threads(image_size, paths, must_stop))
+    for path, other in zip(paths, sizes, strict=True):
         if other != size:
             return _differ(first, size, path, other)
     return ""
+
+
+def _needed_bytes(config: RunConfig, listing: Listing, width: int, height: int) -> int:
+    """Of all images as they are decoded, or of those of the run as a device keeps them."""
+    decoded_px = (len(listing.train) + len(listing.test)) * width * height
+    side = config.image_px or min(width, height)
+    train_px = (side + 2 * config.crop_padding_px) ** 2
+    if config.crop == "resized":
+        train_px = width * height
+    test_px = (config.test_px or side) ** 2
+    train, test = config.train_images, config.test_images
+    kept_px = (train or len(listing.train)) * train_px + (test or len(listing.test)) * test_px
+    return 3 * max(decoded_px, kept_px)
 
 
 def _differ(path: Path, size: tuple[int, int], other: Path, other_size: tuple[int, int]) -> str:
@@ -229,14 +266,22 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def _in_threads(
-    function: Callable[[Item], Result], items: Sequence[Item]
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    must_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[list[Result]]:
-    """`function` of every item, in order, in lists of some hundred."""
+    """`function` of every item, in order, in lists of some hundred; StoppedError if it must."""
+
+    def apply(item: Item) -> Result:
+        if must_stop():
+            raise StoppedError
+        return function(item)
+
     parts = [
         items[start : start + IMAGES_AT_ONCE] for start in range(0, len(items), IMAGES_AT_ONCE)
     ]
     with ThreadPoolExecutor() as pool:
-        yield from pool.map(lambda part: [function(item) for item in part], parts)
+        yield from pool.map(lambda part: [apply(item) for item in part], parts)
 
 
 def _flat(lists: Iterator[list[Result]]) -> Iterator[Result]:
@@ -292,24 +337,35 @@ class Decoded:
         return decoded
 
 
-def load_image_folder(config: RunConfig, say: Say = lambda text: None) -> DataSet:
+def load_image_folder(
+    config: RunConfig,
+    say: Say = lambda text: None,
+    must_stop: Callable[[], bool] = lambda: False,
+    listing: Listing | None = None,
+) -> DataSet:
     """A folder of images of one size, decoded; InputError if they differ.
 
-    Mean and deviation of the channels are those of all training images, rounded to 4 decimals.
+    Mean and deviation of the channels are those of all training images, rounded to 4 decimals; or
+    ImageNet's where a training begins with given weights. Raises StoppedError if it must stop.
     """
-    listing = list_images(config)
-    decoded = _decoded(listing, say)
+    listing = listing or list_images(config)
+    decoded = _decoded(listing, say, must_stop)
+    own = Channels(tuple(decoded.header["mean"].tolist()), tuple(decoded.header["std"].tolist()))
+    channels = IMAGENET if config.init_from else own
     pixels, images = torch.from_numpy(decoded.pixels), len(listing.train)
+    test = Images(pixels[images:], listing.test.labels).first(config.test_images)
     return DataSet(
         Images(pixels[:images], listing.train.labels).first(config.train_images),
-        Images(pixels[images:], listing.test.labels).first(config.test_images),
+        # A view would keep the training images in memory after they are on a GPU.
+        Images(test.pixels.clone(), test.labels),
         len(listing.classes),
-        tuple(decoded.header["mean"].tolist()),
-        tuple(decoded.header["std"].tolist()),
+        channels.mean,
+        channels.std,
+        listing.contents,
     )
 
 
-def _decoded(listing: Listing, say: Say) -> Decoded:
+def _decoded(listing: Listing, say: Say, must_stop: Callable[[], bool]) -> Decoded:
     """The decoded images, from a file that is kept, or else decoded by one job for all."""
     files = _cache_files(listing)
     for file in files:
@@ -319,9 +375,9 @@ def _decoded(listing: Listing, say: Say) -> Decoded:
         # A folder that cannot be written to, or a full disk: the next one may do.
         with contextlib.suppress(OSError):
             file.parent.mkdir(parents=True, exist_ok=True)
-            return _build_or_wait(file, listing, say)
+            return _build_or_wait(file, listing, say, must_stop)
     say(f"nothing can be written in {files[0].parent} and {files[1].parent}: every job decodes")
-    return _decode(listing, say)
+    return _decode(listing, say, must_stop)
 
 
 def _cache_files(listing: Listing) -> list[Path]:
@@ -329,7 +385,7 @@ def _cache_files(listing: Listing) -> list[Path]:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = listing.folder.resolve()
     place = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
-    name = f".decoded-{listing.fingerprint}"
+    name = f".decoded-{listing.cache_key}"
     return [folder / name, cache / "attention-sweeps" / f"{folder.name}-{place}" / name]
 
 
@@ -345,18 +401,20 @@ def _read_kept(file: Path, say: Say) -> Decoded | None:
         return None
 
 
-def _build_or_wait(file: Path, listing: Listing, say: Say) -> Decoded:
+def _build_or_wait(
+    file: Path, listing: Listing, say: Say, must_stop: Callable[[], bool]
+) -> Decoded:
     """Decode into a file unless another job does; OSError if nothing can be written there."""
     marker = Marker(file.with_name(f"{file.name}.building"))
     while not marker.take():
-        marker.wait(say)
+        marker.wait(say, must_stop)
         if decoded := _read_kept(file, say):
             return decoded
     try:
         # Another job may have finished between the last look and the marker.
         if decoded := _read_kept(file, say):
             return decoded
-        decoded = _decode(listing, say, marker.renew)
+        decoded = _decode(listing, say, must_stop, marker.renew)
         _keep(decoded, file, say)
         return decoded
     finally:
@@ -408,8 +466,8 @@ class Marker:
     def release(self) -> None:
         self._path.unlink(missing_ok=True)
 
-    def wait(self, say: Say) -> None:
-        """Return when it is gone, or its holder, which is then said."""
+    def wait(self, say: Say, must_stop: Callable[[], bool] = lambda: False) -> None:
+        """Return when it is gone, or its holder, which is then said; StoppedError if it must."""
         seen, since_s = None, time.monotonic()
         while (now := self._read()) is not None:
             holder, _ = now
@@ -422,6 +480,8 @@ class Marker:
                 say(f"process {holder['pid']} on {holder['host']} has died")
                 self.release()
                 return
+            if must_stop():
+                raise StoppedError
             time.sleep(WAIT_S)
 
     def _read(self) -> tuple[dict[str, Any], int] | None:
@@ -433,7 +493,12 @@ class Marker:
         return None
 
 
-def _decode(listing: Listing, say: Say, on_progress: Callable[[], None] = lambda: None) -> Decoded:
+def _decode(
+    listing: Listing,
+    say: Say,
+    must_stop: Callable[[], bool],
+    on_progress: Callable[[], None] = lambda: None,
+) -> Decoded:
     """All images, which must be of one size."""
     paths = listing.paths
     width, height = size = image_size(paths[0])
@@ -450,7 +515,7 @@ def _decode(listing: Listing, say: Say, on_progress: Callable[[], None] = lambda
     say(f"decoding the {len(paths):,} images of {listing.folder}")
     start_s = said_s = time.monotonic()
     done = 0
-    for part in _in_threads(decode, range(len(paths))):
+    for part in _in_threads(decode, range(len(paths)), must_stop):
         done += len(part)
         now_s = time.monotonic()
         if now_s - said_s >= SAY_EVERY_S or done == len(paths):

@@ -31,25 +31,11 @@ from torchvision.transforms import v2
 from jobs.config import RunConfig
 from jobs.data.augment import Normaliser, cut_out, draw_epoch
 from jobs.data.feed import Batches, Loading, Part, evaluation_batches, training_batches
-from jobs.data.image_folder import Listing, read_image
+from jobs.data.image_folder import IMAGENET, Listing, read_image
 from jobs.data.mixing import MixingDraw, draw_mixing, mix
 from jobs.distributed import Tasks
 from jobs.errors import ExecutionError, InputError
 from jobs.seeds import derive_seed
-
-DEFAULT_PX = 224
-
-
-class Channels(NamedTuple):
-    """Mean and deviation of the three channels, as shares of 255."""
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-
-# Of ImageNet's training images, as they are customary: torchvision's and timm's weights expect
-# them. A large folder is not read through for its own.
-IMAGENET = Channels(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
 # So many parts each worker is asked for at once: one to work on, and one to go on with.
 PARTS_AHEAD = 2
@@ -186,16 +172,16 @@ def _one_thread() -> Iterator[None]:
 def training_transform(config: RunConfig) -> nn.Module:
     """An image to random bytes (3, image_px, image_px), drawn from torch's global generator.
 
-    Shifted crops are cut from an image whose shorter side is resized as for a test of that size.
+    As in memory, shifted crops are cut from the central square of the resized image.
     """
-    size = config.image_px or DEFAULT_PX
+    size = side_px(config)
     interpolation = v2.InterpolationMode(config.interpolation)
     steps: list[nn.Module] = [v2.PILToTensor()]
     if config.crop == "resized":
         area, ratio = (config.crop_scale_min, 1.0), config.crop_ratio_max
         steps.append(v2.RandomResizedCrop(size, area, (1 / ratio, ratio), interpolation))
     else:
-        steps.append(v2.Resize(round(size / config.test_crop), interpolation))
+        steps += [v2.Resize(size, interpolation), v2.CenterCrop(size)]
         steps.append(v2.RandomCrop(size, padding=config.crop_padding_px))
     if config.flip:
         steps.append(v2.RandomHorizontalFlip())
@@ -207,9 +193,14 @@ def training_transform(config: RunConfig) -> nn.Module:
     return v2.Compose(steps)
 
 
+def side_px(config: RunConfig) -> int:
+    assert config.image_px, "a streamed image has a size of its own"
+    return config.image_px
+
+
 def evaluation_transform(config: RunConfig) -> nn.Module:
     """An image to the bytes (3, test_px, test_px) of its centre, test_crop of the shorter side."""
-    size = config.test_px or config.image_px or DEFAULT_PX
+    size = config.test_px or side_px(config)
     interpolation = v2.InterpolationMode(config.interpolation)
     resize = v2.Resize(round(size / config.test_crop), interpolation)
     return v2.Compose([v2.PILToTensor(), resize, v2.CenterCrop(size)])
@@ -324,7 +315,8 @@ class StreamedFeed:
         memory_format: torch.memory_format,
     ) -> None:
         self._schedule = schedule = Schedule(listing, config, tasks)
-        self.num_classes, self.input_size = len(listing.classes), config.image_px or DEFAULT_PX
+        self.num_classes, self.input_size = len(listing.classes), side_px(config)
+        self.contents = listing.contents
         self.train_labels, self.test_labels = schedule.train.labels, schedule.test.labels
         self.train_batches, self.test_batches = schedule.train_batches, schedule.test_batches
         self._config, self._device = config, device

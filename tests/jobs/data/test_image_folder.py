@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,14 +21,17 @@ from jobs.config import RunConfig, missing_data
 from jobs.data import image_folder
 from jobs.data.feed import make_feed
 from jobs.data.image_folder import (
+    IMAGENET,
+    Listing,
     list_images,
     load_image_folder,
     mean_and_std,
     read_image,
     resolve_loading,
 )
+from jobs.data.resident import ResidentFeed
 from jobs.distributed import ALONE
-from jobs.errors import ExecutionError, InputError
+from jobs.errors import ExecutionError, InputError, StoppedError
 
 CPU = torch.device("cpu")
 COUNTS = {"train": 6, "val": 4}  # of each class
@@ -198,6 +202,76 @@ def test_a_large_folder_is_streamed_after_a_look_at_one_image(
         resolve_loading(configure(tmp_path, loading="memory"), listing)
 
 
+@pytest.mark.parametrize(
+    ("options", "kept_px"),
+    [
+        ({}, 12 * 16**2 + 8 * 8**2),
+        ({"crop_padding_px": 1, "image_px": 10}, 12 * 12**2 + 8 * 10**2),
+        ({"crop_padding_px": 0, "test_px": 20, "test_crop": 0.5}, 12 * 8**2 + 8 * 20**2),
+        ({"crop": "resized", "image_px": 30, "test_px": 9}, 12 * 8**2 + 8 * 9**2),
+        ({"train_images": 2, "image_px": 32, "test_px": 8}, 2 * 40**2 + 8 * 8**2),
+        ({"crop_padding_px": 0, "image_px": 2}, 20 * 8**2),  # it is decoded as it is
+    ],
+)
+def test_what_is_kept_of_the_images_counts_and_what_is_decoded(
+    options: dict[str, Any], kept_px: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_folder(tmp_path)
+    config = configure(tmp_path, **options)
+    for limit, wanted in ((3 * kept_px, "memory"), (3 * kept_px - 1, "stream")):
+        monkeypatch.setattr(image_folder, "LARGEST_IN_MEMORY_BYTES", limit)
+        assert resolve_loading(config, list_images(config)) == wanted
+    feed = make_feed(config, ALONE, CPU, torch.contiguous_format, loading="memory")
+    assert isinstance(feed, ResidentFeed)
+    pixels = feed._train.pixels.numel() + feed._test.pixels.numel()
+    assert pixels == 3 * kept_px or config.image_px == 2
+
+
+def test_a_feed_lists_its_folder_once_and_a_stream_looks_at_no_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_folder(tmp_path)
+    listed: list[Path] = []
+
+    def count(config: RunConfig, folder: Path | None = None) -> Listing:
+        listed.append(tmp_path)
+        return list_images(config, folder)
+
+    monkeypatch.setattr(image_folder, "list_images", count)
+    for options in ({}, {"loading": "memory"}, {"loading": "stream", "stage_dir": str(tmp_path)}):
+        listed.clear()
+        config = configure(tmp_path, image_px=8, workers=0, **options)
+        if config.loading == "stream":
+            for path in list_images(config).paths:
+                path.write_bytes(b"to open this would be an error")
+        make_feed(config, ALONE, CPU, torch.contiguous_format)
+        assert len(listed) == 1
+
+
+def test_a_feed_stands_for_the_names_in_its_folder(tmp_path: Path) -> None:
+    def contents() -> str:
+        config = configure(tmp_path, image_px=8)
+        return make_feed(config, ALONE, CPU, torch.contiguous_format).contents
+
+    folder = make_folder(tmp_path)
+    seen = [contents()]
+    assert len(seen[0]) == 64
+    (folder / "val" / "dog" / "dog1.png").touch()
+    write_image(folder / "train" / "cat" / ".hidden" / "new.png")
+    assert contents() == seen[0]
+    for change in (
+        lambda: (folder / "val" / "dog" / "dog1.png").rename(folder / "val" / "dog" / "other.png"),
+        lambda: (folder / "train" / "cat" / "cat1.png").unlink(),
+        lambda: write_image(folder / "val" / "cat" / "new.png"),
+        lambda: [(folder / split / "dog").rename(folder / split / "wolf") for split in COUNTS],
+    ):
+        change()
+        seen.append(contents())
+    assert len(set(seen)) == 5
+    built_in = RunConfig(model="resnet18", dataset="synthetic")
+    assert make_feed(built_in, ALONE, CPU, torch.contiguous_format).contents == ""
+
+
 def test_images_that_were_decoded_are_not_looked_at_again(tmp_path: Path) -> None:
     make_folder(tmp_path)
     config = configure(tmp_path)
@@ -227,6 +301,23 @@ def test_pixels_and_labels_are_those_of_the_files(tmp_path: Path) -> None:
     assert torch.equal(part.train.pixels, data.train.pixels[:5])
     assert torch.equal(part.test.labels, data.test.labels[:3])
     assert (part.mean, part.std) == (data.mean, data.std)
+
+
+def test_normalised_is_by_the_folders_own_colours_but_for_given_weights(tmp_path: Path) -> None:
+    make_folder(tmp_path)
+    own, given_weights = (
+        load_image_folder(configure(tmp_path, init_from=name)) for name in ("", "weights.pth")
+    )
+    mean, std = mean_and_std(own.train.pixels.numpy())
+    assert (list(own.mean), list(own.std)) == (mean, std)
+    assert (given_weights.mean, given_weights.std) == IMAGENET
+    assert torch.equal(own.train.pixels, given_weights.train.pixels)
+
+
+def test_the_test_images_do_not_keep_those_for_training_in_memory(tmp_path: Path) -> None:
+    make_folder(tmp_path)
+    test = load_image_folder(configure(tmp_path, test_images=3)).test
+    assert test.pixels.untyped_storage().nbytes() == 3 * 8 * 8 * 3
 
 
 def test_images_need_not_be_square_or_in_colour(tmp_path: Path) -> None:
@@ -450,6 +541,43 @@ def test_a_job_takes_over_from_one_that_was_killed(
     assert lines[1].endswith("has died")
     assert lines[-1] == str(int(load_image_folder(configure(tmp_path)).train.pixels.sum()))
     assert len(list(folder.glob(".*"))) == 1
+
+
+def test_a_job_can_be_asked_to_stop_while_another_decodes(
+    start_loading: Callable[..., tuple[BaseProcess, Path]], tmp_path: Path
+) -> None:
+    folder = make_folder(tmp_path)
+    start_loading(60)
+    wait_until(lambda: list(folder.glob(".decoded-*.building")))
+    said: list[str] = []
+    with pytest.raises(StoppedError):
+        load_image_folder(configure(tmp_path), said.append, lambda: bool(said))
+    assert said[0].startswith("waiting for process ")
+    assert len(list(folder.glob(".decoded-*.building"))) == 1, "it is the other's"
+
+
+@pytest.mark.parametrize("images", [0, 1, 12])
+def test_a_job_that_must_stop_while_it_decodes_leaves_nothing(
+    images: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_folder(tmp_path)
+    read: list[Path] = []
+    monkeypatch.setattr(
+        image_folder, "read_image", lambda path: (read.append(path), read_image(path))[1]
+    )
+    said: list[str] = []
+    with pytest.raises(StoppedError):
+        load_image_folder(
+            configure(tmp_path), said.append, lambda: bool(said) and len(read) >= images
+        )
+    assert len(read) == images
+    assert list(folder.glob(".*")) == []
+
+
+def test_a_feed_can_be_asked_to_stop_while_it_looks_at_the_sizes(tmp_path: Path) -> None:
+    make_folder(tmp_path)
+    with pytest.raises(StoppedError):
+        make_feed(configure(tmp_path), ALONE, CPU, torch.contiguous_format, must_stop=lambda: True)
 
 
 def test_a_builder_on_another_host_is_believed_as_long_as_it_gives_signs(

@@ -21,14 +21,16 @@ from torchvision.transforms import v2
 
 from jobs.config import RunConfig
 from jobs.data.augment import Normaliser, cut_out, draw_epoch
-from jobs.data.feed import Part, make_feed
-from jobs.data.image_folder import list_images, read_image
+from jobs.data.feed import Feed, Part, make_feed
+from jobs.data.image_folder import IMAGENET, list_images, read_image
 from jobs.data.mixing import draw_mixing, mix
-from jobs.data.stream import IMAGENET, ImageParts, Request, StreamedFeed, training_transform
+from jobs.data.resident import ResidentFeed
+from jobs.data.stream import ImageParts, Request, StreamedFeed, training_transform
 from jobs.distributed import ALONE, Tasks
 from jobs.errors import ExecutionError, InputError
 from jobs.seeds import derive_seed
 from tests.jobs.conftest import plan_run
+from tests.jobs.data.photographs import pieces
 from tests.jobs.test_train import outcome, train_once
 
 CPU = torch.device("cpu")
@@ -262,7 +264,6 @@ def test_each_option_changes_the_images(data_dir: Path) -> None:
     for name, options in {
         "default": {},
         "padding": {"crop_padding_px": 0},
-        "part": {"test_crop": 0.7},
         "bicubic": {"interpolation": "bicubic"},
         "size": {"image_px": 16},
         "resized": {"crop": "resized"},
@@ -289,11 +290,10 @@ def test_each_option_changes_the_images(data_dir: Path) -> None:
     assert len(distinct) == len(made)
 
 
-def test_streamed_images_have_224_pixels_unless_told_otherwise(data_dir: Path) -> None:
-    feed = feed_of(configure(data_dir, image_px=None))
-    assert feed.input_size == 224
-    assert next(iter(feed.train_parts(0, 0))).images.shape == (4, 3, 224, 224)
-    assert next(iter(feed.test_parts(0))).images.shape == (4, 3, 224, 224)
+@pytest.mark.parametrize("loading", ["auto", "stream"])
+def test_the_size_of_streamed_images_must_be_given(data_dir: Path, loading: str) -> None:
+    with pytest.raises(InputError, match=r"^image_px: the images of pets are streamed, .*=224$"):
+        feed_of(configure(data_dir, image_px=None, loading=loading))
 
 
 def test_the_first_images_are_taken_and_memory_agrees_on_the_order(data_dir: Path) -> None:
@@ -307,6 +307,80 @@ def test_the_first_images_are_taken_and_memory_agrees_on_the_order(data_dir: Pat
 
 
 # ------------------------------------------------------------------------------- memory or stream
+
+
+@pytest.fixture(scope="module")
+def of_one_size(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of photographs of 40x30 pixels, which can be kept in memory and streamed."""
+    folder = tmp_path_factory.mktemp("one_size")
+    for split in ("train", "val"):
+        for number, pixels in enumerate(pieces(12, 30, 40).numpy()):
+            path = folder / "pets" / split / f"class{number % 2}" / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+    return folder
+
+
+def both_feeds(data_dir: Path, **options: Any) -> tuple[Feed, Feed]:
+    config = configure(data_dir, accumulate_steps=1, init_from="weights.pth", **options)
+    memory, stream = (
+        make_feed(config, ALONE, CPU, torch.contiguous_format, loading=loading)
+        for loading in ("memory", "stream")
+    )
+    assert (memory.loading, stream.loading) == ("memory", "stream")
+    return memory, stream
+
+
+def test_without_anything_random_memory_and_stream_give_the_same_images(of_one_size: Path) -> None:
+    for px, test_crop, interpolation in ((24, 0.8, "bilinear"), (36, 1.0, "bicubic")):
+        memory, stream = both_feeds(
+            of_one_size,
+            image_px=px,
+            test_crop=test_crop,
+            interpolation=interpolation,
+            crop_padding_px=0,
+            flip=False,
+        )
+        assert memory.contents == stream.contents != ""
+        for batch in range(2):
+            (kept,), (streamed,) = memory.train_parts(1, batch), stream.train_parts(1, batch)
+            assert torch.equal(kept.images, streamed.images)
+            assert torch.equal(kept.labels, streamed.labels)
+            (kept,), (streamed,) = memory.test_parts(batch), stream.test_parts(batch)
+            assert torch.equal(kept.images, streamed.images)
+
+
+def test_a_streamed_crop_is_one_that_could_be_cut_in_memory(of_one_size: Path) -> None:
+    memory, stream = both_feeds(of_one_size, image_px=24, crop_padding_px=1, flip=False)
+    (streamed,) = stream.train_parts(0, 0)
+    assert isinstance(memory, ResidentFeed)
+    order = draw_epoch(memory._config, 0, 12, CPU).order[:8]
+    for image, pixels in zip(streamed.images, memory._train.pixels[order], strict=True):
+        crops = pixels.unfold(0, 24, 1).unfold(1, 24, 1).reshape(9, 3, 24, 24)
+        crops = Normaliser(IMAGENET, CPU)(crops.permute(0, 2, 3, 1))
+        assert any(torch.equal(image, crop) for crop in crops)
+
+
+def test_no_step_asks_the_device_for_a_number(data_dir: Path) -> None:
+    """On a device without values, on which it would fail: a GPU would have to be waited for."""
+    feed = make_feed(
+        configure(data_dir, **EVERYTHING), ALONE, torch.device("meta"), torch.channels_last
+    )
+    for part in [*feed.train_parts(0, 0), *feed.test_parts(0)]:
+        assert part.images.device == part.labels.device == torch.device("meta")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU")
+def test_no_step_waits_for_the_gpu(data_dir: Path) -> None:
+    device = torch.device("cuda")
+    feed = make_feed(configure(data_dir, **EVERYTHING), ALONE, device, torch.channels_last)
+    list(feed.train_parts(0, 0))  # what is drawn for the epoch is brought there
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        parts = [*feed.train_parts(0, 1), *feed.test_parts(0)]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert len(parts) == 3
 
 
 def test_a_feed_says_how_it_loads_and_a_later_attempt_does_the_same(
@@ -335,6 +409,7 @@ def test_a_streamed_folder_is_read_from_its_copy_on_the_node(
     feed = make_feed(config, ALONE, CPU, torch.contiguous_format, said.append)
     (copy,) = tmp_path.glob("*/*/pets")
     assert any(str(copy.parent) in line for line in said)
+    assert feed.contents == feed_of(configure(data_dir)).contents
     for path in copy.rglob("*.jpg"):
         Image.new("RGB", (30, 30)).save(path)
     black = Normaliser(IMAGENET, CPU)(torch.zeros(4, 24, 24, 3, dtype=torch.uint8))
