@@ -26,11 +26,11 @@ from attention_models import create_model
 from attention_models.count import count
 from jobs.checkpoint import CheckpointWriter, load_checkpoint, save_weights, weights_sha256
 from jobs.config import RunConfig
-from jobs.data.feed import Batches, make_feed
+from jobs.data.feed import Batches, Feed, make_feed
 from jobs.data.mixing import mixed_cross_entropy
 from jobs.device import autocast, find_device, gpu_capability, resolve_precision
 from jobs.distributed import ALONE, Tasks
-from jobs.errors import DeviceError, InputError, StuckError, run_command
+from jobs.errors import DeviceError, InputError, StoppedError, StuckError, run_command
 from jobs.event_files import EventFiles
 from jobs.loop_state import LoopState, restore_generators, save_generators, take_up_loop
 from jobs.optim import (
@@ -131,9 +131,14 @@ def _train(
     # Order: data, weights, their average, optimizer. Only the weights draw from the global
     # generator. Where there is an average, it is what is evaluated and kept as the best.
     memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
-    feed = make_feed(
-        config, tasks, device, memory_format, say, kept.get("loading") if kept else None
-    )
+    loading = kept.get("loading") if kept else None
+    feed: Feed | None = None
+    with contextlib.suppress(StoppedError):
+        feed = make_feed(config, tasks, device, memory_format, say, loading, lambda: stop.is_set)
+    if tasks.agree(GO_ON if feed else LEAVE) == LEAVE or feed is None:
+        return False
+    if saved:
+        check_contents(saved["contents"], feed, config)
     batches, eval_batches = feed.train_batches, feed.test_batches
     torch.manual_seed(derive_seed(config.seed, "weights"))
     model = create_model(
@@ -221,6 +226,7 @@ def _train(
             return
         state = {
             "tasks": of_tasks,
+            "contents": feed.contents,
             "model": model.state_dict(),
             "average": average.model.state_dict() if average else None,
             "optimizer": optimizer.state_dict(),
@@ -388,6 +394,16 @@ def _train(
     )
     run.drop_checkpoints(config.keep)
     return True
+
+
+def check_contents(before: str, feed: Feed, config: RunConfig) -> None:
+    """InputError if the order of the images is not the one that the run began with."""
+    if feed.contents != before:
+        raise InputError(
+            f"the images of {config.image_folder} are not those that this run began with: files "
+            "were added, removed or renamed. Put them back, or train another run, such as with "
+            "another seed, on what is there"
+        )
 
 
 def distribute(

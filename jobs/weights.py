@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from jobs.errors import InputError
+from jobs.errors import InputError, MissingDataError
 
 Weights = dict[str, Tensor]
 
@@ -52,7 +52,7 @@ def load_weights(
 def read_weights(path: Path) -> Weights:
     """The weights in a file by name, on the CPU; InputError if it is missing or holds none."""
     if not path.is_file():
-        raise InputError(
+        raise MissingDataError(
             f"{path}: there is no such file of weights; give its path, or one relative to data_dir"
         )
     found = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)

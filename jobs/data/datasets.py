@@ -21,7 +21,7 @@ from jobs.config import RunConfig, missing_data
 from jobs.data.file_lock import hold_lock
 from jobs.data.files import FILE_SETS, missing_files
 from jobs.data.staging import discard, stage
-from jobs.errors import ExecutionError, InputError
+from jobs.errors import ExecutionError, InputError, MissingDataError
 
 DIGITS_TRAIN_IMAGES = 1437  # the first four fifths; the rest was written by other people
 SYNTHETIC_IMAGES = {"train": 512, "test": 256}
@@ -81,7 +81,7 @@ def load_dataset(
     must stop meanwhile.
     """
     if missing := missing_data(config):
-        raise InputError(missing)
+        raise MissingDataError(missing)
     if config.dataset == "digits":
         data = _digits()
     elif config.dataset == "synthetic":

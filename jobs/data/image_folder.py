@@ -32,7 +32,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS, find_classes, make_datas
 from jobs.config import RunConfig, missing_data
 from jobs.data.datasets import DataSet, Images
 from jobs.data.feed import Loading
-from jobs.errors import ExecutionError, InputError, StoppedError
+from jobs.errors import ExecutionError, InputError, MissingDataError, StoppedError
 from jobs.files import read_json, write_atomic, write_exclusive
 from jobs.processes import is_running, this_host, this_process
 
@@ -115,7 +115,7 @@ def list_images(config: RunConfig, folder: Path | None = None) -> Listing:
     seed the same, and stay the same but for few when files are added.
     """
     if missing := missing_data(config):
-        raise InputError(missing)
+        raise MissingDataError(missing)
     folder = folder or config.data_dir / config.image_folder
     train, test = folder / "train", folder / ("val" if (folder / "val").is_dir() else "test")
     classes, test_classes = _classes(train), _classes(test)

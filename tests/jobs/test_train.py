@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import shutil
@@ -10,17 +11,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from attention_models import create_model
 from attention_models.count import count
 from jobs.checkpoint import load_checkpoint, unpack, weights_sha256
 from jobs.config import RunConfig
 from jobs.distributed import ALONE
-from jobs.errors import DeviceError, InputError, NonFiniteLossError, StuckError
+from jobs.errors import DeviceError, InputError, NonFiniteLossError, StoppedError, StuckError
 from jobs.records import describe_environment, describe_few_images
 from jobs.run_dir import NOT_REPRODUCED, Attempt, RunDir
 from jobs.seeds import derive_seed
@@ -637,6 +640,36 @@ def test_weights_can_be_evaluated_alone(undisturbed: RunDir, tmp_path: Path) -> 
     )
     assert (metrics["train_loss"], metrics["step"]) == (None, 0)
     assert result["final_test_top1"] == wanted["test_top1"]
+
+
+def test_a_run_does_not_go_on_with_a_folder_of_other_images(tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "flowers"
+    for place, (part, name) in enumerate(itertools.product(("train", "val"), ("rose", "tulip"))):
+        (folder / part / name).mkdir(parents=True)
+        for number in range(8):
+            pixels = np.full((8, 8, 3), 30 * place + number, np.uint8)
+            Image.fromarray(pixels).save(folder / part / name / f"{number}.png")
+    options = {"dataset": "imagefolder", "image_folder": "flowers", "data_dir": tmp_path / "data"}
+    small = {"train_images": None, "test_images": None, "batch_size": 4, "epochs": 1}
+    run = plan_run(tmp_path / "changing", **options, **small)
+    train_once(run, stop_at=2)
+    moved = folder / "train" / "rose" / "0.png"
+    moved.rename(tmp_path / "0.png")
+    with pytest.raises(InputError, match="files were added, removed or renamed"):
+        train_once(run)
+    (tmp_path / "0.png").rename(moved)
+    assert train_once(run)[0]
+
+
+def test_a_stop_before_the_images_are_there_is_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wait_for_others(*_: object) -> None:
+        raise StoppedError
+
+    monkeypatch.setattr("jobs.train.make_feed", wait_for_others)
+    run = plan_run(tmp_path / "waiting")
+    assert train_once(run) == (False, [])
 
 
 def test_event_files_hold_each_epoch_once_although_it_was_trained_twice(
