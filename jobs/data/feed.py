@@ -165,8 +165,8 @@ def make_feed(
 
     if config.image_px is None:
         raise InputError(
-            f"image_px: the images of {config.image_folder} are streamed, as they are large or of "
-            "several sizes, and need one size, such as image_px=224"
+            f"image_px: {config.image_folder} is streamed, and its images are resized for that; "
+            "give their size, such as image_px=224"
         )
     if config.stage_dir:
         copy = stage(listing.folder, config.stage_dir, say, must_stop=must_stop)

@@ -292,7 +292,7 @@ def test_each_option_changes_the_images(data_dir: Path) -> None:
 
 @pytest.mark.parametrize("loading", ["auto", "stream"])
 def test_the_size_of_streamed_images_must_be_given(data_dir: Path, loading: str) -> None:
-    with pytest.raises(InputError, match=r"^image_px: the images of pets are streamed, .*=224$"):
+    with pytest.raises(InputError, match=r"^image_px: pets is streamed, .*=224$"):
         feed_of(configure(data_dir, image_px=None, loading=loading))
 
 
