@@ -158,6 +158,11 @@ class RunConfig(BaseModel):
     test_crop: float = Field(
         1.0, gt=0, le=1, description="side of the test images' centre crop, as share of the image"
     )
+    normalisation: Literal["set", "imagenet"] = Field(
+        "set",
+        description="mean and deviation of the colours: those of the data set, or imagenet: those "
+        "that published weights expect; streamed images always have these",
+    )
     interpolation: Literal["bilinear", "bicubic"] = Field(
         "bilinear", description="of resized images: bilinear or bicubic"
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -52,6 +52,17 @@ class ChannelStatistics(Protocol):
 
     @property
     def std(self) -> tuple[float, float, float]: ...
+
+
+class Channels(NamedTuple):
+    """Mean and deviation of the three channels, as shares of 255."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+# Of ImageNet's training images, as they are customary in torchvision and timm.
+IMAGENET = Channels(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
 
 class Normaliser:

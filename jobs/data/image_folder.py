@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import orjson
@@ -40,16 +40,6 @@ Say = Callable[[str], None]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-
-class Channels(NamedTuple):
-    """Mean and deviation of the three channels, as shares of 255."""
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-
-# Of ImageNet's training images, as they are customary in torchvision and timm.
-IMAGENET = Channels(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
 LARGEST_IN_MEMORY_BYTES = 4 * 2**30
 SAY_EVERY_S = 10.0
@@ -345,13 +335,11 @@ def load_image_folder(
 ) -> DataSet:
     """A folder of images of one size, decoded; InputError if they differ.
 
-    Mean and deviation of the channels are those of all training images, rounded to 4 decimals; or
-    ImageNet's where a training begins with given weights. Raises StoppedError if it must stop.
+    Mean and deviation of the channels are those of all training images, rounded to 4 decimals.
+    Raises StoppedError if it must stop.
     """
     listing = listing or list_images(config)
     decoded = _decoded(listing, say, must_stop)
-    own = Channels(tuple(decoded.header["mean"].tolist()), tuple(decoded.header["std"].tolist()))
-    channels = IMAGENET if config.init_from else own
     pixels, images = torch.from_numpy(decoded.pixels), len(listing.train)
     test = Images(pixels[images:], listing.test.labels).first(config.test_images)
     return DataSet(
@@ -359,8 +347,8 @@ def load_image_folder(
         # A view would keep the training images in memory after they are on a GPU.
         Images(test.pixels.clone(), test.labels),
         len(listing.classes),
-        channels.mean,
-        channels.std,
+        tuple(decoded.header["mean"].tolist()),
+        tuple(decoded.header["std"].tolist()),
         listing.contents,
     )
 

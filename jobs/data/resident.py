@@ -11,6 +11,7 @@ from torch import Tensor
 
 from jobs.config import RunConfig
 from jobs.data.augment import (
+    IMAGENET,
     Boxes,
     EpochDraw,
     Normaliser,
@@ -56,7 +57,8 @@ class ResidentFeed:
         self.train_batches = training_batches(config, len(data.train), tasks)
         self.test_batches = evaluation_batches(config, len(data.test), tasks)
         self._config, self._device = config, device
-        self._normalise = Normaliser(data, device, memory_format)
+        channels = IMAGENET if config.normalisation == "imagenet" else data
+        self._normalise = Normaliser(channels, device, memory_format)
         self._train = stored_for_training(data.train, config).to(device)
         self._test = stored_for_test(data.test, config).to(device)
         self._drawn: _Drawn | None = None

@@ -29,9 +29,9 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 
 from jobs.config import RunConfig
-from jobs.data.augment import Normaliser, cut_out, draw_epoch
+from jobs.data.augment import IMAGENET, Normaliser, cut_out, draw_epoch
 from jobs.data.feed import Batches, Loading, Part, evaluation_batches, training_batches
-from jobs.data.image_folder import IMAGENET, Listing, read_image
+from jobs.data.image_folder import Listing, read_image
 from jobs.data.mixing import MixingDraw, draw_mixing, mix
 from jobs.distributed import Tasks
 from jobs.errors import ExecutionError, InputError

@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from jobs.config import RunConfig
 from jobs.data import resident
-from jobs.data.augment import Normaliser, cut_crops, cut_out, draw_epoch
+from jobs.data.augment import IMAGENET, Normaliser, cut_crops, cut_out, draw_epoch
 from jobs.data.datasets import DataSet, Images
 from jobs.data.feed import Part
 from jobs.data.resident import ResidentFeed, stored_for_training
@@ -93,12 +93,15 @@ def test_how_a_batch_is_divided_changes_nothing(
         feed_of(data, Tasks(rank, world), gpus=world, accumulate_steps=accumulate, **options)
         for rank in range(world)
     ]
-    divided = [
-        part
+    placed = [
+        (places.start, part)
         for batch in range(len(tasks[0].train_batches))
         for task in tasks
-        for part in task.train_parts(0, batch)
+        for places, part in zip(
+            task.train_batches.parts_of(batch), task.train_parts(0, batch), strict=True
+        )
     ]
+    divided = [part for _, part in sorted(placed, key=lambda item: item[0])]
     for name in ("images", "labels", "partners", "own"):
         wanted = torch.cat([getattr(part, name) for part in alone])
         assert torch.equal(torch.cat([getattr(part, name) for part in divided]), wanted), name
@@ -225,3 +228,11 @@ def test_no_step_asks_the_device_for_a_number(augment: str, crop: str) -> None:
         for tensor in (part.images, part.labels, part.partners, part.own):
             assert tensor is not None
             assert tensor.device == device
+
+
+def test_published_weights_get_the_colours_that_they_expect() -> None:
+    data = photos()
+    (part,) = feed_of(data, normalisation="imagenet", batch_size=32).test_parts(0)
+    assert torch.equal(part.images, Normaliser(IMAGENET, CPU)(data.test.pixels))
+    (own,) = feed_of(data, batch_size=32).test_parts(0)
+    assert torch.equal(own.images, Normaliser(data, CPU)(data.test.pixels))

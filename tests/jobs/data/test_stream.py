@@ -20,9 +20,9 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from jobs.config import RunConfig
-from jobs.data.augment import Normaliser, cut_out, draw_epoch
+from jobs.data.augment import IMAGENET, Normaliser, cut_out, draw_epoch
 from jobs.data.feed import Feed, Part, make_feed
-from jobs.data.image_folder import IMAGENET, list_images, read_image
+from jobs.data.image_folder import list_images, read_image
 from jobs.data.mixing import draw_mixing, mix
 from jobs.data.resident import ResidentFeed
 from jobs.data.stream import ImageParts, Request, StreamedFeed, training_transform
@@ -322,7 +322,7 @@ def of_one_size(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def both_feeds(data_dir: Path, **options: Any) -> tuple[Feed, Feed]:
-    config = configure(data_dir, accumulate_steps=1, init_from="weights.pth", **options)
+    config = configure(data_dir, accumulate_steps=1, normalisation="imagenet", **options)
     memory, stream = (
         make_feed(config, ALONE, CPU, torch.contiguous_format, loading=loading)
         for loading in ("memory", "stream")
