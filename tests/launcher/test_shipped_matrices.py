@@ -22,6 +22,7 @@ from tests.jobs.test_train import train_once
 FOLDER = Path(__file__).parents[2] / "jobs" / "matrices"
 RUNS = {
     "attention_cifar100": 15,
+    "attention_cpu": 12,
     "demo": 6,
     "lambda_ablation": 16,
     "lambda_cifar10": 24,
