@@ -139,16 +139,18 @@ def resume(
     from launcher.plan import Policy, State, Verb, plan
     from launcher.show import show_plan
     from launcher.status import status_of_sweeps
-    from launcher.submit import check_gpus, gpus_to_start, last_profile
+    from launcher.submit import check_gpus, check_was_submitted, gpus_to_start, last_profile
 
     found = _find_sweeps(sweeps, runs, started_by_hand=False)
     plans = []
     for sweep, statuses in zip(found, status_of_sweeps(found), strict=True):
         standings = [status for status in statuses if status.named]
         actions = plan(standings, Policy(release_cancelled=cancelled))
-        profile, code_hash = last_profile(sweep, workers)
+        profile, code_hash = last_profile(sweep)
         configs = {run.run_id: sweep.run(run.run_id).read_config() for run in standings}
         gpus = gpus_to_start(actions, configs)
+        if gpus and workers is None:
+            check_was_submitted(sweep)
         check_gpus(gpus, profile, workers)
         labels = {status.run_id: status.label for status in standings}
         show_plan(sweep, actions, labels, profile, gpus, show_all=show_all)

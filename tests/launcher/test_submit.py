@@ -9,7 +9,13 @@ from jobs.run_dir import SweepDir
 from launcher.cluster import Cluster, LocalProfile, Resources, SlurmProfile, read_cluster
 from launcher.matrix import read_matrix
 from launcher.plan import Verb
-from launcher.submit import check_data, check_gpus, choose_profile, last_profile, plan_submission
+from launcher.submit import (
+    check_data,
+    check_gpus,
+    check_was_submitted,
+    choose_profile,
+    plan_submission,
+)
 
 CLUSTER = Cluster(
     {"v100": SlurmProfile(time="4:00:00"), "desk": LocalProfile(workers=3)}, default="v100"
@@ -69,10 +75,10 @@ def test_a_sweep_that_slurm_never_had_is_not_trained_here_by_itself(
 ) -> None:
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
     with pytest.raises(InputError, match="planned, but never accepted by SLURM"):
-        last_profile(sweep, None)
-    assert last_profile(sweep, 2) == (LocalProfile(), "")
+        check_was_submitted(sweep)
+    check_was_submitted(SweepDir(sweep.path.parent / "foreground"))  # has no matrix
     monkeypatch.setattr("shutil.which", lambda name: None)
-    assert last_profile(sweep, None) == (LocalProfile(), "")
+    check_was_submitted(sweep)
 
 
 def test_workers_are_of_this_machine_alone() -> None:
