@@ -73,17 +73,21 @@ def plan_submission(matrix: Matrix, runs: Path) -> Submission:
 
 def check_was_submitted(sweep: SweepDir) -> None:
     """InputError for a matrix's sweep that nobody has had, where there is a SLURM to have it."""
-    had = any("refused" not in record for record in sweep.submissions().values())
-    if not had and sweep.newest_matrix() is not None and shutil.which("sbatch"):
+    planned = sweep.newest_matrix() is not None and not sweep.submissions()
+    if planned and shutil.which("sbatch"):
         raise InputError(
-            f"{sweep.name} was planned, but never accepted by SLURM: `launcher submit` its matrix "
-            "again, or give --workers to train here"
+            f"{sweep.name} was planned, but never submitted: `launcher submit` its matrix again, "
+            "or give --workers to train here"
         )
 
 
 def last_profile(sweep: SweepDir) -> tuple[Profile, str]:
-    """The profile of a sweep's last submission, and the hash of the code that it froze."""
-    records = [record for record in sweep.submissions().values() if "refused" not in record]
+    """The profile of a sweep's last submission, and the hash of the code that it froze.
+
+    Of one that was refused, or never got there, only where none was accepted.
+    """
+    submitted = list(sweep.submissions().values())
+    records = [record for record in submitted if "refused" not in record] or submitted
     if not records or records[-1]["executor"] == "local":
         return LocalProfile(workers=records[-1].get("workers") if records else None), ""
     return SlurmProfile.model_validate(records[-1]["profile"]), records[-1]["code"]

@@ -433,7 +433,7 @@ def test_an_answer_that_is_lost_before_the_job_was_accepted_leaves_the_run_to_re
     lab.sweep.write_submission(
         record | {"submitted_unix_s": record["submitted_unix_s"] - 100}, file
     )
-    assert "start 1" in lab.launcher("resume")
+    assert "start 1 on SLURM" in lab.launcher("resume")
     lab.wait_until_finished()
 
 

@@ -74,7 +74,7 @@ def test_a_sweep_that_slurm_never_had_is_not_trained_here_by_itself(
     sweep: SweepDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
-    with pytest.raises(InputError, match="planned, but never accepted by SLURM"):
+    with pytest.raises(InputError, match="planned, but never submitted"):
         check_was_submitted(sweep)
     check_was_submitted(SweepDir(sweep.path.parent / "foreground"))  # has no matrix
     monkeypatch.setattr("shutil.which", lambda name: None)
