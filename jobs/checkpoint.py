@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from jobs.files import sync_folder, write_atomic
+from jobs.files import DamagedError, sync_folder, write_atomic
 from jobs.run_dir import RunDir
 
 State = dict[str, Any]
@@ -25,10 +25,6 @@ State = dict[str, Any]
 _LABEL = b"sha256:"
 _LENGTH_BYTES = 2  # of the comment's length, the last field of a zip archive before the comment
 _SEAL_BYTES = _LENGTH_BYTES + len(_LABEL) + 64
-
-
-class DamagedError(Exception):
-    """The file is not what was written."""
 
 
 class CheckpointWriter:

@@ -36,16 +36,7 @@ from jobs.errors import InputError
 
 SCHEMA = 1
 STORED = "stored"  # the context of a configuration that is read back
-DATASETS = (
-    "cifar10",
-    "cifar100",
-    "digits",
-    "fashion_mnist",
-    "imagefolder",
-    "mnist",
-    "svhn",
-    "synthetic",
-)
+DATASETS = tuple(sorted([*FILE_SETS, "digits", "imagefolder", "synthetic"]))
 
 
 # Every option that a network of ours takes, as a matrix writes it.

@@ -85,9 +85,7 @@ class Tasks:
             return numbers.tolist()
         import torch.distributed as dist
 
-        total = numbers.cpu()
-        if total is numbers:
-            total = numbers.clone()
+        total = numbers.to("cpu", copy=True)
         dist.all_reduce(total)
         return total.tolist()
 

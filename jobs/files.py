@@ -13,6 +13,10 @@ import orjson
 from jobs.errors import InputError
 
 
+class DamagedError(Exception):
+    """The file is not what was written."""
+
+
 def write_atomic(path: Path, content: bytes | memoryview, *, sync: bool = True) -> None:
     """Write beside, sync, rename: a reader sees the old file or the new one, never half of one."""
     beside = _write_beside(path, content, sync=sync)

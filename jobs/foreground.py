@@ -7,9 +7,9 @@ import os
 import signal
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -18,6 +18,9 @@ from jobs.config import RunConfig, make_config
 from jobs.errors import InputError
 from jobs.run_dir import SweepDir
 from jobs.train_job import STOP_SIGNALS, StopOnSignal, attempt_run
+
+if TYPE_CHECKING:
+    from jobs.train import Display
 
 FOREGROUND_SWEEP = Path("runs/foreground")
 
@@ -71,7 +74,7 @@ def main(arguments: list[str]) -> None:
 
 
 @contextlib.contextmanager
-def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
+def progress_bar() -> Iterator[Display]:
     """Shows how far an epoch is, below the lines of the log; nothing where there is no terminal."""
     if not sys.stdout.isatty():
         yield lambda what, done, batches: None

@@ -278,6 +278,8 @@ def _train(
                 layer.follow(loop.step / total_steps)
             asked_s = time.monotonic()
             left = len(batches.parts_of(loop.batch))
+            if not left:
+                take_part_without_images(network, feed.input_size, device)
             for part in feed.train_parts(loop.epoch, loop.batch):
                 loop.wait_s += time.monotonic() - asked_s
                 left -= 1
@@ -296,8 +298,6 @@ def _train(
                     ]
                 )
                 asked_s = time.monotonic()
-            if not batches.parts_of(loop.batch):
-                take_part_without_images(network, feed.input_size, device)
             if config.clip_norm:
                 scaler.unscale_(optimizer)
                 torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from subprocess import DEVNULL
 from types import FrameType
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from submitit.helpers import DelayedSubmission
 
@@ -25,6 +25,9 @@ from jobs.config import RunConfig
 from jobs.distributed import ALONE, Tasks, join_tasks
 from jobs.errors import DeviceError, InputError, MissingDataError, TrainingError
 from jobs.run_dir import Attempt, LeaseHolder, RunDir
+
+if TYPE_CHECKING:
+    from jobs.train import Display
 
 # A run that was stopped so often without a single step in between is not started again.
 IDLE_STOPS = 3
@@ -89,7 +92,7 @@ def attempt_run(
     stop: StopOnSignal,
     is_gone: Callable[[LeaseHolder], bool | None] = lambda held: None,
     tasks: Tasks = ALONE,
-    display: Callable[[str, int, int], None] = lambda what, done, batches: None,
+    display: Display = lambda what, done, batches: None,
 ) -> str:
     """One attempt: `finished`, `stopped` or, if the run was cancelled meanwhile, `cancelled`.
 
@@ -136,7 +139,7 @@ def _end_well_or_badly(
     stop: StopOnSignal,
     log: IO[str],
     tasks: Tasks,
-    display: Callable[[str, int, int], None],
+    display: Display,
 ) -> str:
     """Train, and write how it ended into the attempt's record."""
     say = make_say(log)
@@ -155,11 +158,8 @@ def _end_well_or_badly(
                 f"after step {attempt['last_step']}" if "last_step" in attempt else "at the start"
             )
             message = f"{stop.signal.name} {when}"
-    except InputError as error:
-        cause, message = cause_of_mistake(error), str(error)
-        raise
-    except TrainingError as error:
-        cause, message = error.cause, str(error)
+    except (InputError, TrainingError) as error:
+        cause, message = describe_error(error, config)
         raise
     except Exception as error:
         cause, message = tasks.hear_failure() or describe_error(error, config)
@@ -187,12 +187,6 @@ def _train_along(run: RunDir, stop: StopOnSignal, tasks: Tasks) -> str:
         from jobs.train import train
 
         finished = train(run, config, attempt, stop, lambda text: None, tasks)
-    except InputError as error:
-        tasks.tell_failure(cause_of_mistake(error), str(error))
-        raise
-    except TrainingError as error:
-        tasks.tell_failure(error.cause, str(error))
-        raise
     except Exception as error:
         tasks.tell_failure(*describe_error(error, config))
         raise
@@ -208,12 +202,13 @@ def check_number_of_tasks(config: RunConfig, tasks: Tasks) -> None:
         )
 
 
-def cause_of_mistake(error: InputError) -> str:
-    return "data_missing" if isinstance(error, MissingDataError) else "input_error"
-
-
 def describe_error(error: Exception, config: RunConfig) -> tuple[str, str]:
-    """The cause and the message of an error that is no InputError and no TrainingError."""
+    """The cause and the message that an error that ended a training has in its record."""
+    if isinstance(error, TrainingError):
+        return error.cause, str(error)
+    if isinstance(error, InputError):
+        cause = "data_missing" if isinstance(error, MissingDataError) else "input_error"
+        return cause, str(error)
     message = f"{type(error).__name__}: {error}"
     lost = isinstance(error, RuntimeError) and any(words in message for words in LOST_TASK_WORDS)
     if config.gpus > 1 and lost:

@@ -88,12 +88,7 @@ def load_dataset(
         data = _synthetic()
     else:
         data = _stored(config, say, must_stop)
-    for name, found, wanted in (
-        ("train_images", len(data.train), config.train_images),
-        ("test_images", len(data.test), config.test_images),
-    ):
-        if wanted is not None and wanted > found:
-            raise InputError(f"{name}: {wanted}, but {config.dataset} has {found}")
+    check_enough_images(config, len(data.train), len(data.test))
     return DataSet(
         data.train.first(config.train_images),
         data.test.first(config.test_images),
@@ -101,6 +96,17 @@ def load_dataset(
         data.mean,
         data.std,
     )
+
+
+def check_enough_images(config: RunConfig, train: int, test: int) -> None:
+    """InputError if a run wants more images than there are."""
+    for name, found, wanted in (
+        ("train_images", train, config.train_images),
+        ("test_images", test, config.test_images),
+    ):
+        if wanted is not None and wanted > found:
+            where = config.image_folder or config.dataset
+            raise InputError(f"{name}: {wanted}, but {where} has {found}")
 
 
 def _digits() -> DataSet:

@@ -5,8 +5,8 @@ the images: `.decoded-KEY`. Every later load, by any job, reads that file. Other
 streamed; see jobs.data.stream.
 
 Images are normalised by ImageNet's mean and deviation where they are streamed, as a large folder is
-not read through for its own, and where a training begins with given weights, as published ones
-expect these. A network that is trained from nothing on images in memory gets the folder's own.
+not read through for its own, and where `normalisation` says so, as published weights expect these.
+Otherwise it is the folder's own.
 """
 
 from __future__ import annotations
@@ -30,16 +30,15 @@ from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS, find_classes, make_dataset
 
 from jobs.config import RunConfig, missing_data
-from jobs.data.datasets import DataSet, Images
+from jobs.data.datasets import DataSet, Images, check_enough_images
 from jobs.data.feed import Loading
 from jobs.errors import ExecutionError, InputError, MissingDataError, StoppedError
-from jobs.files import read_json, write_atomic, write_exclusive
+from jobs.files import DamagedError, read_json, write_atomic, write_exclusive
 from jobs.processes import is_running, this_host, this_process
 
 Say = Callable[[str], None]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
 
 LARGEST_IN_MEMORY_BYTES = 4 * 2**30
 SAY_EVERY_S = 10.0
@@ -115,10 +114,7 @@ def list_images(config: RunConfig, folder: Path | None = None) -> Listing:
             f"one of them has {_some(different)}"
         )
     listing = Listing(folder, classes, _files(train, classes), _files(test, classes))
-    for option, found in (("train_images", listing.train), ("test_images", listing.test)):
-        wanted = getattr(config, option)
-        if wanted is not None and wanted > len(found):
-            raise InputError(f"{option}: {wanted}, but {config.image_folder} has {len(found)}")
+    check_enough_images(config, len(listing.train), len(listing.test))
     return listing
 
 
@@ -279,10 +275,6 @@ def _flat(lists: Iterator[list[Result]]) -> Iterator[Result]:
 
 
 # ------------------------------------------------------------------------------- decoded images
-
-
-class DamagedError(Exception):
-    """A file of decoded images is not what was written."""
 
 
 # What a file of decoded images begins with; the pixels of all images follow, those for training

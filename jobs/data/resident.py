@@ -50,7 +50,6 @@ class ResidentFeed:
         device: torch.device,
         memory_format: torch.memory_format,
     ) -> None:
-        self.loading = "memory"
         self.num_classes, self.contents = data.num_classes, data.contents
         self.input_size = config.image_px or shorter_side(data.train)
         self.train_labels, self.test_labels = data.train.labels, data.test.labels
