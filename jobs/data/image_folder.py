@@ -96,8 +96,8 @@ class Listing:
         return digest.hexdigest()[:16]
 
 
-def list_images(config: RunConfig, folder: Path | None = None) -> Listing:
-    """The images of a run's folder, or of a copy of it; InputError if it is not laid out as such.
+def list_images(config: RunConfig) -> Listing:
+    """The images of a run's folder; InputError if it is not laid out as such.
 
     The images of a set come in a fixed order that looks random: that of the SHA-256 of CLASS/FILE.
     So the first N, which are those of train_images and test_images, are of all classes, for every
@@ -105,7 +105,7 @@ def list_images(config: RunConfig, folder: Path | None = None) -> Listing:
     """
     if missing := missing_data(config):
         raise MissingDataError(missing)
-    folder = folder or config.data_dir / config.image_folder
+    folder = config.data_dir / config.image_folder
     train, test = folder / "train", folder / ("val" if (folder / "val").is_dir() else "test")
     classes, test_classes = _classes(train), _classes(test)
     if different := sorted(set(classes) ^ set(test_classes)):

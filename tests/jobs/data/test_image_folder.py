@@ -105,7 +105,7 @@ def test_a_copy_elsewhere_has_the_same_order(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "here")
     shutil.copytree(folder, tmp_path / "there" / "copy")
     here = list_images(configure(tmp_path / "here"))
-    there = list_images(configure(tmp_path / "here"), tmp_path / "there" / "copy")
+    there = list_images(configure(tmp_path / "there", image_folder="copy"))
     assert there.train.paths == here.train.paths
     assert there.paths[0] == tmp_path / "there" / "copy" / here.train.paths[0]
 
@@ -232,9 +232,9 @@ def test_a_feed_lists_its_folder_once_and_a_stream_looks_at_no_image(
     make_folder(tmp_path)
     listed: list[Path] = []
 
-    def count(config: RunConfig, folder: Path | None = None) -> Listing:
+    def count(config: RunConfig) -> Listing:
         listed.append(tmp_path)
-        return list_images(config, folder)
+        return list_images(config)
 
     monkeypatch.setattr(image_folder, "list_images", count)
     for options in ({}, {"loading": "memory"}, {"loading": "stream", "stage_dir": str(tmp_path)}):
