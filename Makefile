@@ -15,6 +15,9 @@ INSTALLED := .venv/installed
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
+# Most tests wait, or use one core. A single file is faster without: pytest tests/jobs/test_train.py
+IN_PARALLEL := --numprocesses=2 --dist=loadgroup
+
 .PHONY: install demo test check bench clean
 
 install: $(INSTALLED)
@@ -25,9 +28,9 @@ demo: $(INSTALLED)
 test: $(INSTALLED)-test
 ifeq ($(SLURM),install)
 	sh tests/slurm_cluster/install.sh
-	SLURM_TESTS=required $(BIN)/python -m pytest $(PYTEST)
+	SLURM_TESTS=required $(BIN)/python -m pytest $(IN_PARALLEL) $(PYTEST)
 else
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m pytest $(IN_PARALLEL) $(PYTEST)
 endif
 
 check: $(INSTALLED)-check $(INSTALLED)-test
