@@ -55,9 +55,9 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def workers_of(process: psutil.Process) -> list[psutil.Process]:
-    return [
-        grandchild for child in process.children() for grandchild in child.children(recursive=True)
-    ]
+    """What its fork server started: other children may be a whole cluster, for other tests."""
+    servers = [child for child in process.children() if "forkserver" in " ".join(child.cmdline())]
+    return [worker for server in servers for worker in server.children(recursive=True)]
 
 
 @pytest.fixture(autouse=True)
