@@ -1,10 +1,15 @@
-"""What a run computes on, and in which number format."""
+"""What a run computes on, and in which number format.
+
+`python -m jobs.device v100=7.0 ...` says which GPUs this torch has no kernels for, without a GPU.
+"""
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 
+import orjson
 import torch
 
 from jobs.errors import DeviceError
@@ -108,3 +113,26 @@ def autocast(precision: str, device: torch.device) -> torch.autocast:
     """A context in which a network computes in this precision; its weights stay float32."""
     dtype = AUTOCAST_TYPES[precision]
     return torch.autocast(device.type, dtype, enabled=dtype is not None)
+
+
+def kernels_here() -> list[str]:
+    """What this torch is built for, such as sm_80; get_arch_list knows it only where a GPU is."""
+    flags = getattr(torch._C, "_cuda_getArchFlags", lambda: None)()
+    return flags.split() if flags else []
+
+
+def describe_torch(gpus: Sequence[str]) -> dict[str, object]:
+    """This torch and, for GPUs such as v100=7.0, why it cannot compute on them."""
+    kernels, unfit = kernels_here(), {}
+    for gpu in gpus:
+        name, _, capability = gpu.partition("=")
+        major, minor = map(int, capability.split("."))
+        try:
+            check_kernels(name, (major, minor), kernels, torch.__version__)
+        except DeviceError as error:
+            unfit[name] = str(error)
+    return {"version": torch.__version__, "kernels": kernels, "unfit": unfit}
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(orjson.dumps(describe_torch(sys.argv[1:])))

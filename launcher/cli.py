@@ -234,6 +234,68 @@ def cancel(
     cancel_sweep(find_sweep(sweep, runs), print)
 
 
+@app.command()
+def doctor(
+    profile: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="of cluster.yaml [default: its `default`]"),
+    ] = None,
+    cluster: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="instead of ./cluster.yaml or the project's own"),
+    ] = None,
+    runs: Runs = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON list, for programs")] = False,
+    rehearse: Annotated[
+        bool,
+        typer.Option(
+            "--rehearse", help="send one tiny job through a stop and a resume instead of reading"
+        ),
+    ] = False,
+    wait: Annotated[
+        str, typer.Option(metavar="TIME", help="rehearsal: how long the job may wait in the queue")
+    ] = "30m",
+    keep: Annotated[
+        bool, typer.Option("--keep", help="rehearsal: keep its folder also if all went well")
+    ] = False,
+) -> None:
+    """Will it work here? Look at the cluster before a sweep does.
+
+    Reads what SLURM says of itself, and tells in plain words whether the profiles of cluster.yaml
+    fit, what stops a run and whether it comes back by itself, which limits a sweep meets, and
+    whether torch and the folders suit the nodes. Changes nothing; ends with status 1 if a sweep
+    with the profile cannot work.
+
+    With --rehearse, a tiny training is submitted, stopped as SLURM stops jobs, requeued, resumed
+    and finished, each step with its time. Ctrl-C cancels it.
+
+    Examples:
+
+        launcher doctor
+
+        launcher doctor --profile v100 --rehearse --wait 2h
+    """
+    from launcher.cluster import parse_time_min, read_cluster
+    from launcher.doctor.examination import examine
+    from launcher.doctor.findings import Verdict, print_json, report, summary, worst
+    from launcher.show import make_console
+
+    found = read_cluster(cluster)
+    if rehearse:
+        from launcher.doctor.rehearsal import rehearse as rehearse_with
+
+        rehearse_with(found, profile, runs, 60 * parse_time_min(wait), keep=keep)
+        return
+    findings = examine(found, profile, runs)
+    if as_json:
+        print_json(findings)
+    else:
+        make_console().print(report(findings))
+        print(summary(findings))
+    if worst(findings) is Verdict.PROBLEM:
+        raise typer.Exit(1)
+
+
 @app.command(
     context_settings={
         "allow_extra_args": True,

@@ -77,12 +77,13 @@ def _copy(source: Path, files: list[Path], frozen: Path) -> None:
         os.rename(beside, frozen)
     except OSError:
         # Somebody froze the same code at the same moment; the two copies are equal.
-        _remove(beside)
+        remove_read_only(beside)
         if not frozen.exists():
             raise
 
 
-def _remove(folder: Path) -> None:
+def remove_read_only(folder: Path) -> None:
+    """Remove a folder that holds frozen code."""
     for path in [folder, *folder.rglob("*")]:
         if path.is_dir():
             path.chmod(0o755)

@@ -142,12 +142,17 @@ class Config:
 @functools.cache
 def ask_config() -> Config:
     """Asked once in a process: a cluster does not change its name while a command runs."""
-    lines = (line.partition("=") for line in run_slurm(["scontrol", "show", "config"]).splitlines())
-    values = {key.strip(): value.strip() for key, _, value in lines}
+    values = config_values()
     try:
         return Config(values["ClusterName"], int(values["MaxArraySize"]))
     except (KeyError, ValueError) as error:
         raise ExecutionError(f"`scontrol show config` does not say {error}") from None
+
+
+def config_values() -> dict[str, str]:
+    """Everything that the cluster's configuration says, as SLURM writes it."""
+    lines = (line.partition("=") for line in run_slurm(["scontrol", "show", "config"]).splitlines())
+    return {key.strip(): value.strip() for key, _, value in lines}
 
 
 def run_slurm(words: Sequence[str]) -> str:
