@@ -58,7 +58,7 @@ def start_endless(matrix: Path) -> tuple[subprocess.Popen[bytes], RunDir]:
 # ---- help
 
 
-@pytest.mark.parametrize("command", ["submit", "resume", "status", "cancel", "logs"])
+@pytest.mark.parametrize("command", ["submit", "resume", "status", "cancel", "logs", "doctor"])
 def test_every_command_has_help_with_an_example(command: str) -> None:
     said = launcher(command, "--help").stdout
     assert "Example" in said
