@@ -238,7 +238,7 @@ def cancel(
 def doctor(
     profile: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="of cluster.yaml [default: its `default`]"),
+        typer.Option(metavar="NAME", help="of cluster.yaml [default: the one it names]"),
     ] = None,
     cluster: Annotated[
         Path | None,

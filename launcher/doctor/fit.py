@@ -49,7 +49,8 @@ def _no_partition(
 ) -> Iterator[Finding]:
     gres = profile.gres_per_node(Layout()) or ""
     having = [one for one in site.partitions if any(_has(node, gres) for node in one.nodes)]
-    lines = "".join(f"\n  partition: {one.name}   # {_describe(one)}" for one in having)
+    width = max((len(one.name) for one in having), default=0)
+    lines = "".join(f"\n  partition: {one.name:<{width}}  # {_describe(one)}" for one in having)
     advice = f"name one:{lines}" if lines else f"no partition that you see has {gres}"
     if defaults:
         yield warning(topic, f"no partition is set: SLURM takes {defaults[0].name}", advice)
@@ -104,11 +105,10 @@ def _usable(topic: str, partition: Partition, nodes: Sequence[Node]) -> Finding:
             f"every node of {where} that fits is out of service ({broken})",
             "jobs wait until one is back: `sinfo -R` says why",
         )
-    which = f"all of {where}" if len(nodes) == len(partition.nodes) else f"of {where}"
-    out = f" ({broken})" if broken else ""
     return ok(
         topic,
-        f"{plural(len(nodes), 'node')}, {which}, can take a run, and {usable} are in service{out}: "
+        f"{where}: {len(nodes)} of {plural(len(partition.nodes), 'node')} can take a run, and "
+        f"{usable} of those are in service{f' ({broken})' if broken else ''}; "
         f"{_describe(partition)}",
     )
 
@@ -159,23 +159,23 @@ def _has(node: Node, gres: str) -> bool:
 def _fit_full_node(topic: str, profile: SlurmProfile, nodes: Sequence[Node]) -> Iterator[Finding]:
     """`gpus_per_node`, which counts for runs on several GPUs, against what the nodes have."""
     size = profile.gpus_per_node
-    kind = (profile.gres or "").rstrip("0123456789").rstrip(":")
+    kind, _, count = (profile.gres_per_node(Layout()) or "").rpartition(":")
     if size is None or not kind:
         return
-    has = sorted({node.gres.get(kind, 0) for node in nodes})
-    if size not in has:
-        counts = " or ".join(map(str, has))
-        yield warning(
-            topic,
-            f"gpus_per_node {size}, but these nodes have {counts}: it counts for runs on several",
-            f"`gpus_per_node: {has[-1]}`",
+    most = max(node.gres[kind] // int(count) for node in nodes)
+    if size > most:
+        text = f"gpus_per_node {size}, but these nodes take {most}: runs on several would not start"
+        yield warning(topic, text, f"`gpus_per_node: {most}`")
+    elif size < most:
+        text = (
+            f"gpus_per_node {size} of the {most} that these nodes take: a run on {most} is spread"
         )
-        size = has[-1]
-    full = nodes_for(profile, Layout(1, size), nodes)
-    if size > 1 and not full.nodes:
+        yield ok(topic, text)
+    full = nodes_for(profile, Layout(1, min(size, most)), nodes)
+    if not full.nodes:
         yield warning(
             topic,
-            f"a run with gpus: {size} would not fit a node: {full.why}",
+            f"a run with gpus: {min(size, most)} would not fit a node: {full.why}",
             f"{full.advice}, if you train on several; it counts for each GPU",
         )
 

@@ -5,10 +5,10 @@ Everything is done by the functions that submit and follow sweeps, so what works
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,7 +26,7 @@ from launcher.doctor.findings import COLOURS, Verdict
 from launcher.doctor.fit import show_minutes
 from launcher.freeze import remove_read_only
 from launcher.matrix import read_matrix
-from launcher.plan import State
+from launcher.plan import Action, State
 from launcher.show import make_console
 from launcher.slurm import run_slurm
 from launcher.status import RunStatus, format_duration, sweep_status
@@ -41,6 +41,7 @@ LONGEST_MIN = 15
 STEP_TIMEOUT_S = 300.0
 POLL_S = 0.2
 ASK_SLURM_S = 3.0
+PATIENCE_S = 10.0
 STEPS_BEFORE_STOP = 5
 CLOCK_TOLERANCE_S = 10.0
 TAIL_LINES = 12
@@ -86,20 +87,28 @@ def rehearse(
     submission = plan_submission(matrix, runs)
     submission.write()
     rehearsal = Rehearsal(submission.sweep, _short(profile), wait_s, make_console())
-    print(f"a tiny training in {submission.sweep.path}; Ctrl-C cancels it")
+    name = profile_name or cluster.default
+    print(f"profile {name}: a tiny training in {submission.sweep.path}; Ctrl-C cancels it")
     try:
         rehearsal.play(submission.actions)
     except BaseException as error:
         cancel_sweep(submission.sweep, print)
         print(f"what it wrote is in {submission.sweep.path}")
-        if isinstance(error, StepError):
+        if isinstance(error, StepError | ExecutionError):
             raise ExecutionError("the rehearsal did not get to its end") from None
         raise
-    print("sweeps with this profile are submitted, stopped and resumed in this way")
+    print(f"sweeps with profile {name} are submitted, stopped and resumed in this way")
     if keep:
         print(f"what it wrote is in {submission.sweep.path}")
     else:
-        remove_read_only(submission.sweep.path)
+        _remove(submission.sweep.path)
+
+
+def _remove(folder: Path) -> None:
+    try:
+        remove_read_only(folder)
+    except OSError as error:  # a network file system may keep a file that somebody still reads
+        print(f"{folder} could not be removed: {error.strerror}")
 
 
 def _short(profile: SlurmProfile) -> SlurmProfile:
@@ -127,9 +136,10 @@ class Rehearsal:
     ) -> None:
         self.sweep, self.profile, self.wait_s, self.console = sweep, profile, wait_s, console
         self.run: RunDir = sweep.runs()[0]
+        self._told = ""
         self._forget()
 
-    def play(self, actions: Any) -> None:
+    def play(self, actions: Sequence[Action]) -> None:
         with self._step("submit") as step:
             step.text = self._submit(actions)
         with self._step("start") as step:
@@ -148,24 +158,26 @@ class Rehearsal:
             step.text = self._resume()
         with self._step("finish") as step:
             self._until("it to finish", self.run.read_result)
-            self._until("the job to leave", lambda: not open_tasks(self.sweep))
+            self._until("the job to leave", lambda: not open_tasks(self.sweep), poll_s=1.0)
             step.text = "the result is there, and the job has left the queue"
 
     # ---- the steps
 
-    def _submit(self, actions: Any) -> str:
+    def _submit(self, actions: Sequence[Action]) -> str:
+        advice = "`launcher doctor` says what fits this cluster"
         try:
             for _ in submit_to_slurm(self.sweep, actions, self.profile):
                 pass
         except ExecutionError as error:
-            raise StepError(str(error), "`launcher doctor` says what fits this cluster") from None
+            raise StepError(str(error), advice) from None
         record = self._record()
+        if "job_id" not in record:
+            raise StepError(f"SLURM did not take it: {record.get('refused')}", advice)
         where = self.profile.partition or "the default partition"
         return f"job {record['job_id']} to {where}, for {self.profile.time}"
 
     def _check_device(self, step: _Step) -> None:
-        known = lambda: (one := self._attempt(1)) and one.get("environment")  # noqa: E731
-        environment = self._until("torch", known)
+        environment = self._until("torch", lambda: self._attempt(1, "environment"))["environment"]
         step.text = f"torch {environment['versions']['torch']} computes on {environment['device']}"
         if (self.profile.gres or "").startswith("gpu") and environment["device"] == "cpu":
             step.verdict = Verdict.WARNING
@@ -185,22 +197,21 @@ class Rehearsal:
             step.advice = "`launcher status` judges by heartbeats: ask for clocks that agree"
 
     def _stop(self) -> str:
-        task = open_tasks(self.sweep)[0]
-        run_slurm(["scancel", "--signal=USR2", task.id])
-        ended = lambda: (one := self._attempt(1)) and "ended_unix_s" in one and one  # noqa: E731
-        first = self._until("it to save", ended)
+        for task in open_tasks(self.sweep):
+            run_slurm(["scancel", "--signal=USR2", task.id])
+        first = self._until("it to save", lambda: self._attempt(1, "ended_unix_s"))
         if first.get("cause") == "finished":
-            raise StepError(
-                "the training was over before the signal reached it",
-                "SLURM is slow today: try again",
-            )
-        if not self.run.checkpoint.exists():
-            raise StepError("it left no checkpoint", "its log says why")
+            why = "the training was over before the signal reached it"
+            raise StepError(why, "SLURM is slow today: try again")
+        if "last_step" not in first or not self.run.checkpoint.exists():
+            said = f"{first.get('cause')}: {first.get('message')}"
+            raise StepError(f"it left no checkpoint ({said})", "the lines below may say why")
         return f"it heard the signal and saved, after step {first['last_step']}"
 
     def _resume(self) -> str:
-        known = lambda: (one := self._attempt(2)) and "first_step" in one and one  # noqa: E731
-        second = self._until("it to start again", known, self.wait_s + STEP_TIMEOUT_S)
+        # The wait in the queue and, after it, the import of torch.
+        timeout_s = self.wait_s + STEP_TIMEOUT_S
+        second = self._until("it to start again", lambda: self._attempt(2, "first_step"), timeout_s)
         saved = self._attempt(1)
         assert saved is not None, "it has saved"
         if second["first_step"] != saved["last_step"]:
@@ -212,9 +223,10 @@ class Rehearsal:
 
     # ---- what the files say
 
-    def _attempt(self, number: int) -> Attempt | None:
-        attempts = self.run.attempts()
-        return attempts[number - 1] if len(attempts) >= number else None
+    def _attempt(self, number: int, key: str = "attempt") -> Attempt | None:
+        """An attempt, once its record has come as far as this key."""
+        attempts = self.run.attempts()[number - 1 : number]
+        return attempts[0] if attempts and key in attempts[0] else None
 
     def _progress(self) -> Progress | None:
         progress = self.run.read_progress()
@@ -243,14 +255,15 @@ class Rehearsal:
 
     # ---- waiting, and telling
 
-    @contextmanager
+    @contextlib.contextmanager
     def _step(self, name: str) -> Iterator[_Step]:
         step = _Step(name)
         began_s = time.monotonic()
         try:
             yield step
-        except StepError as error:
-            step.verdict, step.text, step.advice = Verdict.PROBLEM, str(error), error.advice
+        except (StepError, ExecutionError) as error:
+            step.verdict, step.text = Verdict.PROBLEM, str(error)
+            step.advice = getattr(error, "advice", "")
             self._tell(step, time.monotonic() - began_s)
             if self.sweep.submissions() and "job_id" in self._record():
                 self.console.print(self._tail(), markup=False, highlight=False, soft_wrap=True)
@@ -269,7 +282,11 @@ class Rehearsal:
         self.console.print(line)
 
     def _until(
-        self, what: str, ready: Callable[[], T | None], timeout_s: float = STEP_TIMEOUT_S
+        self,
+        what: str,
+        ready: Callable[[], T | None],
+        timeout_s: float = STEP_TIMEOUT_S,
+        poll_s: float = POLL_S,
     ) -> T:
         """What `ready` comes to say; StepError if the job ends before, or it takes too long."""
         began_s = time.monotonic()
@@ -280,13 +297,21 @@ class Rehearsal:
                 self._ask_slurm()
                 waiting = f"waiting for {what}: {self._say_status()}"
                 live.update(f"{waiting}, {format_duration(waited_s)} so far")
+                self._tell_where_nothing_moves(waiting, waited_s)
                 if waited_s > timeout_s:
                     raise StepError(
                         f"{waiting}, for {format_duration(waited_s)}",
                         "`--wait` gives it longer; `squeue --start` says when SLURM means to start",
                     )
-                time.sleep(POLL_S)
+                time.sleep(poll_s)
         return found
+
+    def _tell_where_nothing_moves(self, waiting: str, waited_s: float) -> None:
+        """A line for each reason to wait, where the output is no terminal."""
+        is_news = self._status.state is State.QUEUED and waiting != self._told
+        if is_news and waited_s > PATIENCE_S and not self.console.is_terminal:
+            self._told = waiting
+            self.console.print(f"           {waiting}", markup=False, soft_wrap=True)
 
     def _forget(self) -> None:
         """What SLURM said before a step is not what it says in it."""
@@ -299,7 +324,10 @@ class Rehearsal:
         if time.monotonic() - self._asked_s < ASK_SLURM_S:
             return
         self._asked_s = time.monotonic()
-        self._status = sweep_status(self.sweep)[0]
+        try:
+            self._status = sweep_status(self.sweep)[0]
+        except ExecutionError:
+            return  # a busy controller may not answer every time
         at_rest = not self._status.state.is_under_way and self._status.state is not State.FINISHED
         # Between two starts, a job is for a moment neither here nor there.
         self._seen_at_rest = self._seen_at_rest + 1 if at_rest else 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from jobs.device import check_kernels, kernels_here
@@ -66,6 +68,15 @@ def test_the_torch_of_this_project_is_asked_without_a_gpu() -> None:
     assert "none for this k80, which is sm_37" in unfit.text
     assert unfit.advice.startswith("install an older torch")
     assert unknown.verdict is Verdict.WARNING
+
+
+def test_a_torch_that_cannot_be_imported_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "python").write_text("#!/bin/sh\necho 'ImportError: libcudart' >&2; exit 1\n")
+    (tmp_path / "python").chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    assert ask_torch([]) == "ImportError: libcudart"
 
 
 def test_an_intermediate_form_counts_for_later_gpus() -> None:

@@ -58,7 +58,7 @@ def test_on_a_real_cluster_the_doctor_is_right_and_the_rehearsal_gets_to_its_end
     assert "has about 2 s to save (GraceTime 0 s and KillWait 2 s)" in said["low0"]
     assert "in partition high nothing preempts it: its PreemptMode is OFF" in said["high"]
     for text in said.values():
-        assert "4 nodes, all of partition" in text
+        assert "4 of 4 nodes can take a run, and 4 of those are in service;" in text
         assert "sacct knows how jobs ended (slurmdbd); it refuses no job" in text
     shown = capsys.readouterr().out
     steps = re.findall(r"^  (ok|warning) +(\w+) ", shown, re.MULTILINE)
@@ -86,7 +86,6 @@ def texts(name: str) -> str:
 
 @pytest.fixture
 def play(sweep: SweepDir, monkeypatch: pytest.MonkeyPatch) -> Rehearsal:
-    monkeypatch.setattr(rehearsal, "POLL_S", 0.0)
     monkeypatch.setattr(rehearsal, "ASK_SLURM_S", 0.0)
     profile = SlurmProfile.model_validate({**LAB, "partition": "low"})
     return Rehearsal(sweep, profile, 0.05, make_console())
@@ -117,6 +116,17 @@ def test_a_job_that_does_not_go_on_is_not_waited_for(
         play._until("it to start", never, 60)
 
 
+def test_a_controller_that_does_not_answer_now_and_then_ends_nothing(
+    play: Rehearsal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(sweep: SweepDir) -> None:
+        raise ExecutionError("`squeue` failed: timed out")
+
+    answers = iter([None, None, None, "there"])
+    monkeypatch.setattr(rehearsal, "sweep_status", silent)
+    assert play._until("it to start", lambda: next(answers), 60) == "there"
+
+
 def test_a_run_that_could_not_be_requeued_is_told_apart(play: Rehearsal) -> None:
     play.run.needs_resume.touch()
     with pytest.raises(StepError, match="could not have itself requeued") as error:
@@ -140,6 +150,7 @@ def test_what_is_resumed_must_begin_where_it_was_saved(first_step: int, play: Re
     [
         ({"cause": "finished", "last_step": 9}, "over before the signal reached it"),
         ({"cause": "stopped", "last_step": 9}, "it left no checkpoint"),
+        ({"cause": "code_error", "message": "no"}, r"no checkpoint \(code_error: no\)"),
     ],
 )
 def test_a_stop_that_proves_nothing_is_no_success(
