@@ -85,11 +85,11 @@ def _fit_partition(
             "take another, or wait until it is up (`sinfo -s`)",
         )
     one = nodes_for(profile, Layout(), partition.nodes)
-    if not one.nodes:
+    if one.nodes:
+        yield _usable(topic, partition, one.nodes)
+        yield from _fit_full_node(topic, profile, one.nodes)
+    else:
         yield problem(topic, f"no node of {where} can take a run: {one.why}", one.advice)
-        return
-    yield _usable(topic, partition, one.nodes)
-    yield from _fit_full_node(topic, profile, one.nodes)
     yield from _fit_time(site, topic, profile, partition)
     yield from _allowed(site, topic, profile, partition)
 

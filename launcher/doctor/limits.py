@@ -122,7 +122,7 @@ def _at_once(by_what: Mapping[str, Limit | None], profile: SlurmProfile) -> Iter
         limit = by_what[what]
         if limit is None:
             continue
-        text = f"at most {plural(limit.value, noun)} of yours at work at a time ({limit.of})"
+        text = f"at most {plural(limit.value, noun)} at work at a time ({limit.of})"
         if limit.value < profile.array_parallelism:
             text += f": fewer than array_parallelism {profile.array_parallelism}; the others wait"
         yield ok(TOPIC, text)

@@ -91,6 +91,12 @@ def test_what_a_partition_forbids_is_a_problem(old: str, new: str, text: str) ->
     assert text in said
 
 
+def test_every_mistake_is_told_at_once() -> None:
+    text = PARTITIONS.replace("MaxTime=UNLIMITED", "MaxTime=08:00:00")
+    found = not_ok(findings({"mem": "16G", "account": "lab3"}, partitions=text))
+    assert [said.split()[0] for _, said, _ in found] == ["no", "time", "account"]
+
+
 def test_members_of_a_partitions_group_may_use_it() -> None:
     text = PARTITIONS.replace("AllowGroups=ALL", "AllowGroups=staff,lab")
     assert not_ok(findings({}, partitions=text, groups=frozenset({"lab"}))) == []

@@ -50,7 +50,7 @@ def test_the_smallest_limit_is_told_and_what_it_means_for_a_sweep() -> None:
         "at most 300 jobs wait or run at a time (GrpSubmitJobs of account lab1): of a larger sweep "
         "the rest stays planned, and `launcher resume` tops up"
     )
-    assert "at most 10 jobs of yours at work at a time (MaxJobs of me" in running.text
+    assert "at most 10 jobs at work at a time (MaxJobs of me" in running.text
     assert gpus.text.endswith("(GrpTRES of account lab1): fewer than array_parallelism 16; the "
                               "others wait")  # fmt: skip
     assert "array_parallelism" not in findings({"array_parallelism": 4})[2].text
