@@ -61,9 +61,9 @@ def _no_partition(
 def _describe(partition: Partition) -> str:
     kinds = Counter(_kind(node) for node in partition.nodes)
     limit = partition.max_time_min
-    time = "no limit of time" if limit is None else f"at most {show_minutes(limit)}"
+    time = "" if limit is None else f"; at most {show_minutes(limit)}"
     nodes = " and ".join(f"{plural(count, 'node')} with {kind}" for kind, count in kinds.items())
-    return f"{nodes or 'no nodes'}; {time}"
+    return f"{nodes or 'no nodes'}{time}"
 
 
 def _kind(node: Node) -> str:

@@ -24,7 +24,7 @@ def test_a_profile_that_fits_is_told_with_the_nodes_that_can_take_it() -> None:
     found = findings({})
     assert [one.text for one in found] == [
         "partition low: 4 of 4 nodes can take a run, and 3 of those are in service (1 drained); "
-        "4 nodes with 4 v100, 8 CPUs, 15.6 GB; no limit of time",
+        "4 nodes with 4 v100, 8 CPUs, 15.6 GB",
         "account lab1, your default one",
     ]
     assert worst(found) is Verdict.OK
