@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,27 +12,23 @@ from jobs.config import RunConfig
 
 def label_runs(configs: Mapping[str, RunConfig]) -> dict[str, str]:
     """A label for each run id, such as `resnet_small lr=0.02 s1`."""
-    options = {run_id: _options(config) for run_id, config in configs.items()}
-    names = dict.fromkeys(name for values in options.values() for name in values)
-    for run_id, config in configs.items():
-        # What one run says of a network's option is asked of all: the others have its default.
-        declared = declared_options(config.model)
-        options[run_id] |= {
-            name: declared[option].default
-            for name in names
-            if name not in options[run_id]
-            and (option := name.removeprefix("model_options.")) in declared
-        }
-    telling = [name for name in names if _differs(name, options.values())]
+    given = {run_id: _given(config) for run_id, config in configs.items()}
+    # What no run gives has its default in all of them.
+    named = dict.fromkeys(name for options in given.values() for name in options)
+    names = sorted(named, key=_place)
+    values = {
+        run_id: _values(config.model, given[run_id], names) for run_id, config in configs.items()
+    }
+    telling = [name for name in names if _differs(name, values.values())]
     return {
         run_id: " ".join(
             [
-                configs[run_id].model,
-                *(f"{name}={values[name]}" for name in telling if name in values),
-                f"s{configs[run_id].seed}",
+                config.model,
+                *(f"{name}={values[run_id][name]}" for name in telling if name in values[run_id]),
+                f"s{config.seed}",
             ]
         )
-        for run_id, values in options.items()
+        for run_id, config in configs.items()
     }
 
 
@@ -40,11 +37,38 @@ def short_id(run_id: str) -> str:
     return run_id.rpartition("-")[2][:8]
 
 
-def _options(config: RunConfig) -> dict[str, Any]:
-    """What counts of a configuration, but for network and seed."""
-    values = config.model_dump(mode="json", include=set(RunConfig.counting_fields()))
-    network = {f"model_options.{key}": value for key, value in values.pop("model_options").items()}
-    return {key: value for key, value in values.items() if key not in ("model", "seed")} | network
+def _given(config: RunConfig) -> dict[str, Any]:
+    """What counts of a configuration and is not as always, but for network and seed."""
+    given = {
+        name: value
+        for name, default in _defaults().items()
+        if (value := getattr(config, name)) != default
+    }
+    return given | {f"model_options.{key}": value for key, value in config.model_options.items()}
+
+
+def _values(model: str, given: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """What these options are for a run, where its network has them."""
+    network = {f"model_options.{key}": o.default for key, o in declared_options(model).items()}
+    known = {**_defaults(), **network, **given}
+    return {name: known[name] for name in names if name in known}
+
+
+def _place(name: str) -> int:
+    """Options of a training come in their order, then those of the networks as they were given."""
+    order = list(_defaults())
+    return order.index(name) if name in order else len(order)
+
+
+@functools.cache
+def _defaults() -> dict[str, Any]:
+    names = set(RunConfig.counting_fields()) - {"model", "model_options", "seed"}
+    fields = RunConfig.model_fields.items()
+    return {
+        name: field.get_default(call_default_factory=True)
+        for name, field in fields
+        if name in names
+    }
 
 
 def _differs(name: str, options: Iterable[Mapping[str, Any]]) -> bool:
