@@ -7,6 +7,7 @@ a new option's default must mean "as before": otherwise every stored run would g
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -322,25 +323,33 @@ class RunConfig(BaseModel):
     @classmethod
     def counting_fields(cls) -> list[str]:
         """The options that can change the result."""
-        fields = cls.model_fields.items()
-        return [name for name, field in fields if CannotChangeResult not in field.metadata]
+        return list(_counting_defaults())
 
     @property
     def identity(self) -> dict[str, Any]:
         """The options that can change the result and differ from their defaults."""
+        free = self.free_fields
         return {
-            name: getattr(self, name)
-            for name, field in RunConfig.model_fields.items()
-            if name not in self.free_fields
-            and getattr(self, name) != field.get_default(call_default_factory=True)
+            name: value
+            for name, default in _counting_defaults().items()
+            if (value := getattr(self, name)) != default and name not in free
         }
 
     @property
-    def free_fields(self) -> set[str]:
+    def free_fields(self) -> frozenset[str]:
         """The options that cannot change the result."""
-        free = set(RunConfig.model_fields) - set(self.counting_fields())
         # Batch norm over all GPUs computes the same on any number of them.
-        return free | ({"gpus"} if self.bn == "sync" else set())
+        return _free_fields() | {"gpus"} if self.bn == "sync" else _free_fields()
+
+    @property
+    def by_name(self) -> dict[str, Any]:
+        """Every option by its name in a matrix; of the network, those that nobody gave, too."""
+        declared = declared_options(self.model)
+        of_network = {name: option.default for name, option in declared.items()}
+        of_network |= self.model_options
+        options = {name: value for name, value in self if name != "model_options"}
+        options["data_dir"] = str(self.data_dir)
+        return options | {f"model_options.{name}": value for name, value in of_network.items()}
 
     @property
     def init_path(self) -> Path:
@@ -367,6 +376,21 @@ class RunConfig(BaseModel):
             "config": config,
             "sha256": _sha256(config),
         }
+
+
+# Asked of each of 10,000 runs, and the same for all.
+@functools.cache
+def _counting_defaults() -> dict[str, Any]:
+    return {
+        name: field.get_default(call_default_factory=True)
+        for name, field in RunConfig.model_fields.items()
+        if CannotChangeResult not in field.metadata
+    }
+
+
+@functools.cache
+def _free_fields() -> frozenset[str]:
+    return frozenset(RunConfig.model_fields) - _counting_defaults().keys()
 
 
 def missing_data(config: RunConfig) -> str:
@@ -452,7 +476,7 @@ def read_document(document: Any, run_id: str) -> RunConfig:
 
 def changed_document(document: Mapping[str, Any], config: RunConfig) -> dict[str, Any]:
     """A stored document with today's values of the options that cannot change the result."""
-    new = document["config"] | config.model_dump(mode="json", include=config.free_fields)
+    new = document["config"] | config.model_dump(mode="json", include=set(config.free_fields))
     return {**document, "config": new, "sha256": _sha256(new)}
 
 
@@ -470,6 +494,8 @@ def _has_digest(value: Any, sha256: str) -> bool:
     return hashlib.sha256(quick).hexdigest() == sha256 or _sha256(value) == sha256
 
 
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
 def _sha256(value: Any) -> str:
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return hashlib.sha256(_canonical.encode(value).encode()).hexdigest()
