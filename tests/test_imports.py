@@ -20,10 +20,17 @@ ALLOWED = {
         "jobs.errors",
         "jobs.processes",
         "jobs.run_dir",
+        "jobs.selection",
         "jobs.slurm_job",
         "jobs.train_job",
     ],
-    "analysis": ["attention_models", "jobs.config", "jobs.errors", "jobs.run_dir"],
+    "analysis": [
+        "attention_models",
+        "jobs.config",
+        "jobs.errors",
+        "jobs.run_dir",
+        "jobs.selection",
+    ],
 }
 
 
