@@ -198,6 +198,7 @@ class RunDir:
     event_files = _File("tensorboard")
     needs_resume = _File("needs_resume")
     _config = _File("config.json")
+    _resources = _File("resources.json")
     _resolved = _File("resolved.json")
     _attempts = _File("attempts")
     _observed = _File("observed.jsonl")
@@ -240,6 +241,20 @@ class RunDir:
             return read_document(read_json(self._config), self.run_id)
         except InputError as error:
             raise InputError(f"{self._config}: {error}") from None
+
+    # ---- what it asks for beyond its sweep: written by the launcher with each matrix
+
+    def write_resources(self, wishes: Mapping[str, Any]) -> None:
+        """Keep what this run alone asks SLURM for, such as {"time": "8h"}; no file for nothing."""
+        if wishes == self.read_resources():
+            return
+        if wishes:
+            write_atomic(self._resources, pretty(wishes))
+        else:
+            self._resources.unlink(missing_ok=True)
+
+    def read_resources(self) -> dict[str, Any]:
+        return read_record(self._resources, ()) or {}
 
     # ---- what `auto` means: written by the job, once
 

@@ -34,11 +34,15 @@ _ORDER: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
 }
 
 
+class NoneSelectedError(InputError):
+    """The expression is true for no run."""
+
+
 def select(expression: str, runs: Mapping[Key, Run]) -> list[Key]:
     """The runs for which an expression is true, in their order; at least one.
 
-    Raises InputError for an expression that cannot be read, that compares what cannot be compared,
-    or that is true for no run.
+    Raises InputError for an expression that cannot be read or that compares what cannot be
+    compared, NoneSelectedError for one that is true for no run.
     """
     if not runs:
         raise InputError("there is no run to select from")
@@ -47,7 +51,7 @@ def select(expression: str, runs: Mapping[Key, Run]) -> list[Key]:
     chosen = [key for key, run in runs.items() if _is_true(condition, run)]
     if not chosen:
         told = "; ".join(_tell_values(name, runs.values()) for name in _names_in(condition))
-        raise InputError(f"it selects no run: {told}" if told else "it selects no run")
+        raise NoneSelectedError(f"it selects no run: {told}" if told else "it selects no run")
     return chosen
 
 

@@ -91,15 +91,21 @@ def submit(
     from launcher.labels import label_runs
     from launcher.matrix import read_matrix
     from launcher.show import show_plan
-    from launcher.submit import check_gpus, choose_profile, gpus_to_start, plan_submission
+    from launcher.submit import (
+        check_gpus,
+        check_resources,
+        choose_profile,
+        gpus_to_start,
+        plan_submission,
+    )
 
     asked = read_matrix(matrix, overrides or ())
     chosen = choose_profile(read_cluster(cluster), executor, profile, asked.resources)
+    check_resources(chosen, asked.resources_of.values())
     submission = plan_submission(asked, runs)
-    configs = {config.run_id: config for config in asked.configs}
-    gpus = gpus_to_start(submission.actions, configs)
+    gpus = gpus_to_start(submission.actions, asked.runs)
     check_gpus(gpus, chosen, workers)
-    labels = label_runs(configs)
+    labels = label_runs(asked.runs)
     show_plan(submission.sweep, submission.actions, labels, chosen, gpus, show_all=show_all)
     if submission.unnamed:
         count = len(submission.unnamed)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.config import RunConfig, missing_data, missing_weights
+from pydantic import ValidationError
+
+from jobs.config import RunConfig, missing_data, missing_weights, mistakes
 from jobs.errors import InputError
-from jobs.run_dir import SweepDir
+from jobs.run_dir import RunDir, SweepDir
 from launcher.cluster import Cluster, Executor, LocalProfile, Profile, Resources, SlurmProfile
 from launcher.matrix import Matrix
 from launcher.plan import Action, Policy, Standing, State, Verb, plan
@@ -33,7 +35,26 @@ def choose_profile(
     wished = cluster.profiles.get(resources.profile) if resources.profile else None
     if name is None and (wished is None or wished.executor == fitting):
         name = resources.profile
-    profile = cluster.profile(name, fitting).with_resources(resources)
+    return _with_wishes(cluster.profile(name, fitting), resources)
+
+
+def run_profile(run: RunDir, profile: Profile) -> Profile:
+    """What a run asks for: the profile of its submission, with the wishes of this run alone."""
+    try:
+        return _with_wishes(profile, Resources.model_validate(run.read_resources()))
+    except ValidationError as error:
+        wrong = "; ".join(mistakes(error))
+        raise InputError(f"what {run.run_id} asks for is damaged: {wrong}") from None
+
+
+def check_resources(profile: Profile, wishes: Iterable[Resources]) -> None:
+    """InputError if the profile cannot be had with the wishes of single runs."""
+    for resources in wishes:
+        _with_wishes(profile, resources)
+
+
+def _with_wishes(profile: Profile, resources: Resources) -> Profile:
+    profile = profile.with_resources(resources)
     if isinstance(profile, SlurmProfile) and 2 * profile.signal_delay_s > 60 * profile.time_min:
         raise InputError(
             f"time {profile.time} with signal_delay_s {profile.signal_delay_s}: the warning would "
@@ -53,21 +74,23 @@ class Submission:
 
     def write(self) -> None:
         """Plan every run of the matrix on disk, and keep this version of the matrix."""
-        for config in self.matrix.configs:
-            self.sweep.run(config.run_id).write_config(config)
-        self.sweep.add_matrix(self.matrix.text, [config.run_id for config in self.matrix.configs])
+        for run_id, config in self.matrix.runs.items():
+            run = self.sweep.run(run_id)
+            run.write_config(config)
+            wishes = self.matrix.resources_of.get(run_id, Resources())
+            run.write_resources(wishes.model_dump(exclude_none=True))
+        self.sweep.add_matrix(self.matrix.text, self.matrix.runs)
 
 
 def plan_submission(matrix: Matrix, runs: Path) -> Submission:
     """Compare a matrix with what is there; InputError if a run's configuration was edited."""
     sweep = SweepDir(runs / matrix.name)
     known = {status.run_id: status for status in sweep_status(sweep)}
-    named = [config.run_id for config in matrix.configs]
-    for run_id in named:
+    for run_id in matrix.runs:
         if run_id in known:
             sweep.run(run_id).read_config()
-    standings = [known.get(run_id, Standing(run_id, State.PLANNED)) for run_id in named]
-    unnamed = sorted(set(known) - set(named))
+    standings = [known.get(run_id, Standing(run_id, State.PLANNED)) for run_id in matrix.runs]
+    unnamed = sorted(known.keys() - matrix.runs)
     return Submission(sweep, matrix, plan(standings, Policy()), unnamed)
 
 

@@ -139,7 +139,7 @@ def test_runs_go_into_one_array_for_each_number_of_gpus_that_they_were_last_give
         submission.write()
     alone = read_matrix(matrix, ["bn=sync", "seeds=[7]"])
     plan_submission(alone, Path("runs")).write()
-    (first, second), (third, fourth) = ([c.run_id for c in m.configs] for m in (asked, alone))
+    (first, second), (third, fourth) = (list(m.runs) for m in (asked, alone))
     run_ids = [first, third, second, fourth]
     list(arrays.submit_arrays(submission.sweep, run_ids, PROFILE, Path("code")))
     assert [(array.layout, array.run_ids) for array in submitted] == [

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from jobs.config import RunConfig
 from jobs.errors import InputError
-from launcher.matrix import Matrix, combine, read_matrix
+from launcher.cluster import Resources
+from launcher.matrix import Matrix, combine, product, read_matrix
 
 
 @pytest.fixture
@@ -35,7 +36,11 @@ def complaints(read, tmp_path):
 
 
 def values(matrix: Matrix, *keys: str) -> list[tuple]:
-    return [tuple(getattr(config, key) for key in keys) for config in matrix.configs]
+    return [tuple(getattr(config, key) for key in keys) for config in matrix.runs.values()]
+
+
+def grid(axes: dict[str, list]) -> list[dict]:
+    return product([{key: axes[key]} for key in axes])
 
 
 # ---- combinations
@@ -65,7 +70,7 @@ def test_include_adds_and_extends_as_the_documentation_of_github_shows():
         {"fruit": "banana", "animal": "cat"},
     ]
     axes = {"fruit": ["apple", "pear"], "animal": ["cat", "dog"]}
-    assert combine(axes, include, []) == [
+    assert combine(grid(axes), include, []) == [
         {"fruit": "apple", "animal": "cat", "color": "pink", "shape": "circle"},
         {"fruit": "apple", "animal": "dog", "color": "green", "shape": "circle"},
         {"fruit": "pear", "animal": "cat", "color": "pink"},
@@ -85,18 +90,21 @@ def test_exclude_needs_only_some_of_the_keys_as_the_documentation_of_github_show
         {"os": "macos-latest", "version": 12, "environment": "production"},
         {"os": "windows-latest", "version": 16},
     ]
-    cells = combine(axes, [], exclude)
+    cells = combine(grid(axes), [], exclude)
     assert len(cells) == 9
     assert not [c for c in cells if c["os"] == "windows-latest" and c["version"] == 16]
 
 
 def test_what_exclude_removed_can_be_included_again():
     axes = {"a": [1, 2]}
-    assert combine(axes, [{"a": 1, "b": 5}], [{"a": 1}]) == [{"a": 2}, {"a": 1, "b": 5}]
+    assert combine(grid(axes), [{"a": 1, "b": 5}], [{"a": 1}]) == [
+        {"a": 2},
+        {"a": 1, "b": 5},
+    ]
 
 
 def test_without_axes_the_entries_of_include_are_the_combinations():
-    assert combine({}, [{"a": 1}, {"b": 2}], []) == [{"a": 1}, {"b": 2}]
+    assert combine([], [{"a": 1}, {"b": 2}], []) == [{"a": 1}, {"b": 2}]
 
 
 # ---- what the sections mean
@@ -155,7 +163,7 @@ def test_options_of_a_network_may_be_dotted_or_nested_and_are_merged(read):
           - model_options: {stem: imagenet, combine: sum}
         """
     )
-    assert [config.model_options for config in matrix.configs] == [
+    assert [config.model_options for config in matrix.runs.values()] == [
         {"stem": "cifar", "combine": "sum"},
         {"stem": "imagenet", "combine": "sum"},
     ]
@@ -181,7 +189,110 @@ def test_resources_are_read_in_the_words_of_slurm(read):
     assert (resources.time, resources.mem, resources.gres) == ("4:00:00", "8G", None)
 
 
-# ---- overrides
+# ---- values that go together
+
+ZIPPED = """\
+base: {dataset: digits}
+axes: {epochs: [5, 9]}
+zip:
+  - model: [resnet18, bam_resnet18, resnet18]
+    lr: [0.1, 0.05, 0.2]
+  - {batch_size: [64, 32], model_options: {stem: [cifar, auto]}}
+"""
+
+
+def test_values_that_go_together_are_one_axis_of_the_product(read):
+    matrix = read(ZIPPED)
+    together = [("resnet18", 0.1), ("bam_resnet18", 0.05), ("resnet18", 0.2)]
+    assert values(matrix, "epochs", "model", "lr", "batch_size", "model_options") == [
+        (epochs, model, lr, batch_size, options)
+        for epochs in (5, 9)
+        for model, lr in together
+        for batch_size, options in ((64, {"stem": "cifar"}), (32, {}))
+    ]
+
+
+def test_include_and_exclude_take_what_goes_together_for_axes(read):
+    entries = "include: [{lr: 0.2, momentum: 0}, {model: resnet34}]\n"
+    matrix = read(ZIPPED + entries + "exclude: [{model: resnet18, lr: 0.1}, {epochs: 9}]")
+    assert values(matrix, "model", "lr", "batch_size", "momentum") == [
+        ("bam_resnet18", 0.05, 64, 0.9),
+        ("bam_resnet18", 0.05, 32, 0.9),
+        ("resnet18", 0.2, 64, 0),
+        ("resnet18", 0.2, 32, 0),
+        ("resnet34", 0.1, 128, 0.9),
+    ]
+
+
+def test_what_goes_together_is_not_set_from_outside(complaints):
+    assert complaints(ZIPPED, "lr=0.3") == [
+        "--set lr=0.3: in zip, lr goes together with model; change it in the file, or pick runs "
+        "with --only 'lr == ...'"
+    ]
+
+
+# ---- what single runs get
+
+CELLS = """\
+base:
+  model_options: {stem: cifar}
+axes:
+  model: [resnet18, bam_resnet18]
+  lr: [0.1, 0.2]
+overrides:
+  - when: model == bam_resnet18 and lr > 0.1
+    set: {batch_size: 64, resources.time: 8h, resources: {mem: 32G}}
+  - when: lr == 0.2
+    set:
+      epochs: 7  # longer
+      resources.mem: 16G
+"""
+
+
+def test_runs_get_what_is_set_for_them_and_the_last_word_counts(read):
+    matrix = read(CELLS)
+    assert values(matrix, "model", "lr", "batch_size", "epochs") == [
+        ("resnet18", 0.1, 128, 150),
+        ("resnet18", 0.2, 128, 7),
+        ("bam_resnet18", 0.1, 128, 150),
+        ("bam_resnet18", 0.2, 64, 7),
+    ]
+    _, second, _, last = matrix.runs
+    assert matrix.resources_of == {
+        second: Resources(mem="16G"), last: Resources(time="8h", mem="16G")
+    }  # fmt: skip
+
+
+def test_an_expression_sees_defaults_and_no_other_override(read):
+    matrix = read(
+        """\
+        base: {model: bam_resnet18, batch_size: 256}
+        overrides:
+          - {when: batch_size == 256 and model_options.combine == product, set: {batch_size: 32}}
+          - {when: batch_size == 256 and flip, set: {accumulate_steps: 2}}
+        """
+    )
+    assert values(matrix, "batch_size", "accumulate_steps") == [(32, 2)]
+
+
+def test_what_is_set_for_all_runs_wins_over_what_is_set_for_some(read):
+    matrix = read(CELLS, "epochs=3", "resources.mem=1G")
+    assert values(matrix, "epochs", "batch_size") == [(3, 128), (3, 128), (3, 128), (3, 64)]
+    assert matrix.resources.mem == "1G"
+    assert list(matrix.resources_of.values()) == [Resources(time="8h")]
+    assert "# longer" not in matrix.text
+
+
+def test_entries_for_runs_that_were_set_aside_are_no_mistakes_and_leave_the_text(read):
+    matrix = read(CELLS + "exclude: [{model: bam_resnet18}, {lr: 0.1}]", "model=resnet18", "lr=0.2")
+    again = read(matrix.text)
+    assert values(matrix, "model", "lr", "epochs") == [("resnet18", 0.2, 7)]
+    assert (again.runs, again.resources_of, again.text) == (
+        matrix.runs, matrix.resources_of, matrix.text
+    )  # fmt: skip
+
+
+# ---- what --set changes
 
 PLAIN = """\
 # a comment
@@ -214,7 +325,7 @@ def test_an_override_wins_wherever_the_option_is_given(read, overrides, runs):
     matrix = read(PLAIN, *overrides)
     assert values(matrix, "lr", "epochs", "seed") == runs
     again = read(matrix.text)
-    assert (again.configs, again.name, again.text) == (matrix.configs, "plain", matrix.text)
+    assert (again.runs, again.name, again.text) == (matrix.runs, "plain", matrix.text)
 
 
 @pytest.mark.parametrize(
@@ -262,7 +373,7 @@ def test_overrides_reach_the_name_the_resources_and_the_options_of_a_network(rea
     matrix = read(PLAIN, *overrides)
     assert matrix.name == "foo"
     assert matrix.resources.time == "2:00:00"
-    assert {tuple(c.model_options.items()) for c in matrix.configs} == {(("combine", "sum"),)}
+    assert {tuple(c.model_options.items()) for c in matrix.runs.values()} == {(("combine", "sum"),)}
     assert "# a comment" in matrix.text
     assert "# the network" in matrix.text
 
@@ -368,9 +479,9 @@ def test_an_option_of_a_network_needs_a_name(complaints):
 
 def test_options_of_a_network_of_another_library_are_its_own(read):
     text = "axes: {model: [timm/resnet10t], model_options.drop_rate: [0.1, 0.2]}\n"
-    rates = [config.model_options["drop_rate"] for config in read(text).configs]
+    rates = [config.model_options["drop_rate"] for config in read(text).runs.values()]
     assert rates == [0.1, 0.2]
-    changed = read(text, "model_options.drop_rate=0.5").configs
+    changed = read(text, "model_options.drop_rate=0.5").runs.values()
     assert [config.model_options for config in changed] == [{"drop_rate": 0.5}]
 
 
@@ -439,7 +550,7 @@ BASE = "base: {model: resnet18}\n"
     ("text", "complaint"),
     [
         ("bse: {}", "1: 'bse' is not a known key; did you mean 'base'? Valid: axes, base, exclude, "
-         "include, name, resources, seeds"),
+         "include, name, overrides, resources, seeds, zip"),
         ("base: 3", "1: base must be a mapping (`key: value`), not 3"),
         ("include: {lr: 3}", "1: include must be a list of mappings, not {'lr': 3}"),
         ("include:\n  - lr", "2: an entry of include must be a mapping (`- key: value`), not 'lr'"),
@@ -474,6 +585,38 @@ BASE = "base: {model: resnet18}\n"
         ("base: {model: resnet18, epochs: true}", "1: epochs: true is not a value of epochs"),
         ("base: {model: resnet18, lr: null}",
          "1: lr: Input should be a valid number, not None"),
+        (BASE + "axes: {lr: [1, 2], epochs: [3, 4]}\nzip: [{momentum: [0.1], decay: [all]}]\n"
+         "exclude:\n  - {lr: 1, epochs: 3}\n  - {momentum: 0.1, epochs: 5}",
+         "6: 5 is not a value of axis 'epochs', so nothing is excluded. Valid: 3, 4"),
+        (BASE + "zip:\n  - {lr: [1, 2], decay: [all, weights]}\nexclude: [{lr: 1, decay: weights}]",
+         "4: no combination has all of these values, so nothing is excluded"),
+        (BASE + "zip:\n  - lr: [1, 2]\n    decay: [all]",
+         "3: lists that go together must be of one length, not lr 2, decay 1"),
+        (BASE + "zip: {lr: [1, 2]}", "2: zip must be a list of mappings, not {'lr': [1, 2]}"),
+        (BASE + "zip: [{lr: []}]", "2: lr must be a list of values, not []"),
+        (BASE + "zip: [{seed: [1]}]", "2: seed goes with every combination; give it as seeds"),
+        ("base:\n  model: resnet18\nzip:\n  - lr: [1]\n    model: [resnet34]",
+         "5: model is given here and in base; keep one of them"),
+        (BASE + "axes: {lr: [1]}\nzip:\n  - lr: [1]",
+         "4: lr is given here and in axes; keep one of them"),
+        (BASE + "zip:\n  - lr: [1]\n  - lr: [1]",
+         "4: lr is given here and in another group of zip; keep one of them"),
+        (BASE + "overrides:\n  - when: {lr: 1}\n    set: {epochs: 3}",
+         "3: when must be an expression, such as 'model == resnet50 and seed in [0, 1]', not "
+         "{'lr': 1}"),
+        (BASE + "overrides:\n  - when: seed == 0", "3: set must say what these runs get, such as "
+         "{batch_size: 64}"),
+        (BASE + "overrides:\n  - set: {epochs: 3}\n    when: seed == 1",
+         "4: when: it selects no run: seed is 0"),
+        (BASE + "overrides: [{when: seed == 0, set: {resources.time: soon}}]",
+         "2: time: 'soon' is not a time limit; write minutes (90), H:MM:SS (4:00:00), D-HH:MM:SS "
+         "(1-12:00:00), or such as 2h or 30m"),
+        (BASE + "overrides: [{when: seed == 0, set: {resources: {workers: 3}}}]",
+         "2: resources.workers is of the whole sweep; a run can have cpus_per_task, gres, mem, "
+         "time"),
+        (BASE + "axes: {lr: [1, 2]}\noverrides:\n  - {when: lr == 2, set: {lr: 1}}",
+         "4: two cells are one run, resnet18-cifar10-s0-2765c0ee8b40: lr=1, seed=0; and lr=1, "
+         "seed=0. Remove one, or let them differ in an option that changes the result"),
         (BASE + "base: {}", "2: this is not YAML: found duplicate key \"base\" with value \"{}\" "
          "(original value: \"{'model': 'resnet18'}\")"),
     ],
@@ -485,6 +628,24 @@ def test_a_mistake_is_answered_with_its_line_and_what_to_do(complaints, text, co
 def test_null_is_a_value_where_the_option_allows_it(read):
     matrix = read(BASE + "axes: {train_images: [null, 100]}")
     assert values(matrix, "train_images") == [(None,), (100,)]
+
+
+def test_an_expression_is_told_with_what_is_set(complaints):
+    lines = complaints(
+        """\
+        base: {model: resnet18}
+        overrides:
+          - when: sed == 0
+            set: {epocs: 3, lr: -1, model_options.combin: sum}
+          - when: seed == "0"
+            set: {lr: -1}
+        """
+    )
+    assert [line.partition(" Valid: ")[0] for line in lines] == [
+        "m.yaml:3: when: 'sed' is not a known option; did you mean 'seed'?",
+        "m.yaml:4: 'epocs' is not a known option; did you mean 'epochs'?",
+        "m.yaml:5: when: seed is a number and '0' is text",
+    ]
 
 
 # ---- properties
@@ -523,7 +684,7 @@ def test_the_runs_are_the_product_of_the_axes_each_once_and_in_order(read, grid,
     expected = [
         (*point, seed) for point in itertools.product(*grid.values()) for seed in seeds
     ]  # fmt: skip
-    assert len({config.run_id for config in matrix.configs}) == len(expected)
+    assert len(set(matrix.runs)) == len(expected)
     keys = [key for key in grid if "." not in key]
     wanted = [
         tuple(value for key, value in zip([*grid, "seed"], point, strict=True) if "." not in key)
@@ -545,30 +706,31 @@ def test_the_text_of_an_overridden_matrix_reads_to_the_same_runs(read, grid, see
     said = [f"{key}={json.dumps(value)}" for key, value in overrides.items()]
     matrix = read(write_matrix(grid, seeds), *said)
     again = read(matrix.text)
-    assert again.configs == matrix.configs
+    assert again.runs == matrix.runs
     assert again.text == matrix.text
     for key, value in overrides.items():
         if "." not in key:
-            found = {getattr(config, key) for config in matrix.configs}
+            found = {getattr(config, key) for config in matrix.runs.values()}
             assert found == set(value if isinstance(value, list) else [value])
     assert "# the network" in matrix.text
     assert matrix.text.startswith("# a matrix\n")
 
 
-CELLS = st.dictionaries(st.sampled_from("abcd"), st.integers(0, 2), min_size=1)
+ENTRIES = st.dictionaries(st.sampled_from("abcd"), st.integers(0, 2), min_size=1)
 
 
 @given(
     axes=st.dictionaries(
         st.sampled_from("abc"), st.lists(st.integers(0, 2), min_size=1, max_size=3, unique=True)
     ),
-    include=st.lists(CELLS, max_size=4),
-    exclude=st.lists(CELLS, max_size=3),
+    include=st.lists(ENTRIES, max_size=4),
+    exclude=st.lists(ENTRIES, max_size=3),
 )
 def test_include_never_changes_an_axis_value_and_exclude_leaves_none_behind(axes, include, exclude):
-    cells = combine(axes, include, exclude)
-    product = [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
-    kept = [c for c in product if axes and not any(e.items() <= c.items() for e in exclude)]
+    points = itertools.product(*axes.values()) if axes else ()
+    combinations = [dict(zip(axes, point, strict=True)) for point in points]
+    cells = combine(combinations, include, exclude)
+    kept = [c for c in combinations if not any(e.items() <= c.items() for e in exclude)]
     assert [{key: cell[key] for key in axes} for cell in cells[: len(kept)]] == kept
     assert all(cell in include for cell in cells[len(kept) :])
 
@@ -586,5 +748,5 @@ def test_every_option_of_a_run_can_stand_in_a_matrix(read):
         if name not in ("model", "model_options"):
             default = field.get_default(call_default_factory=True)
             text = json.dumps(default, default=str)
-            (config,) = read(f"{BASE}axes: {{{name}: [{text}]}}").configs
-            assert config.run_id == RunConfig(model="resnet18").run_id
+            (run_id,) = read(f"{BASE}axes: {{{name}: [{text}]}}").runs
+            assert run_id == RunConfig(model="resnet18").run_id

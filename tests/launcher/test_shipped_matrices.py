@@ -42,7 +42,7 @@ def read(name: str, *overrides: str) -> Matrix:
 
 
 def by_model(name: str) -> dict[str, RunConfig]:
-    return {config.model: config for config in read(name).configs}
+    return {config.model: config for config in read(name).runs.values()}
 
 
 def images_per_gpu(config: RunConfig) -> int:
@@ -77,7 +77,7 @@ def test_what_the_header_says_to_set_can_be_set(name: str) -> None:
     for override in overrides:
         key, _, value = override.partition("=")
         if key not in ("name", "seeds"):
-            assert {str(getattr(config, key)) for config in changed.configs} <= {
+            assert {str(getattr(config, key)) for config in changed.runs.values()} <= {
                 value,
                 f"{value}.0",
             }
@@ -85,13 +85,13 @@ def test_what_the_header_says_to_set_can_be_set(name: str) -> None:
 
 @pytest.mark.parametrize("name", RUNS)
 def test_a_gpu_sees_as_many_images_as_the_source_of_its_network_asks_for(name: str) -> None:
-    for config in read(name).configs:
+    for config in read(name).runs.values():
         assert images_per_gpu(config) >= least_images_per_gpu(config.model)
 
 
 def test_the_comparison_on_cifar100_is_fair() -> None:
     """Nothing differs between its runs but the network and the seed."""
-    configs = read("attention_cifar100").configs
+    configs = list(read("attention_cifar100").runs.values())
     assert len({config.model for config in configs}) == 5
     assert (
         len({repr(config.model_copy(update={"model": "", "seed": 0})) for config in configs}) == 1
@@ -103,7 +103,7 @@ def test_the_ablation_has_the_rows_of_its_table() -> None:
     rows = [
         tuple(config.model_options.get(option, default)
               for option, default in {"k": 16, "heads": 4, "u": 1, "m": 23}.items())
-        for config in read("lambda_ablation").configs
+        for config in read("lambda_ablation").runs.values()
         if config.model == "lambda_resnet50"
     ]  # fmt: skip
     assert len(set(rows)) == 15
@@ -130,7 +130,7 @@ def test_the_resnests_have_the_rate_of_their_batch_and_the_parts_of_64_gpus() ->
 
 def test_the_residual_attention_networks_drop_their_rate_after_the_steps_of_the_paper() -> None:
     steps = [200_000, 400_000, 500_000, 530_000]
-    for config in read("residual_attention_imagenet").configs:
+    for config in read("residual_attention_imagenet").runs.values():
         epochs = [round(step * config.batch_size / IMAGENET_IMAGES) for step in steps]
         assert [*config.lr_milestones_epochs, config.epochs] == epochs
         assert config.test_px == (320 if config.model == "attention92" else None)
@@ -157,7 +157,9 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def shrunk(name: str, data_dir: Path) -> list[RunConfig]:
     """The first run of a matrix, and one with the last's recipe, made so small that they end."""
-    first, last = (config.model_dump() for config in (read(name).configs[i] for i in (0, -1)))
+    first, last = (
+        config.model_dump() for config in (list(read(name).runs.values())[i] for i in (0, -1))
+    )
     on_folder = first["dataset"] == "imagefolder"
     changes: dict[str, Any] = {
         "model": first["model"],

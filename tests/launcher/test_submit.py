@@ -12,9 +12,11 @@ from launcher.plan import Verb
 from launcher.submit import (
     check_data,
     check_gpus,
+    check_resources,
     check_was_submitted,
     choose_profile,
     plan_submission,
+    run_profile,
 )
 
 CLUSTER = Cluster(
@@ -31,7 +33,7 @@ def test_planning_writes_nothing(matrix: Path, tmp_path: Path) -> None:
 def test_every_planned_run_is_on_disk_before_the_first_starts(
     sweep: SweepDir, matrix: Path
 ) -> None:
-    named = [config.run_id for config in read_matrix(matrix).configs]
+    named = list(read_matrix(matrix).runs)
     assert sweep.named_runs() == named
     assert sorted(run.run_id for run in sweep.runs()) == sorted(named)
 
@@ -49,6 +51,30 @@ def test_a_changed_matrix_extends_the_sweep_and_keeps_every_version(
     assert newest is not None
     assert newest[0] == 2
     assert "preact_resnet_small" in newest[1]
+
+
+def test_what_a_run_alone_asks_for_is_kept_as_long_as_its_matrix_says_so(
+    sweep: SweepDir, matrix: Path
+) -> None:
+    own = "overrides: [{when: model == resnet_small, set: {resources.time: 8h}}]\n"
+    plain = matrix.read_text()
+    base = SlurmProfile(time="4:00:00", mem="8G")
+    for text, time in ((plain + own, "8h"), (plain, "4:00:00")):
+        matrix.write_text(text)
+        plan_submission(read_matrix(matrix), sweep.path.parent).write()
+        first, second = map(sweep.run, sweep.named_runs())
+        assert run_profile(first, base) == base.model_copy(update={"time": time})
+        assert run_profile(second, base) == base
+
+
+def test_wishes_that_cannot_be_had_are_refused(sweep: SweepDir) -> None:
+    base = SlurmProfile(time="4:00:00", signal_delay_s=120)
+    with pytest.raises(InputError, match="before half of the time is over"):
+        check_resources(base, [Resources(mem="1G"), Resources(time="3")])
+    run = sweep.runs()[0]
+    run.write_resources({"time": "soon"})
+    with pytest.raises(InputError, match=f"what {run.run_id} asks for is damaged: time: 'soon'"):
+        run_profile(run, base)
 
 
 def test_a_run_that_someone_edited_stops_the_submission(sweep: SweepDir, matrix: Path) -> None:
