@@ -46,6 +46,12 @@ AllVersions = Annotated[
         "--all-versions", help="Include finished runs that the newest matrix no longer names."
     ),
 ]
+Only = Annotated[
+    str | None,
+    typer.Option(
+        metavar="EXPR", help="Runs for which this is true, such as 'lr > 0.1 and seed in [0, 1]'."
+    ),
+]
 RunsFolder = Annotated[Path, typer.Option("--runs", help="The folder that holds the sweeps.")]
 
 
@@ -63,6 +69,7 @@ def table(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write to this file.")
     ] = None,
+    only: Only = None,
     all_versions: AllVersions = False,
     runs_folder: RunsFolder = Path("runs"),
 ) -> None:
@@ -77,13 +84,15 @@ def table(
       analysis table attention more_seeds --format csv -o results.csv
 
       analysis table learning_rates --by model,lr --metric test_loss
+
+      analysis table attention --only 'model in [resnet50, bam_resnet50] and lr == 0.1'
     """
     found = [find_sweep(name, runs_folder) for name in sweeps]
     from rich.console import Console
 
     from analysis import stats, tables
 
-    loaded = _load(found, by, all_versions)
+    loaded = _load(found, by, all_versions, only)
     summary = stats.summarise(loaded.runs, loaded.epochs, by, metric)
     absent = stats.missing(loaded.runs, by)
     match format or _default_format(output):
@@ -125,6 +134,7 @@ def plot(
     baseline: Annotated[
         str | None, typer.Option(help="The line to draw in black (default: the first).")
     ] = None,
+    only: Only = None,
     all_versions: AllVersions = False,
     runs_folder: RunsFolder = Path("runs"),
 ) -> None:
@@ -144,7 +154,7 @@ def plot(
     from analysis import figures, stats, tables
 
     stats.check_metric(metric, figures.PLOTTED)
-    loaded = _load(found, by, all_versions)
+    loaded = _load(found, by, all_versions, only)
     metrics = [metric, metric.replace("test", "train")]
     lines = stats.curves(
         loaded.runs, loaded.epochs, by, [name for name in metrics if name in stats.METRICS]
@@ -167,12 +177,12 @@ def plot(
         print(path)
 
 
-def _load(sweeps: list[SweepDir], by: str, all_versions: bool) -> Runs:
+def _load(sweeps: list[SweepDir], by: str, all_versions: bool, only: str | None) -> Runs:
     """The sweeps' runs; what is wrong with them, or with this grouping, is said on stderr."""
     from analysis import stats
     from analysis.load import load_runs
 
-    loaded = load_runs(sweeps, all_versions=all_versions)
+    loaded = load_runs(sweeps, all_versions=all_versions, only=only)
     _warn(loaded.problems)
     if mixed := stats.mixed_options(loaded.runs, by):
         _warn(

@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from attention_models import declared_options
 from jobs.config import NETWORK_OPTIONS, RunConfig
 from jobs.errors import InputError
 from jobs.run_dir import EpochMetrics, RunDir, SweepDir
+from jobs.selection import select
 
 _RUN_TYPES = {
     "sweep": str,
@@ -61,11 +61,15 @@ class Runs:
     problems: tuple[str, ...]
 
 
-def load_runs(sweeps: Iterable[SweepDir], *, all_versions: bool = False) -> Runs:
+def load_runs(
+    sweeps: Iterable[SweepDir], *, all_versions: bool = False, only: str | None = None
+) -> Runs:
     """What the runs that the newest matrix of each sweep names have written so far.
 
-    With `all_versions`, finished runs that only an older version names come after them.
-    Raises InputError if the only sweep is damaged; one of several is left out.
+    With `all_versions`, finished runs that only an older version names come after them. `only` is
+    an expression (see jobs/selection.py) over what `runs` has of a run.
+    Raises InputError if the only sweep is damaged, where one of several is left out, and for an
+    expression that selects no run.
     """
     unique = {sweep.path.resolve(): sweep for sweep in sweeps}
     names = [path.name for path in unique]
@@ -100,14 +104,25 @@ def load_runs(sweeps: Iterable[SweepDir], *, all_versions: bool = False) -> Runs
                 f"{older} finished {which} that the matrix of `{label}` no longer names "
                 f"{are} left out; --all-versions includes them"
             )
+    if only is not None:
+        runs = _select(only, runs)
+        chosen = {(row["sweep"], row["run_id"]) for row in runs}
+        epochs = [record for record in epochs if (record["sweep"], record["run_id"]) in chosen]
     # All of ours, so that a table has the same columns whatever it holds, and those found.
     options = dict.fromkeys([*RunConfig.model_fields, *NETWORK_OPTIONS])
     options |= {name: None for row in runs for name in row if name.startswith("model_options.")}
     return Runs(
-        runs=_frame(runs, _RUN_TYPES, options=options),
+        runs=_frame([_lists_as_text(row) for row in runs], _RUN_TYPES, options=options),
         epochs=_frame(epochs, _EPOCH_TYPES),
         problems=tuple(problems),
     )
+
+
+def _select(only: str, runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    try:
+        return [runs[number] for number in select(only, dict(enumerate(runs)))]
+    except InputError as error:
+        raise InputError(f"--only {only!r}: {error}") from None
 
 
 def _read(run: RunDir) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -163,18 +178,15 @@ def _numbers(record: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
 
 def _options(config: RunConfig) -> dict[str, Any]:
     """Every option; those of the network as text, and each by itself with the value it has."""
-    options = {
-        name: " ".join(map(str, value)) if isinstance(value, list) else value
-        for name, value in config.model_dump(mode="json").items()
-    }
     said = [f"{name}={value}" for name, value in sorted(config.model_options.items())]
-    declared = declared_options(config.model)
-    of_network = {name: option.default for name, option in declared.items()} | config.model_options
-    return (
-        options
-        | {"model_options": " ".join(said)}
-        | {f"model_options.{name}": value for name, value in of_network.items()}
-    )
+    return config.by_name | {"model_options": " ".join(said)}
+
+
+def _lists_as_text(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: " ".join(map(str, value)) if isinstance(value, list) else value
+        for name, value in row.items()
+    }
 
 
 def _frame(

@@ -477,6 +477,11 @@ class SweepDir:
         found = (RunDir(entry.path) for entry in os.scandir(self.path) if entry.is_dir())
         return sorted((run for run in found if run.is_planned()), key=lambda run: run.run_id)
 
+    def changed_unix_s(self) -> float:
+        """When the last file of the sweep or of one of its runs was made or replaced."""
+        folders = [entry.path for entry in os.scandir(self.path) if entry.is_dir()]
+        return max(os.stat(place).st_mtime for place in [str(self.path), *folders])
+
     # ---- matrices: every version as submitted, each with the runs that it names
 
     def add_matrix(self, text: str, run_ids: Iterable[str]) -> int:

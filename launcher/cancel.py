@@ -5,35 +5,39 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 
 from jobs.errors import ExecutionError
 from jobs.processes import this_host
 from jobs.run_dir import LeaseHolder, RunDir, SweepDir
 from launcher.plan import State
-from launcher.status import sweep_status
+from launcher.status import RunStatus, sweep_status
 
 WAIT_S = 60.0
 POLL_S = 0.1
 
 
-def cancel_sweep(sweep: SweepDir, report: Callable[[str], None]) -> None:
+def cancel_sweep(
+    sweep: SweepDir, report: Callable[[str], None], only: Sequence[RunStatus] | None = None
+) -> None:
     """Cancel every unfinished run, and wait until those that run on this host have saved.
 
-    Raises ExecutionError if one that runs could not be told, or did not listen.
+    With `only`, those of its runs. Raises ExecutionError if one that runs could not be told, or
+    did not listen.
     """
+    statuses = sweep_status(sweep, ask_slurm=False) if only is None else only
     cancelled = [
-        status
-        for status in sweep_status(sweep, ask_slurm=False)
-        if status.state not in (State.FINISHED, State.CANCELLED)
+        status for status in statuses if status.state not in (State.FINISHED, State.CANCELLED)
     ]
     for status in cancelled:
         # Written before the signal, so that no queue starts the run again.
         sweep.run(status.run_id).observe("cancelled")
+    chosen = None if only is None else {status.run_id for status in only}
     if sweep.is_on_slurm():
-        _cancel_jobs(sweep)
+        _cancel_jobs(sweep, chosen)
     problems: list[str] = []
-    held = [(run, holder) for run in sweep.runs() if (holder := run.holder()) is not None]
+    runs = [run for run in sweep.runs() if chosen is None or run.run_id in chosen]
+    held = [(run, holder) for run in runs if (holder := run.holder()) is not None]
     stopping = [run for run, holder in held if _stop(run, holder, problems)]
     _wait(stopping, problems)
     running = sum(status.state is State.RUNNING for status in cancelled)
@@ -43,11 +47,17 @@ def cancel_sweep(sweep: SweepDir, report: Callable[[str], None]) -> None:
         raise ExecutionError("; ".join(problems))
 
 
-def _cancel_jobs(sweep: SweepDir) -> None:
+def _cancel_jobs(sweep: SweepDir, run_ids: Collection[str] | None) -> None:
+    """Those that work on these runs; without, also jobs that newer ones have replaced."""
     from launcher import slurm
-    from launcher.arrays import open_tasks
+    from launcher.arrays import open_tasks, tasks_of_runs
 
-    if tasks := open_tasks(sweep):
+    if run_ids is None:
+        tasks = open_tasks(sweep)
+    else:
+        found = tasks_of_runs([sweep]).items()
+        tasks = [task for path, task in found if path.name in run_ids and not task.is_over]
+    if tasks:
         slurm.scancel(task.id for task in tasks)
 
 

@@ -52,6 +52,15 @@ Workers = Annotated[
         "matrix or profile says, else one per GPU, or one for two CPUs]",
     ),
 ]
+Only = Annotated[
+    str | None,
+    typer.Option(
+        "--only",
+        metavar="EXPR",
+        help="runs for which this is true, of their options and of state, epoch, top1, attempts "
+        "and cause",
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="show the plan and change nothing")]
 ShowAll = Annotated[bool, typer.Option("--all", help="list every run of the plan, not only 20")]
 
@@ -73,23 +82,28 @@ def submit(
         typer.Option("--set", metavar="KEY=VALUE", help="replace a value of the matrix"),
     ] = None,
     workers: Workers = None,
+    only: Only = None,
     dry_run: DryRun = False,
     show_all: ShowAll = False,
 ) -> None:
     """Start what a matrix asks for and is not there yet.
 
     Submitting again starts only what is missing or failed. A changed matrix of the same name
-    extends its sweep: new cells are added, and cells no longer named are left alone.
+    extends its sweep: new cells are added, and cells no longer named are left alone. With --only,
+    all cells are planned, and those for which the expression is true are started.
 
     Examples:
 
         launcher submit jobs/matrices/demo.yaml --dry-run
 
         launcher submit my.yaml --set epochs=2 --set seeds=[0,1] --workers 2
+
+        launcher submit my.yaml --only 'model == resnet50 and seed in [0, 1]'
     """
     from launcher.cluster import read_cluster
     from launcher.labels import label_runs
     from launcher.matrix import read_matrix
+    from launcher.selected import select_actions
     from launcher.show import show_plan
     from launcher.submit import (
         check_gpus,
@@ -102,11 +116,13 @@ def submit(
     asked = read_matrix(matrix, overrides or ())
     chosen = choose_profile(read_cluster(cluster), executor, profile, asked.resources)
     check_resources(chosen, asked.resources_of.values())
-    submission = plan_submission(asked, runs)
+    submission = select_actions(only, plan_submission(asked, runs))
     gpus = gpus_to_start(submission.actions, asked.runs)
     check_gpus(gpus, chosen, workers)
     labels = label_runs(asked.runs)
     show_plan(submission.sweep, submission.actions, labels, chosen, gpus, show_all=show_all)
+    if left_out := len(asked.runs) - len(submission.actions):
+        print(f"  {left_out} more in the matrix, which --only leaves as they are, or planned")
     if submission.unnamed:
         count = len(submission.unnamed)
         verb = "run of this sweep is" if count == 1 else "runs of this sweep are"
@@ -123,6 +139,7 @@ def resume(
     sweeps: Sweeps = None,
     runs: Runs = Path("runs"),
     workers: Workers = None,
+    only: Only = None,
     cancelled: Annotated[
         bool, typer.Option("--cancelled", help="release what was cancelled, too")
     ] = False,
@@ -142,15 +159,21 @@ def resume(
         launcher resume
 
         launcher resume demo --cancelled
+
+        launcher resume --only 'state == failed and model != resnet50'
     """
     from launcher.plan import Policy, State, Verb, plan
+    from launcher.selected import Selected
     from launcher.show import show_plan
     from launcher.status import status_of_sweeps
     from launcher.submit import check_gpus, check_was_submitted, gpus_to_start, last_profile
 
     found = _find_sweeps(sweeps, runs, started_by_hand=False)
     plans = []
-    for sweep, statuses in zip(found, status_of_sweeps(found), strict=True):
+    selected = Selected(only)(found, status_of_sweeps(found))
+    for sweep, statuses in zip(found, selected, strict=True):
+        if only and not statuses:
+            continue
         standings = [status for status in statuses if status.named]
         actions = plan(standings, Policy(release_cancelled=cancelled))
         profile, code_hash = last_profile(sweep)
@@ -180,6 +203,7 @@ def resume(
 def status(
     sweeps: Sweeps = None,
     runs: Runs = Path("runs"),
+    only: Only = None,
     watch: Annotated[bool, typer.Option("--watch", help="until all is at rest, or Ctrl-C")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON list, for programs")] = False,
     show_all: Annotated[
@@ -192,6 +216,8 @@ def status(
 
         launcher status demo --watch
 
+        launcher status --only 'state == failed or top1 < 50'
+
         launcher status --json | jq '.[] | select(.state == "failed")'
     """
     import time
@@ -199,23 +225,28 @@ def status(
     from rich.console import Group
     from rich.live import Live
 
+    from launcher.selected import Selected
     from launcher.show import make_console, print_json, status_or_files
     from launcher.status import status_table
 
     found = _find_sweeps(sweeps, runs)
+    selected = Selected(only)
+    all_statuses = selected(found, status_or_files(found))
+    if only:
+        found = [sweep for sweep, statuses in zip(found, all_statuses, strict=True) if statuses]
+        all_statuses = list(filter(None, all_statuses))
     if as_json:
-        print_json(found, status_or_files(found))
+        print_json(found, all_statuses)
         return
     console = make_console()
     if not watch:
-        for sweep, statuses in zip(found, status_or_files(found), strict=True):
+        for sweep, statuses in zip(found, all_statuses, strict=True):
             limit = None if show_all else LISTED_RUNS
             console.print(status_table(sweep.name, statuses, limit=limit))
         return
     rows = max((console.height - 4) // len(found) - 3, 3)
     with Live(console=console, auto_refresh=False) as live:
         while True:
-            all_statuses = status_or_files(found)
             shown = [
                 status_table(sweep.name, statuses, limit=rows)
                 for sweep, statuses in zip(found, all_statuses, strict=True)
@@ -224,25 +255,58 @@ def status(
             if not any(run.state.is_under_way for statuses in all_statuses for run in statuses):
                 return
             time.sleep(WATCH_SLURM_S if any(sweep.is_on_slurm() for sweep in found) else WATCH_S)
+            all_statuses = selected(found, status_or_files(found))
 
 
 @app.command()
 def cancel(
     sweep: Annotated[str, typer.Argument(metavar="SWEEP", help="a name under --runs, or a path")],
     runs: Runs = Path("runs"),
+    only: Only = None,
 ) -> None:
     """Stop every unfinished run of a sweep. Running ones save first.
 
     What was cancelled stays cancelled until `launcher resume SWEEP --cancelled`.
 
-    Example:
+    Examples:
 
         launcher cancel demo
+
+        launcher cancel demo --only 'lr > 0.1 and state == queued'
     """
     from jobs.run_dir import find_sweep
     from launcher.cancel import cancel_sweep
+    from launcher.selected import Selected
+    from launcher.show import status_or_files
 
-    cancel_sweep(find_sweep(sweep, runs), print)
+    found = find_sweep(sweep, runs)
+    chosen = Selected(only)([found], status_or_files([found]))[0] if only else None
+    cancel_sweep(found, print, chosen)
+
+
+@app.command("list")
+def list_command(
+    runs: Runs = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON list, for programs")] = False,
+) -> None:
+    """All sweeps, the newest first: how many runs are in which state, and the last change.
+
+    The files alone tell, so that it is quick; `launcher status` asks SLURM too.
+
+    Example:
+
+        launcher list --json | jq '.[] | select(.states.failed) | .sweep'
+    """
+    from dataclasses import asdict
+
+    from launcher.show import make_console, print_records
+    from launcher.sweeps import summarise_sweeps, sweeps_table
+
+    summaries = summarise_sweeps(_find_sweeps(None, runs))
+    if as_json:
+        print_records([asdict(summary) for summary in summaries])
+    else:
+        make_console().print(sweeps_table(summaries))
 
 
 @app.command()
@@ -325,8 +389,9 @@ def models(context: typer.Context) -> None:
 def logs(
     run: Annotated[
         str, typer.Argument(metavar="RUN", help="a run's name, or a part of it that is unique")
-    ],
+    ] = "",
     runs: Runs = Path("runs"),
+    only: Only = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="go on until the run is at rest")
     ] = False,
@@ -341,10 +406,12 @@ def logs(
         launcher logs resnet_small-digits-s0 --follow
 
         launcher logs demo/sresnet_small-digits-s1 --attempt 1
+
+        launcher logs demo/ --only 'lr == 0.05 and seed == 0'
     """
     from launcher.logs import find_run, print_log
 
-    print_log(find_run(run, runs), attempt, follow=follow)
+    print_log(find_run(run, runs, only), attempt, follow=follow)
 
 
 def _find_sweeps(

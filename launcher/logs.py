@@ -14,10 +14,15 @@ FOLLOW_S = 0.3
 MATCHES_SHOWN = 10
 
 
-def find_run(name: str, runs: Path) -> RunDir:
-    """The run that is meant: a path, a run's name, or a unique part of one, also SWEEP/PART."""
+def find_run(name: str, runs: Path, only: str | None = None) -> RunDir:
+    """The run that is meant: a path, a run's name, or a unique part of one, also SWEEP/PART.
+
+    Among several, the expression `only` may select one.
+    """
+    if not name and not only:
+        raise InputError("which run? Give a part of its name, or --only 'seed == 0 and ...'")
     for path in (runs / name, Path(name)):
-        if RunDir(path).is_planned():
+        if name and RunDir(path).is_planned():
             return RunDir(path)
     sweep_name, slash, part = name.rpartition("/")
     found = [
@@ -27,15 +32,31 @@ def find_run(name: str, runs: Path) -> RunDir:
         for run in sweep.runs()
         if part in run.run_id
     ]
-    exact = [run for run in found if run.run_id == part]
-    found = exact or found
-    if len(found) == 1:
-        return found[0]
+    found = [run for run in found if run.run_id == part] or found
     if not found:
         raise InputError(f"no run in {runs} is called {name!r}; `launcher status` lists them")
+    if only:
+        found = _only(only, found)
+    if len(found) == 1:
+        return found[0]
     shown = "".join(f"\n  {run.path.parent.name}/{run.run_id}" for run in found[:MATCHES_SHOWN])
     more = f"\n  and {len(found) - MATCHES_SHOWN} more" if len(found) > MATCHES_SHOWN else ""
-    raise InputError(f"{name!r} is a part of several runs' names; say which:{shown}{more}")
+    what = f"--only {only!r} selects" if only else f"{name!r} is a part of the names of"
+    raise InputError(f"{what} several runs; say which:{shown}{more}")
+
+
+def _only(only: str, runs: list[RunDir]) -> list[RunDir]:
+    from launcher.selected import Selected
+    from launcher.show import status_or_files
+
+    sweeps = list({run.path.parent: run.sweep for run in runs}.values())
+    candidates = {run.path for run in runs}
+    among = [
+        [status for status in statuses if sweep.path / status.run_id in candidates]
+        for sweep, statuses in zip(sweeps, status_or_files(sweeps), strict=True)
+    ]
+    chosen = zip(sweeps, Selected(only)(sweeps, among), strict=True)
+    return [sweep.run(status.run_id) for sweep, statuses in chosen for status in statuses]
 
 
 def print_log(run: RunDir, attempt: int | None, *, follow: bool) -> None:

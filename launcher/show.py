@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import orjson
 from rich.console import Console
@@ -69,12 +70,18 @@ def status_or_files(sweeps: Sequence[SweepDir]) -> list[list[RunStatus]]:
 
 def print_json(sweeps: Sequence[SweepDir], statuses: Sequence[Sequence[RunStatus]]) -> None:
     """Print where every run stands, as one JSON list."""
-    rows = [
-        {"sweep": sweep.name, **asdict(status)}
-        for sweep, of_sweep in zip(sweeps, statuses, strict=True)
-        for status in of_sweep
-    ]
-    sys.stdout.write(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode() + "\n")
+    print_records(
+        [
+            {"sweep": sweep.name, **asdict(status)}
+            for sweep, of_sweep in zip(sweeps, statuses, strict=True)
+            for status in of_sweep
+        ]
+    )
+
+
+def print_records(records: Sequence[Mapping[str, Any]]) -> None:
+    """Print one JSON list."""
+    sys.stdout.write(orjson.dumps(records, option=orjson.OPT_INDENT_2).decode() + "\n")
 
 
 def train_here(sweep: SweepDir, gpus: Mapping[str, int], workers: list[Worker]) -> bool:

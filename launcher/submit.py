@@ -69,6 +69,7 @@ class Submission:
 
     sweep: SweepDir
     matrix: Matrix
+    standings: Sequence[Standing]
     actions: Sequence[Action]
     unnamed: Sequence[str]
 
@@ -91,7 +92,7 @@ def plan_submission(matrix: Matrix, runs: Path) -> Submission:
             sweep.run(run_id).read_config()
     standings = [known.get(run_id, Standing(run_id, State.PLANNED)) for run_id in matrix.runs]
     unnamed = sorted(known.keys() - matrix.runs)
-    return Submission(sweep, matrix, plan(standings, Policy()), unnamed)
+    return Submission(sweep, matrix, standings, plan(standings, Policy()), unnamed)
 
 
 def check_was_submitted(sweep: SweepDir) -> None:

@@ -90,6 +90,16 @@ def test_an_option_that_is_a_list_is_one_text_by_which_runs_can_be_grouped(
     assert set(load_runs([sweep]).runs["lr_milestones_epochs"]) == {"3 5", "4"}
 
 
+def test_only_selected_runs_are_loaded_with_their_epochs(half_finished: SweepDir) -> None:
+    loaded = load_runs([half_finished], only="model == sresnet_small and epochs_done in [2, 4]")
+    assert list(loaded.runs["seed"]) == [0, 1]
+    assert set(loaded.epochs["run_id"]) == set(loaded.runs["run_id"])
+    lists = load_runs([half_finished], only="lr_milestones_epochs == [] and state == planned")
+    assert list(lists.runs["seed"]) == [2]
+    with pytest.raises(InputError, match=r"^--only 'seed > 2': it selects no run: seed is 0, 1 or"):
+        load_runs([half_finished], only="seed > 2")
+
+
 def test_a_loss_that_diverged_is_nan(sweep: SweepDir) -> None:
     run = add_run(sweep, "resnet_small", epochs_done=0)
     run.append_metrics(make_metrics(1, 1.0, train_loss=float("nan")))

@@ -23,6 +23,15 @@ def test_every_unfinished_run_is_cancelled_and_the_finished_ones_are_not(sweep: 
     assert states == {first.run_id: State.FINISHED, second.run_id: State.CANCELLED}
 
 
+def test_only_the_selected_runs_are_cancelled(sweep: SweepDir) -> None:
+    first, second = sweep_status(sweep)
+    said: list[str] = []
+    cancel_sweep(sweep, said.append, only=[second])
+    assert said == ["tiny: cancelled 1 run, 0 of them running"]
+    states = {status.run_id: status.state for status in sweep_status(sweep)}
+    assert states == {first.run_id: State.PLANNED, second.run_id: State.CANCELLED}
+
+
 def test_a_run_that_was_cancelled_while_its_job_started_is_not_trained(sweep: SweepDir) -> None:
     run = sweep.runs()[0]
     cancel_sweep(sweep, lambda line: None)

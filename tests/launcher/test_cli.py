@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from jobs.config import RunConfig
+from jobs.errors import InputError
 from jobs.run_dir import RunDir, SweepDir
+from launcher.cli import app
 
 OUTPUT = Path("output.txt")
 
@@ -58,7 +60,9 @@ def start_endless(matrix: Path) -> tuple[subprocess.Popen[bytes], RunDir]:
 # ---- help
 
 
-@pytest.mark.parametrize("command", ["submit", "resume", "status", "cancel", "logs", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["submit", "resume", "status", "cancel", "list", "logs", "doctor"]
+)
 def test_every_command_has_help_with_an_example(command: str) -> None:
     said = launcher(command, "--help").stdout
     assert "Example" in said
@@ -74,6 +78,27 @@ def test_help_and_plan_load_no_torch(matrix: Path) -> None:
     )
     said = subprocess.check_output([sys.executable, "-c", code, str(matrix)], text=True)
     assert not {"torch", "pandas", "matplotlib"} & set(said.split())
+
+
+def test_only_selects_in_every_command_and_what_selects_nothing_is_a_mistake(
+    sweep: SweepDir, matrix: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    submit, resume = ["submit", str(matrix), "--executor", "local"], ["resume", "--workers", "1"]
+    chosen = ["--only", "model == sresnet_small"]
+    for words, said in (
+        ([*submit, "--dry-run", *chosen], "1 run: start 1 "),
+        ([*submit, "--dry-run", *chosen], "  1 more in the matrix, which --only leaves"),
+        ([*resume, "--dry-run", *chosen], "1 run: start 1 "),
+        (["status", *chosen], "tiny: planned 1\n"),
+        (["cancel", "tiny", *chosen], "cancelled 1 run"),
+        (["list"], "cancelled 1, planned 1"),
+        (["list", "--json"], '"runs": 2'),
+    ):
+        app(words, standalone_mode=False)
+        assert said in capsys.readouterr().out
+    for words in (submit, resume, ["status"], ["cancel", "tiny"], ["logs"]):
+        with pytest.raises(InputError, match=r"^--only 'seed > 1': it selects no run: seed is 0$"):
+            app([*words, "--only", "seed > 1"], standalone_mode=False)
 
 
 # ---- the main path

@@ -41,6 +41,17 @@ def test_a_part_of_several_names_is_answered_with_those(sweep: SweepDir) -> None
         assert f"\n  tiny/{run.run_id}" in str(caught.value)
 
 
+def test_among_several_an_expression_says_which(sweep: SweepDir) -> None:
+    runs = sweep.path.parent
+    found = find_run("tiny/", runs, "model == sresnet_small")
+    assert found.read_config().model == "sresnet_small"
+    assert find_run("", runs, "model == resnet_small and state == planned").path != found.path
+    with pytest.raises(InputError, match=r"^--only 'seed == 0' selects several runs; say which:"):
+        find_run("", runs, "seed == 0")
+    with pytest.raises(InputError, match="which run"):
+        find_run("", runs)
+
+
 def test_the_last_attempt_is_printed_unless_another_is_asked_for(
     run: RunDir, capsys: pytest.CaptureFixture[str]
 ) -> None:

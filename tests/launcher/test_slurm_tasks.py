@@ -13,7 +13,9 @@ import pytest
 from jobs.config import RunConfig
 from jobs.run_dir import SweepDir
 from launcher import arrays, slurm
+from launcher.cancel import cancel_sweep
 from launcher.cluster import SlurmProfile
+from launcher.selected import Selected
 from launcher.status import sweep_status
 from tests.launcher.probe import Probe, environments, heard
 from tests.slurm_cluster import SlurmCluster, wait_for
@@ -86,6 +88,28 @@ def test_each_number_of_gpus_is_an_array_whose_tasks_know_their_places_and_hear_
     assert heard(paths[2]) == [], "another job"
     (status,) = (status for status in sweep_status(sweep) if "-s4-" in status.run_id)
     assert status.detail.startswith("its job ended before the run began")
+
+
+def test_one_task_of_an_array_is_cancelled_and_the_other_goes_on(
+    cluster: SlurmCluster, tmp_path: Path
+) -> None:
+    sweep = SweepDir(tmp_path / "sweep")
+    configs = [RunConfig(model="resnet_small", dataset="synthetic", seed=seed) for seed in (0, 1)]
+    for config in configs:
+        sweep.run(config.run_id).write_config(config)
+    list(arrays.submit_arrays(sweep, [config.run_id for config in configs], PROFILE, PROJECT))
+
+    def wait_for_states(*states: str) -> None:
+        wait_for(
+            lambda: tuple(status.state for status in sweep_status(sweep)) == states,
+            TIMEOUT_S,
+            f"runs to be {states}",
+        )
+
+    wait_for_states("running", "running")
+    chosen = Selected("seed == 1 and state == running")([sweep], [sweep_status(sweep)])[0]
+    cancel_sweep(sweep, print, chosen)
+    wait_for_states("running", "cancelled")
 
 
 def test_a_task_that_dies_ends_the_others(cluster: SlurmCluster, tmp_path: Path) -> None:

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from jobs.run_dir import SweepDir
+from launcher.matrix import read_matrix
+from launcher.submit import plan_submission
+from launcher.sweeps import SweepSummary, summarise_sweeps, sweeps_table
+from tests.launcher.conftest import add_attempt
+
+
+def test_the_sweep_that_changed_last_comes_first(sweep: SweepDir, matrix: Path) -> None:
+    other = plan_submission(read_matrix(matrix, ["name=other"]), sweep.path.parent)
+    other.write()
+    run = sweep.runs()[0]
+    add_attempt(run, cause="code_error")
+    for path in (sweep.path, *sweep.path.iterdir(), other.sweep.path, *other.sweep.path.iterdir()):
+        os.utime(path, (1e9, 1e9))
+    os.utime(run.path, (2e9, 2e9))
+    assert summarise_sweeps([other.sweep, sweep]) == [
+        SweepSummary("tiny", 2, {"failed": 1, "planned": 1}, 2e9),
+        SweepSummary("other", 2, {"planned": 2}, 1e9),
+    ]
+
+
+def test_a_row_counts_the_runs_by_state_in_the_order_of_states(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.time", lambda: 1e9 + 7200)
+    summary = SweepSummary("tiny", 5, {"finished": 3, "failed": 2}, 1e9)
+    Console(width=60).print(sweeps_table([summary]))
+    header, row = capsys.readouterr().out.splitlines()
+    assert header.split() == ["sweep", "runs", "changed", "states,", "as", "the", "files", "say"]
+    assert row.split() == ["tiny", "5", "2.0", "h", "ago", "failed", "2,", "finished", "3"]
