@@ -3,8 +3,8 @@
 # make test SLURM=install    install one from Debian's packages first (as root), and skip nothing
 # make check     format, lint, types
 # make bench     networks and layers beside their references, as ratios of time and memory; what the
-#                trainer costs, and what stopping it does; then whether LambdaResNets train, if
-#                data/ holds CIFAR-10 (or with CIFAR10=FILE.npz)
+#                trainer costs, and what stopping it does; what the launcher costs; then whether
+#                LambdaResNets train, if data/ holds CIFAR-10 (or with CIFAR10=FILE.npz)
 # make install   what the others call first; a second call does nothing
 
 PYTHON ?= python3
@@ -43,6 +43,7 @@ bench: export OMP_WAIT_POLICY = PASSIVE
 bench: $(INSTALLED)-test
 	$(BIN)/python -m tests.benchmarks.networks
 	$(BIN)/python -m tests.benchmarks.trainer
+	$(BIN)/python -m tests.benchmarks.launcher
 	$(BIN)/python -m tests.benchmarks.lambda_training --bf16 $(if $(CIFAR10),--cifar10 $(CIFAR10))
 
 clean:

@@ -328,11 +328,11 @@ class RunConfig(BaseModel):
     @property
     def identity(self) -> dict[str, Any]:
         """The options that can change the result and differ from their defaults."""
-        free = self.free_fields
+        free, values = self.free_fields, vars(self)
         return {
-            name: value
+            name: values[name]
             for name, default in _counting_defaults().items()
-            if (value := getattr(self, name)) != default and name not in free
+            if values[name] != default and name not in free
         }
 
     @property
@@ -347,8 +347,8 @@ class RunConfig(BaseModel):
         declared = declared_options(self.model)
         of_network = {name: option.default for name, option in declared.items()}
         of_network |= self.model_options
-        options = {name: value for name, value in self if name != "model_options"}
-        options["data_dir"] = str(self.data_dir)
+        options = vars(self) | {"data_dir": str(self.data_dir)}
+        del options["model_options"]
         return options | {f"model_options.{name}": value for name, value in of_network.items()}
 
     @property

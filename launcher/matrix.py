@@ -466,8 +466,9 @@ def _configs(file: YamlFile, cells: Iterable[_Cell]) -> Iterator[RunConfig | Non
     good: dict[tuple[int, ...], RunConfig] = {}
     seeds: dict[int, int] = {}
     for cell in cells:
-        seed = id(cell["seed"])
-        others = tuple(id(given) for key, given in cell.items() if key != "seed")
+        rest = dict(cell)
+        seed = id(rest.pop("seed"))
+        others = tuple(map(id, rest.values()))
         if others in good and seed in seeds:
             yield good[others].model_copy(update={"seed": seeds[seed]})
         elif config := _config(file, cell):

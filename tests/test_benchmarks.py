@@ -12,7 +12,14 @@ import torch
 from torch import nn
 from torchvision.io import encode_jpeg
 
-from tests.benchmarks import lambda_training, networks, scheduler, trainer, unpack_cifar10
+from tests.benchmarks import (
+    lambda_training,
+    launcher,
+    networks,
+    scheduler,
+    trainer,
+    unpack_cifar10,
+)
 
 TINY = ["--batch-size", "2", "--repeats", "1"]
 ROW = r"fp32 +{} +[\d.]+ ms +time +[\d.]+ \([\d.]+-[\d.]+\) +[\d.]+ MiB +memory +[\d.]+\n"
@@ -137,6 +144,21 @@ def test_a_mistaken_size_is_answered_before_anything_is_measured(capfd):
     said = capfd.readouterr()
     assert "batch norm needs a batch of 2 or more" in said.err
     assert not said.out
+
+
+def test_the_launcher_is_measured_beside_the_least_that_could_be_had(capfd):
+    launcher.main(["--repeats", "1", "--runs", "1000"])
+    out = capfd.readouterr().out.splitlines()
+    rows = {line[2:60].strip(): line[60:].split("aim")[0].strip() for line in out[1:] if line[2:]}
+    assert all(re.fullmatch(NUMBER, figure) for figure in rows.values() if figure)
+    assert [what for what, figure in rows.items() if figure] == [
+        "expanding and planning 1000 runs",
+        'over python -c "import pydantic"',
+        "launcher --help",
+        "over the help of a typer app of one command",
+    ]
+    with pytest.raises(SystemExit, match="2"):
+        launcher.main(["--runs", "7"])
 
 
 def test_an_archive_of_images_is_unpacked_once_and_loaded_twice(capsys, tmp_path):
