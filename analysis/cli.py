@@ -49,7 +49,7 @@ AllVersions = Annotated[
 Only = Annotated[
     str | None,
     typer.Option(
-        metavar="EXPR", help="Runs for which this is true, such as 'lr > 0.1 and seed in [0, 1]'."
+        metavar="EXPR", help="Runs for which this is true, such as 'lr > 0.1 and seed < 2'."
     ),
 ]
 RunsFolder = Annotated[Path, typer.Option("--runs", help="The folder that holds the sweeps.")]
@@ -85,7 +85,7 @@ def table(
 
       analysis table learning_rates --by model,lr --metric test_loss
 
-      analysis table attention --only 'model in [resnet50, bam_resnet50] and lr == 0.1'
+      analysis table attention --only 'model != resnet18 and lr == 0.1'
     """
     found = [find_sweep(name, runs_folder) for name in sweeps]
     from rich.console import Console

@@ -9,8 +9,10 @@ from jobs.errors import ExecutionError
 from jobs.run_dir import SweepDir
 from jobs.train_job import StopOnSignal, attempt_run
 from launcher.cancel import cancel_sweep
+from launcher.matrix import read_matrix
 from launcher.plan import State
 from launcher.status import sweep_status
+from launcher.submit import plan_submission
 
 
 def test_every_unfinished_run_is_cancelled_and_the_finished_ones_are_not(sweep: SweepDir) -> None:
@@ -30,6 +32,16 @@ def test_only_the_selected_runs_are_cancelled(sweep: SweepDir) -> None:
     assert said == ["tiny: cancelled 1 run, 0 of them running"]
     states = {status.run_id: status.state for status in sweep_status(sweep)}
     assert states == {first.run_id: State.PLANNED, second.run_id: State.CANCELLED}
+
+
+def test_a_run_that_two_sweeps_name_is_cancelled_in_one_of_them(
+    sweep: SweepDir, matrix: Path
+) -> None:
+    other = plan_submission(read_matrix(matrix, ["name=other"]), sweep.path.parent)
+    other.write()
+    cancel_sweep(sweep, lambda line: None)
+    assert {status.state for status in sweep_status(sweep)} == {State.CANCELLED}
+    assert {status.state for status in sweep_status(other.sweep)} == {State.PLANNED}
 
 
 def test_a_run_that_was_cancelled_while_its_job_started_is_not_trained(sweep: SweepDir) -> None:

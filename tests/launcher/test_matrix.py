@@ -648,6 +648,22 @@ def test_an_expression_is_told_with_what_is_set(complaints):
     ]
 
 
+def test_runs_that_differ_in_their_seeds_are_as_if_each_was_checked(read, complaints):
+    text = "base: {model: bam_resnet18, data_dir: d}\naxes: {lr: [0.1, 0.3]}\n"
+    matrix = read(text + "seeds: [0, '1', 2.0]\ninclude: [{lr: 0.3, model_options.stem: cifar}]")
+    assert values(matrix, "lr", "seed") == [
+        (lr, seed) for lr in (0.1, 0.3) for seed in (0, 1, 2)
+    ]  # fmt: skip
+    for run_id, config in matrix.runs.items():
+        checked = RunConfig.model_validate(config.model_dump())
+        assert (checked, checked.run_id) == (config, run_id)
+        assert type(config.seed) is int
+    assert complaints(text + "seeds:\n  - 0\n  - -1\ninclude: [{lr: 0.3, lr_min: 0.4}]") == [
+        "m.yaml:5: seed: Input should be greater than or equal to 0, not -1",
+        "m.yaml:6: lr_min: 0.4 is above lr, which is 0.3",
+    ]
+
+
 # ---- properties
 
 AXES = {
