@@ -41,8 +41,10 @@ def find_run(name: str, runs: Path, only: str | None = None) -> RunDir:
         return found[0]
     shown = "".join(f"\n  {run.path.parent.name}/{run.run_id}" for run in found[:MATCHES_SHOWN])
     more = f"\n  and {len(found) - MATCHES_SHOWN} more" if len(found) > MATCHES_SHOWN else ""
-    what = f"--only {only!r} selects" if only else f"{name!r} is a part of the names of"
-    raise InputError(f"{what} several runs; say which:{shown}{more}")
+    what = f"{name!r} is a part of several runs' names"
+    if only:
+        what = f"--only {only!r} selects several runs"
+    raise InputError(f"{what}; say which:{shown}{more}")
 
 
 def _only(only: str, runs: list[RunDir]) -> list[RunDir]:
