@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jobs.config import RunConfig, missing_data, missing_weights
 from jobs.errors import InputError
-from jobs.run_dir import SweepDir
+from jobs.run_dir import RunDir, SweepDir
 from launcher.cluster import Cluster, Executor, LocalProfile, Profile, Resources, SlurmProfile
 from launcher.matrix import Matrix
 from launcher.plan import Action, Policy, Standing, State, Verb, plan
@@ -19,7 +19,21 @@ from launcher.status import sweep_status
 def choose_profile(
     cluster: Cluster, executor: str, name: str | None, resources: Resources
 ) -> Profile:
-    """The profile of a submission, with the matrix's wishes.
+    """The profile of a submission, with the matrix's wishes."""
+    fitting, name = choose_name(cluster, executor, name, resources)
+    profile = cluster.profile(name, fitting).with_resources(resources)
+    if isinstance(profile, SlurmProfile) and 2 * profile.signal_delay_s > 60 * profile.time_min:
+        raise InputError(
+            f"time {profile.time} with signal_delay_s {profile.signal_delay_s}: the warning would "
+            "come before half of the time is over; take a longer time or a shorter delay"
+        )
+    return profile
+
+
+def choose_name(
+    cluster: Cluster, executor: str, name: str | None, resources: Resources
+) -> tuple[Executor, str | None]:
+    """The executor of a submission, and which profile is meant; None where that is the default.
 
     `auto` is the named profile's executor, else SLURM where there is an sbatch, else this machine.
     A profile named in the matrix gives way where it does not fit the executor, so that a matrix
@@ -33,13 +47,7 @@ def choose_profile(
     wished = cluster.profiles.get(resources.profile) if resources.profile else None
     if name is None and (wished is None or wished.executor == fitting):
         name = resources.profile
-    profile = cluster.profile(name, fitting).with_resources(resources)
-    if isinstance(profile, SlurmProfile) and 2 * profile.signal_delay_s > 60 * profile.time_min:
-        raise InputError(
-            f"time {profile.time} with signal_delay_s {profile.signal_delay_s}: the warning would "
-            "come before half of the time is over; take a longer time or a shorter delay"
-        )
-    return profile
+    return fitting, name
 
 
 @dataclass(frozen=True)
@@ -90,16 +98,28 @@ def last_profile(sweep: SweepDir) -> tuple[Profile, str]:
     records = [record for record in submitted if "refused" not in record] or submitted
     if not records or records[-1]["executor"] == "local":
         return LocalProfile(workers=records[-1].get("workers") if records else None), ""
-    return SlurmProfile.model_validate(records[-1]["profile"]), records[-1]["code"]
+    # Older records know one profile: there, no run had wishes of its own.
+    profile = records[-1].get("base_profile", records[-1]["profile"])
+    return SlurmProfile.model_validate(profile), records[-1]["code"]
+
+
+def profile_of_run(run: RunDir, base: SlurmProfile) -> SlurmProfile:
+    """What a run asks of SLURM."""
+    return base
 
 
 def submit_to_slurm(
-    sweep: SweepDir, actions: Sequence[Action], profile: SlurmProfile, code_hash: str = ""
+    sweep: SweepDir,
+    actions: Sequence[Action],
+    profile: SlurmProfile,
+    code_hash: str = "",
+    after: Sequence[str] = (),
 ) -> Iterator[str]:
     """Carry out a plan on SLURM; yields the id of each job that is submitted.
 
     `code_hash` names the frozen code to go on with; without it the code is frozen as it is now.
-    Raises ExecutionError while another launcher submits runs of this sweep.
+    The new jobs wait until those in `after` have ended. Raises SubmitLimitError when SLURM takes no
+    more now, and ExecutionError while another launcher submits runs of this sweep.
     """
     from launcher import slurm
     from launcher.arrays import submit_arrays, tasks_of_runs
@@ -118,11 +138,11 @@ def submit_to_slurm(
         if not new:
             return
         if code_hash:
-            code = sweep.code_folder(code_hash)
-            check_frozen(code)
+            check_frozen(sweep.code_folder(code_hash))
         else:
-            code = freeze_code(sweep)
-        yield from submit_arrays(sweep, new, profile, code)
+            code_hash = freeze_code(sweep).name
+        profiles = {run_id: profile_of_run(sweep.run(run_id), profile) for run_id in new}
+        yield from submit_arrays(sweep, profiles, profile, code_hash, after)
 
 
 def check_data(sweep: SweepDir, run_ids: Sequence[str]) -> None:

@@ -1,24 +1,32 @@
 from __future__ import annotations
 
 import getpass
-import json
 import os
+import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from submitit.slurm.slurm import _make_sbatch_string
 
 from jobs.processes import this_process
 from jobs.run_dir import SweepDir
-from launcher import arrays, slurm
-from launcher.arrays import BLOCK_STOP_SIGNALS, Array, cut, sbatch_parameters, tasks_of_runs
+from launcher import slurm
+from launcher.arrays import (
+    BLOCK_STOP_SIGNALS,
+    MAX_TASKS,
+    Array,
+    cut,
+    sbatch_parameters,
+    tasks_of_runs,
+)
 from launcher.cluster import Layout, SlurmProfile
 from launcher.matrix import read_matrix
+from launcher.sbatch import BatchScript
 from launcher.slurm import Task
 from launcher.status import sweep_status
 from launcher.submit import plan_submission
@@ -36,30 +44,38 @@ PROFILE = SlurmProfile(
     cpus_per_task=4,
     mem="16G",
     constraint="v100&nvlink",
-    setup=["module load cuda"],
+    setup=("module load cuda",),
+    exclude="n[1-2],n7",
+    nodelist="n3",
+    reservation="course",
+    nice=100,
     mail_user="me@example.org",
-    mail_type="END,FAIL",
 )
 
 
-def script(profile: SlurmProfile, gpus: int = 1) -> str:
-    """What submitit writes for a profile; its own function, since a script needs a cluster."""
+@pytest.fixture(autouse=True)
+def _srun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """submitit makes no script where there is no srun."""
+    program = tmp_path / "bin" / "srun"
+    program.parent.mkdir()
+    program.touch(mode=0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+
+
+def script(profile: SlurmProfile, gpus: int = 1, after: Sequence[str] = ()) -> str:
+    """The batch script of twenty runs."""
     code, pickle = Path("/runs/it's/code/abc"), Path("/runs/it's/slurm/me/t0/task.pkl")
-    array = Array(["a run"] * 20, profile.layout(gpus), parallelism=8)
-    return _make_sbatch_string(
-        command="PYTHON -u -m submitit.core._submit FOLDER",
-        folder=str(pickle.parent),
-        map_count=20,
-        **sbatch_parameters(profile, "sweep-1f2e3d4c", array, code, pickle),
-    ).replace(sys.executable, "PYTHON")
+    array = Array(["a run"] * 20, profile, profile.layout(gpus), parallelism=8)
+    parameters = sbatch_parameters(array, "sweep-1f2e3d4c", code, pickle, after)
+    return BatchScript(pickle.parent, **parameters).text(20).replace(sys.executable, "PYTHON")
 
 
 def test_the_batch_script_is_the_golden_one() -> None:
     assert script(PROFILE) == GOLDEN.read_text()
 
 
-def test_the_batch_script_of_runs_on_two_nodes_is_the_golden_one() -> None:
-    assert script(PROFILE, gpus=8) == GOLDEN_TWO_NODES.read_text()
+def test_the_batch_script_of_runs_on_two_nodes_that_wait_for_others_is_the_golden_one() -> None:
+    assert script(PROFILE, gpus=8, after=["77", "78"]) == GOLDEN_TWO_NODES.read_text()
 
 
 def test_what_a_profile_leaves_open_is_left_to_the_cluster() -> None:
@@ -70,29 +86,35 @@ def test_what_a_profile_leaves_open_is_left_to_the_cluster() -> None:
 
 
 def test_the_script_stops_at_the_first_setup_line_that_fails(tmp_path: Path) -> None:
-    text = script(SlurmProfile(time="10", setup=["false"]))
+    text = script(SlurmProfile(time="10", setup=("false",)))
     text = text.replace("srun ", "echo reached srun ")
     done = subprocess.run(["bash", "-c", text], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "reached" not in done.stdout
 
 
-def test_every_task_puts_the_shared_pickle_where_submitit_looks_for_its_own(tmp_path: Path) -> None:
+def test_every_task_finds_the_shared_pickle_where_submitit_looks_for_its_own(
+    tmp_path: Path,
+) -> None:
     pickle = tmp_path / "it's here" / "task.pkl"
     pickle.parent.mkdir()
     pickle.write_bytes(b"the job")
-    array = Array(["a run"], Layout(), parallelism=1)
-    setup = sbatch_parameters(SlurmProfile(time="10"), "x", array, tmp_path, pickle)["setup"]
+    array = Array(["a run"], SlurmProfile(time="10"), Layout(), parallelism=1)
+    setup = sbatch_parameters(array, "x", tmp_path, pickle)["setup"]
     for task, name in [
         ({"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "3"}, "7_3_submitted.pkl"),
         ({}, "12_submitted.pkl"),
     ]:
         environment = {"PATH": os.environ["PATH"], "SLURM_JOB_ID": "12", **task}
         environment |= {"PYTHONPATH": "/of/a/module", "SLURM_CPUS_PER_TASK": "3"}
-        lines = "\n".join([*setup, 'echo "$PYTHONPATH $PYTHONSAFEPATH $OMP_NUM_THREADS"'])
+        run = [
+            'echo "$PYTHONPATH $PYTHONSAFEPATH $OMP_NUM_THREADS"',
+            f"cat {name} && touch {name.replace('submitted', '0_result')}",
+        ]
+        lines = "\n".join([*setup, f"cd {shlex.quote(str(pickle.parent))}", *run])
         said = subprocess.check_output(["bash", "-c", lines], env=environment, text=True)
-        assert said.strip() == f"{tmp_path}:/of/a/module 1 3"
-        assert (pickle.parent / name).read_bytes() == b"the job"
+        assert said == f"{tmp_path}:/of/a/module 1 3\nthe job"
+        assert list(pickle.parent.iterdir()) == [pickle], "what a task leaves goes with it"
 
 
 def test_signals_that_come_before_the_handlers_wait() -> None:
@@ -112,27 +134,27 @@ def test_signals_that_come_before_the_handlers_wait() -> None:
 def test_the_pieces_hold_every_task_once_and_no_index_is_too_high(
     sizes: list[int], max_array_size: int, parallelism: int
 ) -> None:
-    groups = {
-        Layout(1, tasks): [f"{tasks}-{run}" for run in range(size)]
-        for tasks, size in enumerate(sizes, start=1)
-    }
-    pieces = cut(groups, max_array_size, parallelism)
-    for layout, run_ids in groups.items():
-        of_layout = [piece.run_ids for piece in pieces if piece.layout == layout]
-        assert [run_id for part in of_layout for run_id in part] == run_ids
-    assert all(1 <= len(piece.run_ids) <= max_array_size for piece in pieces)
-    shares = [piece.parallelism for piece in pieces]
-    assert min(shares) >= 1
-    assert sum(shares) == max(parallelism, len(pieces))
-    assert max(shares) - min(shares) <= 1
+    small = SlurmProfile(time="10", gpus_per_node=4, array_parallelism=parallelism)
+    large = SlurmProfile(time="20", gpus_per_node=4)
+    gpus = {f"{group}-{run}": group for group, size in enumerate(sizes, 1) for run in range(size)}
+    profiles = {run_id: large if gpus[run_id] == 3 else small for run_id in gpus}
+    pieces = cut(profiles, gpus, max_array_size)
+    for group in range(1, len(sizes) + 1):
+        of_group = [piece for piece in pieces if gpus[piece.run_ids[0]] == group]
+        together = [run_id for piece in of_group for run_id in piece.run_ids]
+        assert together == [run_id for run_id in gpus if gpus[run_id] == group]
+        assert {piece.layout for piece in of_group} == {small.layout(group)}
+        assert {piece.profile for piece in of_group} == {profiles[together[0]]}
+    assert all(1 <= len(piece.run_ids) <= min(max_array_size, MAX_TASKS) for piece in pieces)
+    shares = [piece.parallelism for piece in pieces if piece.profile == small]
+    assert not shares or min(shares) >= 1
+    assert not shares or sum(shares) == max(parallelism, len(shares))
+    assert not shares or max(shares) - min(shares) <= 1
 
 
 def test_runs_go_into_one_array_for_each_number_of_gpus_that_they_were_last_given(
-    matrix: Path, monkeypatch: pytest.MonkeyPatch
+    matrix: Path,
 ) -> None:
-    submitted: list[Array] = []
-    monkeypatch.setattr(slurm, "ask_config", lambda: slurm.Config("lab", 1001))
-    monkeypatch.setattr(arrays, "_submit_array", lambda sweep, array, *_: submitted.append(array))
     for gpus in (8, 4):  # with batch norm over the whole batch, it is the same run on fewer
         asked = read_matrix(matrix, ["bn=sync", f"gpus={gpus}"])
         submission = plan_submission(asked, Path("runs"))
@@ -140,9 +162,12 @@ def test_runs_go_into_one_array_for_each_number_of_gpus_that_they_were_last_give
     alone = read_matrix(matrix, ["bn=sync", "seeds=[7]"])
     plan_submission(alone, Path("runs")).write()
     (first, second), (third, fourth) = ([c.run_id for c in m.configs] for m in (asked, alone))
-    run_ids = [first, third, second, fourth]
-    list(arrays.submit_arrays(submission.sweep, run_ids, PROFILE, Path("code")))
-    assert [(array.layout, array.run_ids) for array in submitted] == [
+    gpus = {
+        run_id: submission.sweep.run(run_id).read_config().gpus
+        for run_id in (first, third, second, fourth)
+    }
+    found = cut(dict.fromkeys(gpus, PROFILE), gpus, 1001)
+    assert [(array.layout, array.run_ids) for array in found] == [
         (Layout(nodes=1, tasks_per_node=4), [first, second]),
         (Layout(nodes=1, tasks_per_node=1), [third, fourth]),
     ]
@@ -332,23 +357,3 @@ def test_a_sweep_of_somebody_else_can_be_looked_at(
     add_submission(sweep, job_id="77")
     answers.queue = [Task("tiny-t0", "77", index, "COMPLETED") for index in (0, 1)]
     assert {status.state for status in sweep_status(sweep)} == {"failed"}
-
-
-@pytest.mark.parametrize(
-    ("said", "refused"),
-    [
-        ("invalid partition; Batch job submission failed: Invalid partition name specified", True),
-        ("Batch job submission failed: Job violates accounting/QOS policy", True),
-        ("Batch job submission failed: Socket timed out on send/recv operation", False),
-        ("Batch job submission failed: Unable to contact slurm controller", False),
-        ("odd", False),
-    ],
-)
-def test_only_a_clear_no_of_sbatch_is_taken_for_one(said: str, refused: bool) -> None:
-    assert arrays._is_refusal(said) is refused
-
-
-def test_the_words_of_sbatch_are_told_without_submitits_around_them() -> None:
-    error = arrays.FailedJobError("...\nsbatch: error: QOS limit\nsbatch: error: Batch job failed")
-    assert arrays._last_line(error) == "QOS limit; Batch job failed"
-    assert json.dumps(arrays._last_line(arrays.FailedJobError("odd"))) == '"odd"'
