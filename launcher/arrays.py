@@ -92,29 +92,56 @@ def submit_arrays(
         "code": code_hash,
         **({"after": list(after)} if after else {}),
     }
-    limits: dict[Any, int] = {}  # the largest array that is taken where one was too large
-    submitted, said = 0, ""
+    # As long as nothing was refused, twice as many as there are count as too many.
+    rooms: dict[Any, _Room] = defaultdict(lambda: _Room(2 * len(profiles)))
+    waiting, said = 0, ""
     for rest in cut(profiles, gpus, cluster.max_array_size):
-        while rest.run_ids and (limit := limits.get(rest.queue, MAX_TASKS)):
-            size = min(limit, len(rest.run_ids))
+        room = rooms[rest.queue]
+        while rest.run_ids and not room.is_full:
             try:
-                job_id, first, rest = _submit_first(sweep, rest, size, facts)
-            except sbatch.LimitError as error:
-                limits[rest.queue], said = 0, str(error)
+                job_id, rest = _submit_first(sweep, rest, room, facts)
+            except sbatch.LimitError:
                 break
-            if len(first.run_ids) < size:
-                limits[first.queue] = len(first.run_ids)
-            submitted += len(first.run_ids)
             yield job_id
-    if waiting := len(profiles) - submitted:
-        raise SubmitLimitError(sweep, submitted, waiting, said)
+        waiting += len(rest.run_ids)
+        said = room.said or said
+    if waiting:
+        raise SubmitLimitError(sweep, len(profiles) - waiting, waiting, said)
+
+
+@dataclass
+class _Room:
+    """How many runs SLURM still takes, as far as its refusals tell: fewer than `too_many`."""
+
+    too_many: int
+    said: str = ""
+
+    @property
+    def is_full(self) -> bool:
+        return self.too_many <= 1
+
+    def size(self, wanted: int) -> int:
+        """How many to try: the middle between none and too many."""
+        return min(wanted, math.ceil(self.too_many / 2))
+
+
+def estimate_starts(
+    sweep: SweepDir, profiles: Mapping[str, SlurmProfile], gpus: Mapping[str, int]
+) -> Iterator[tuple[int, float, str]]:
+    """For each array that these runs would be: how many, when SLURM would start the first (UTC
+    seconds) and where. Writes nothing, so the script names folders that are not there."""
+    folder = sweep.path.resolve() / "test-only"
+    for array in cut(profiles, gpus, slurm.ask_config().max_array_size):
+        script = _batch_script(sweep, folder, {"name": sweep.name, "code": "test-only"}, array)
+        start_unix_s, nodes = sbatch.test_only(script.text(len(array.run_ids)))
+        yield len(array.run_ids), start_unix_s, nodes
 
 
 @dataclass(frozen=True)
 class Array:
     """Runs in the order of the tasks, what each asks for, and how many may run at once."""
 
-    run_ids: Sequence[str]
+    run_ids: list[str]
     profile: SlurmProfile
     layout: Layout
     parallelism: int
@@ -127,9 +154,9 @@ class Array:
     def split(self, size: int, room: int) -> tuple[Array, Array]:
         """The first `size` runs, with their share of what may run at once, and the others.
 
-        SLURM may take as many as `room` in all, so the share is of these.
+        If SLURM takes fewer than `room` in all, the share is of these.
         """
-        share = min(size, math.ceil(self.parallelism * size / room))
+        share = min(size, math.ceil(self.parallelism * size / min(room, len(self.run_ids))))
         left = max(1, self.parallelism - share)
         first = replace(self, run_ids=self.run_ids[:size], parallelism=share)
         return first, replace(self, run_ids=self.run_ids[size:], parallelism=left)
@@ -164,21 +191,20 @@ def cut(
 
 
 def _submit_first(
-    sweep: SweepDir, array: Array, size: int, facts: Mapping[str, Any]
-) -> tuple[str, Array, Array]:
-    """Submit the first runs of an array: `size`, or half as often as SLURM has a limit.
+    sweep: SweepDir, array: Array, room: _Room, facts: Mapping[str, Any]
+) -> tuple[str, Array]:
+    """Submit the first runs of an array, as many as there may be room for.
 
-    Returns the job's id, what it holds, and what is left. One record serves all tries, because a
-    refused job does not exist. Raises LimitError when SLURM does not take a single run.
+    Returns the job's id and the array that is left. One record serves all tries, because a refused
+    job does not exist. Raises LimitError when SLURM does not take a single run.
     """
     token = secrets.token_hex(4)
-    room = len(array.run_ids)
-    first, rest = array.split(size, room)
+    first, rest = array.split(room.size(len(array.run_ids)), room.too_many)
     record: dict[str, Any] = {
         "token": token,
         "executor": "slurm",
         "name": f"{sweep.name}-{token}",
-        "runs": list(first.run_ids),
+        "runs": first.run_ids,
         **asdict(array.layout),
         "profile": array.profile.model_dump(mode="json"),
         **facts,
@@ -189,17 +215,20 @@ def _submit_first(
     path = sweep.write_submission(record).resolve()
     while True:
         try:
-            job_id = _submit_once(sweep, path, record, _write_script(sweep, path, record, first))
+            script = _write_script(sweep, path, record, first)
+            job_id = _submit_once(sweep, path, record, script)
             break
         except sbatch.RefusedError as error:
-            if not isinstance(error, sbatch.LimitError) or size == 1:
+            if isinstance(error, sbatch.LimitError):
+                room.too_many, room.said = len(first.run_ids), str(error)
+            if not isinstance(error, sbatch.LimitError) or room.is_full:
                 sweep.write_submission({**record, "refused": str(error)}, path)
                 raise
-        room, size = size, math.ceil(size / 2)
-        first, rest = array.split(size, room)
-        record["runs"] = list(first.run_ids)
+        first, rest = array.split(room.size(len(array.run_ids)), room.too_many)
+        record["runs"] = first.run_ids
+    room.too_many -= len(first.run_ids)
     sweep.write_submission({**record, "job_id": job_id}, path)
-    return job_id, first, rest
+    return job_id, rest
 
 
 def _write_script(sweep: SweepDir, path: Path, record: Mapping[str, Any], array: Array) -> Path:

@@ -72,6 +72,17 @@ def submit(
         typer.Option("--set", metavar="KEY=VALUE", help="replace a value of the matrix"),
     ] = None,
     workers: Workers = None,
+    after: Annotated[
+        str | None,
+        typer.Option(metavar="SWEEP", help="wait until the jobs of another sweep have ended"),
+    ] = None,
+    mail: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="SLURM writes a mail when an array ends or fails"),
+    ] = None,
+    test_only: Annotated[
+        bool, typer.Option("--test-only", help="ask SLURM when it would start; change nothing")
+    ] = False,
     dry_run: DryRun = False,
     show_all: ShowAll = False,
 ) -> None:
@@ -85,29 +96,55 @@ def submit(
         launcher submit jobs/matrices/demo.yaml --dry-run
 
         launcher submit my.yaml --set epochs=2 --set seeds=[0,1] --workers 2
+
+        launcher submit my.yaml --after demo --mail me@example.org
     """
     from launcher.cluster import read_cluster
     from launcher.labels import label_runs
     from launcher.matrix import read_matrix
-    from launcher.show import show_plan
-    from launcher.submit import check_gpus, choose_profile, gpus_to_start, plan_submission
+    from launcher.show import show_plan, show_start_times
+    from launcher.submit import (
+        check_gpus,
+        choose_name,
+        choose_profile,
+        gpus_to_start,
+        jobs_to_wait_for,
+        plan_submission,
+    )
 
-    asked = read_matrix(matrix, overrides or ())
-    chosen = choose_profile(read_cluster(cluster), executor, profile, asked.resources)
+    asked = read_matrix(matrix, [*(overrides or ()), *_mail_override(mail)])
+    known = read_cluster(cluster)
+    chosen = choose_profile(known, executor, profile, asked.resources)
+    _, name = choose_name(known, executor, profile, asked.resources)
+    _check_slurm_options(chosen, {"--after": after, "--mail": mail, "--test-only": test_only})
+    jobs = jobs_to_wait_for(_find_sweeps([after], runs)[0]) if after else []
     submission = plan_submission(asked, runs)
     configs = {config.run_id: config for config in asked.configs}
     gpus = gpus_to_start(submission.actions, configs)
     check_gpus(gpus, chosen, workers)
     labels = label_runs(configs)
-    show_plan(submission.sweep, submission.actions, labels, chosen, gpus, show_all=show_all)
+    show_plan(
+        submission.sweep,
+        submission.actions,
+        labels,
+        chosen,
+        gpus,
+        profile_name=name or known.default or "",
+        show_all=show_all,
+    )
+    if after:
+        waits = f"they wait for {', '.join(jobs)} of {after}"
+        print(f"  {waits if jobs else f'{after} has nothing under way: nothing to wait for'}")
     if submission.unnamed:
         count = len(submission.unnamed)
         verb = "run of this sweep is" if count == 1 else "runs of this sweep are"
         left = "is left alone" if count == 1 else "are left alone"
         print(f"  {count} {verb} no longer in the matrix and {left}")
-    if not dry_run:
+    if test_only:
+        show_start_times(submission.sweep, chosen, gpus)
+    elif not dry_run:
         submission.write()
-        if not _carry_out(submission.sweep, submission.actions, chosen, workers, gpus):
+        if not _carry_out(submission.sweep, submission.actions, chosen, workers, gpus, after=jobs):
             raise ExecutionError(_how_to_go_on(submission.sweep))
 
 
@@ -139,11 +176,19 @@ def resume(
     from launcher.plan import Policy, State, Verb, plan
     from launcher.show import show_plan
     from launcher.status import status_of_sweeps
-    from launcher.submit import check_gpus, check_was_submitted, gpus_to_start, last_profile
+    from launcher.submit import (
+        check_gpus,
+        check_was_submitted,
+        gpus_to_start,
+        last_profile,
+        nothing_submitted_yet,
+    )
 
     found = _find_sweeps(sweeps, runs, started_by_hand=False)
+    with nothing_submitted_yet():
+        all_statuses = status_of_sweeps(found)
     plans = []
-    for sweep, statuses in zip(found, status_of_sweeps(found), strict=True):
+    for sweep, statuses in zip(found, all_statuses, strict=True):
         standings = [status for status in statuses if status.named]
         actions = plan(standings, Policy(release_cancelled=cancelled))
         profile, code_hash = last_profile(sweep)
@@ -297,6 +342,7 @@ def _carry_out(
     workers: int | None,
     gpus: Mapping[str, int],
     code_hash: str = "",
+    after: Sequence[str] = (),
 ) -> bool:
     """Do what the plan says; False if runs that were trained here did not finish."""
     from launcher.plan import Verb
@@ -311,12 +357,31 @@ def _carry_out(
 
         places = make_workers(workers or profile.workers, max(gpus.values()))
         return train_here(sweep, gpus, places)
+    from launcher.arrays import SubmitLimitError
     from launcher.submit import submit_to_slurm
 
-    for job_id in submit_to_slurm(sweep, actions, profile, code_hash):
-        print(f"submitted job {job_id}")
+    try:
+        for job_id in submit_to_slurm(sweep, actions, profile, code_hash, after):
+            print(f"submitted job {job_id}")
+    except SubmitLimitError as limit:
+        if not limit.submitted and not any(action.state.is_under_way for action in actions):
+            raise
+        print(limit)
     print(f"`launcher status {sweep.name} --watch` shows how the runs get on")
     return True
+
+
+def _mail_override(address: str | None) -> list[str]:
+    return [f"resources.mail_user={address}"] if address else []
+
+
+def _check_slurm_options(profile: Profile, options: Mapping[str, object]) -> None:
+    given = [name for name, value in options.items() if value]
+    if profile.executor == "local" and given:
+        raise InputError(
+            f"{given[0]} is for SLURM, and these runs would train on this machine; leave it out, "
+            "or name a slurm profile with --profile"
+        )
 
 
 def _how_to_go_on(sweep: SweepDir) -> str:

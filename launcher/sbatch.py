@@ -37,7 +37,7 @@ REFUSED = "Batch job submission failed"
 SUBMIT_LIMIT = re.compile(r"\w*(?:MaxSubmitJob|GrpSubmitJob)\w*")
 
 # The same for all users together (MaxJobCount): sbatch sleeps and tries again for two minutes.
-FULL = re.compile(r"(?:unable to accept job|job queue full), sleeping")
+FULL = re.compile(r"(Slurm (?:temporarily unable to accept job|job queue full)), sleeping")
 
 # Nothing was sent, or a controller that is not in charge has turned it away.
 NOT_SENT = ("(connect failure)", "standby mode")
@@ -119,8 +119,8 @@ def _failure(status: int, said: str) -> ExecutionError:
     """What it means that sbatch gave no id."""
     if limit := SUBMIT_LIMIT.search(said):
         return LimitError(limit[0])
-    if FULL.search(said):
-        return FullError(_plain(said).partition(", sleeping")[0])
+    if full := FULL.search(said):
+        return FullError(full[1])
     if any(words in said for words in NOT_SENT):
         return NotSentError(_plain(said))
     if status == -signal.SIGKILL:

@@ -19,11 +19,14 @@ from launcher.labels import short_id
 from launcher.local import LocalQueue, Worker
 from launcher.plan import Action, State, summarise
 from launcher.status import RunStatus, status_of_sweeps, status_table, sweep_status
-from launcher.submit import check_data
+from launcher.submit import check_data, start_times
 
 SHOWN_ROWS = 20
 REFRESH_S = 1.0
 PLAIN_WIDTH = 160
+
+# SLURM's estimate behind jobs without a time limit is centuries away.
+FAR_S = 365 * 86400.0
 
 
 def show_plan(
@@ -33,10 +36,14 @@ def show_plan(
     profile: Profile,
     gpus: Mapping[str, int],
     *,
+    profile_name: str = "",
     show_all: bool,
 ) -> None:
     """Print what is going to be done with each run, why, and on what if that is several GPUs."""
-    where = "on SLURM" if profile.executor == "slurm" else "on this machine"
+    where = "on this machine"
+    if isinstance(profile, SlurmProfile):
+        named = f" profile {profile_name}," if profile_name else ""
+        where = f"on SLURM,{named} {profile.time_min / 60:.3g} h each"
     print(f"{sweep.path}  {summarise(actions)} {where}")
     shown = actions if show_all else actions[:SHOWN_ROWS]
     width = max((len(labels[action.run_id]) for action in shown), default=0)
@@ -56,6 +63,22 @@ def _where(profile: Profile, gpus: int) -> str:
     layout = profile.layout(gpus)
     nodes = f"{layout.nodes} node{'' if layout.nodes == 1 else 's'}"
     return f", on {nodes} x {layout.tasks_per_node} {'GPUs' if profile.gres else 'tasks'}"
+
+
+def show_start_times(sweep: SweepDir, profile: Profile, gpus: Mapping[str, int]) -> None:
+    """Print when SLURM thinks that each array of a submission would begin.
+
+    Raises ExecutionError in SLURM's own words if it would refuse one.
+    """
+    assert isinstance(profile, SlurmProfile)
+    for runs, start_unix_s, nodes in start_times(sweep, profile, gpus):
+        when = time.strftime("%a %d %b %Y at %H:%M", time.localtime(start_unix_s))
+        if start_unix_s > time.time() + FAR_S:
+            when = "at a time that it cannot tell"
+        jobs = f"an array of {runs} runs" if runs > 1 else "1 run"
+        print(f"  SLURM would start {jobs}, or the first of it, {when} on {nodes}")
+    if not gpus:
+        print("  nothing would be submitted")
 
 
 def status_or_files(sweeps: Sequence[SweepDir]) -> list[list[RunStatus]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.config import RunConfig, missing_data, missing_weights
-from jobs.errors import InputError
+from jobs.errors import ExecutionError, InputError
 from jobs.run_dir import RunDir, SweepDir
 from launcher.cluster import Cluster, Executor, LocalProfile, Profile, Resources, SlurmProfile
 from launcher.matrix import Matrix
@@ -66,6 +67,19 @@ class Submission:
         self.sweep.add_matrix(self.matrix.text, [config.run_id for config in self.matrix.configs])
 
 
+@contextlib.contextmanager
+def nothing_submitted_yet() -> Iterator[None]:
+    """Says so, and what to do, where SLURM does not answer."""
+    try:
+        yield
+    except ExecutionError as error:
+        raise ExecutionError(
+            f"{error}\nNothing was submitted: give the command again when SLURM answers. "
+            "`launcher status` shows what the files say"
+        ) from None
+
+
+@nothing_submitted_yet()
 def plan_submission(matrix: Matrix, runs: Path) -> Submission:
     """Compare a matrix with what is there; InputError if a run's configuration was edited."""
     sweep = SweepDir(runs / matrix.name)
@@ -127,7 +141,8 @@ def submit_to_slurm(
 
     with sweep.claim():
         # Another launcher may have been faster between the plan and the claim.
-        now = {status.run_id: status.state for status in sweep_status(sweep)}
+        with nothing_submitted_yet():
+            now = {status.run_id: status.state for status in sweep_status(sweep)}
         held = [action.run_id for action in actions if action.verb is Verb.RELEASE]
         if held := [run_id for run_id in held if now[run_id] is State.HELD]:
             tasks = tasks_of_runs([sweep])
@@ -143,6 +158,25 @@ def submit_to_slurm(
             code_hash = freeze_code(sweep).name
         profiles = {run_id: profile_of_run(sweep.run(run_id), profile) for run_id in new}
         yield from submit_arrays(sweep, profiles, profile, code_hash, after)
+
+
+@nothing_submitted_yet()
+def jobs_to_wait_for(sweep: SweepDir) -> list[str]:
+    """The ids of the jobs of a sweep that have not ended yet."""
+    from launcher.arrays import open_tasks
+
+    return sorted({task.job_id for task in open_tasks(sweep)}, key=int)
+
+
+def start_times(
+    sweep: SweepDir, profile: SlurmProfile, gpus: Mapping[str, int]
+) -> Iterator[tuple[int, float, str]]:
+    """For each array of a submission: its number of runs, and SLURM's estimate of its start, in UTC
+    seconds and by nodes. Changes nothing; RefusedError if SLURM would refuse one."""
+    from launcher.arrays import estimate_starts
+
+    profiles = {run_id: profile_of_run(sweep.run(run_id), profile) for run_id in gpus}
+    yield from estimate_starts(sweep, profiles, gpus)
 
 
 def check_data(sweep: SweepDir, run_ids: Sequence[str]) -> None:

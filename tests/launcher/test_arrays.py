@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,23 +15,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobs.errors import ExecutionError
 from jobs.processes import this_process
 from jobs.run_dir import SweepDir
-from launcher import slurm
+from launcher import arrays, sbatch, slurm
 from launcher.arrays import (
     BLOCK_STOP_SIGNALS,
     MAX_TASKS,
     Array,
+    SubmitLimitError,
     cut,
     sbatch_parameters,
+    submit_arrays,
     tasks_of_runs,
 )
-from launcher.cluster import Layout, SlurmProfile
+from launcher.cluster import Layout, Resources, SlurmProfile
 from launcher.matrix import read_matrix
 from launcher.sbatch import BatchScript
 from launcher.slurm import Task
 from launcher.status import sweep_status
-from launcher.submit import plan_submission
+from launcher.submit import last_profile, plan_submission
 
 GOLDEN = Path(__file__).parent / "golden_sbatch.sh"
 GOLDEN_TWO_NODES = Path(__file__).parent / "golden_sbatch_two_nodes.sh"
@@ -173,6 +178,216 @@ def test_runs_go_into_one_array_for_each_number_of_gpus_that_they_were_last_give
     ]
 
 
+# ---- limits, and answers that are lost
+
+
+class Sbatch:
+    """Answers in place of sbatch: a job's id, or the error that is due; and does not wait."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, answers: Slurm) -> None:
+        self.sizes: list[int] = []
+        self.parallelism: list[int] = []
+        self.errors: list[Exception | None] = []
+        self.limit = 10_000
+        self.slurm = answers
+        monkeypatch.setattr(sbatch, "submit", self.submit)
+        monkeypatch.setattr(time, "sleep", self.sleep)
+        monkeypatch.setattr(time, "monotonic", lambda: self.now_s)
+        self.now_s = 1.0
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+    def submit(self, script: Path) -> str:
+        text = script.read_text()
+        array = re.search(r"--array=0-(\d+)%(\d+)", text)
+        self.sizes.append(int(array[1]) + 1 if array else 1)
+        if self.errors and (error := self.errors.pop(0)) is not None:
+            raise error
+        if self.sizes[-1] > self.limit:
+            raise sbatch.LimitError("QOSMaxSubmitJobPerUserLimit")
+        self.limit -= self.sizes[-1]
+        self.parallelism.append(int(array[2]) if array else 1)
+        return str(70 + len(self.sizes))
+
+
+@pytest.fixture
+def answering_sbatch(monkeypatch: pytest.MonkeyPatch, answers: Slurm) -> Sbatch:
+    return Sbatch(monkeypatch, answers)
+
+
+def submit(sweep: SweepDir, run_ids: Sequence[str], profile: SlurmProfile = PROFILE) -> list[str]:
+    profiles = dict.fromkeys(run_ids, profile)
+    return list(submit_arrays(sweep, profiles, PROFILE, "code", after=["12"]))
+
+
+@pytest.fixture
+def many(matrix: Path, tmp_path: Path) -> SweepDir:
+    """A sweep of forty runs."""
+    submission = plan_submission(read_matrix(matrix, ["seeds=20"]), tmp_path / "runs")
+    submission.write()
+    return submission.sweep
+
+
+def test_what_a_record_keeps_is_enough_to_go_on(sweep: SweepDir, answering_sbatch: Sbatch) -> None:
+    wishes = PROFILE.with_resources(Resources(mem="32G"))
+    assert submit(sweep, sweep.named_runs(), wishes) == ["71"]
+    record = record_of(sweep)
+    assert (record["job_id"], record["after"], record["runs"]) == ("71", ["12"], sweep.named_runs())
+    assert SlurmProfile.model_validate(record["profile"]) == wishes
+    assert last_profile(sweep) == (PROFILE, "code")
+    (path,) = sweep.submissions()
+    old = {key: value for key, value in record.items() if key != "base_profile"}
+    sweep.write_submission(old, path)
+    assert last_profile(sweep) == (wishes, "code")
+
+
+@pytest.mark.parametrize(
+    ("limit", "sizes"),
+    [
+        (0, [40, 20, 10, 5, 3, 2, 1]),
+        (1, [40, 20, 10, 5, 3, 2, 1]),
+        (13, [40, 20, 10, 5, 3, 1]),
+        (39, [40, 20, 10, 5, 3, 1]),
+        (40, [40]),
+    ],
+)
+def test_as_many_runs_go_as_a_limit_allows_and_the_others_stay_planned(
+    limit: int, sizes: list[int], many: SweepDir, answering_sbatch: Sbatch
+) -> None:
+    answering_sbatch.limit = limit
+    run_ids = many.named_runs()
+    if limit < 40:
+        with pytest.raises(SubmitLimitError) as caught:
+            submit(many, run_ids)
+        assert str(caught.value) == (
+            f"{limit} of 40 runs submitted, {40 - limit} wait: SLURM takes no more now "
+            "(QOSMaxSubmitJobPerUserLimit); `launcher resume tiny` tops up"
+        )
+    else:
+        submit(many, run_ids)
+    assert answering_sbatch.sizes == sizes
+    records = many.submissions().values()
+    accepted = [record for record in records if "job_id" in record]
+    assert [run_id for record in accepted for run_id in record["runs"]] == run_ids[:limit]
+    assert len(records) - len(accepted) <= 1, "a try that was refused leaves no record of its own"
+    assert limit == 0 or sum(answering_sbatch.parallelism) <= 16 + len(accepted)
+    monkeypatched = answering_sbatch.slurm
+    monkeypatched.queue = [
+        Task(record["name"], record["job_id"], index, "PENDING")
+        for record in accepted
+        for index in range(len(record["runs"]))
+    ]
+    states = [status.state for status in sweep_status(many)]
+    assert states == ["queued"] * limit + ["planned"] * (40 - limit)
+
+
+def test_a_full_queue_is_not_asked_again_and_another_one_is(
+    many: SweepDir, answering_sbatch: Sbatch
+) -> None:
+    first, second, third, *_ = many.named_runs()
+    elsewhere = PROFILE.model_copy(update={"partition": "other"})
+    more = PROFILE.with_resources(Resources(mem="64G"))
+    answering_sbatch.errors = [sbatch.LimitError("AssocMaxSubmitJobLimit"), None]
+    profiles = {first: PROFILE, second: more, third: elsewhere}
+    with pytest.raises(SubmitLimitError, match="1 of 3 runs submitted, 2 wait"):
+        list(submit_arrays(many, profiles, PROFILE, "code"))
+    assert answering_sbatch.sizes == [1, 1]
+    assert [record["runs"] for record in many.submissions().values()] == [[first], [third]]
+
+
+def test_a_request_that_cannot_have_arrived_is_sent_again_with_growing_patience(
+    sweep: SweepDir, answering_sbatch: Sbatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answering_sbatch.errors = [sbatch.NotSentError("connect failure")] * 3
+    assert submit(sweep, sweep.named_runs()) == ["74"]
+    assert answering_sbatch.now_s == 1 + 1 + 2 + 4
+    assert "(connect failure); trying again in 4 s" in capsys.readouterr().err
+    assert record_of(sweep)["job_id"] == "74"
+    assert answering_sbatch.slurm.asked == []
+
+
+def test_a_slurm_that_cannot_be_reached_for_minutes_leaves_nothing_under_way(
+    sweep: SweepDir, answering_sbatch: Sbatch
+) -> None:
+    answering_sbatch.errors = [sbatch.NotSentError("connect failure")] * 99
+    with pytest.raises(ExecutionError, match="nothing was submitted; try again"):
+        submit(sweep, sweep.named_runs())
+    assert answering_sbatch.now_s < 310
+    assert {status.state for status in sweep_status(sweep)} == {"planned"}
+
+
+def test_a_job_whose_answer_was_lost_is_found_and_not_sent_again(
+    sweep: SweepDir, answering_sbatch: Sbatch
+) -> None:
+    answering_sbatch.errors = [sbatch.NoAnswerError("Socket timed out")]
+    later = answering_sbatch.sleep
+
+    def appear(seconds: float) -> None:
+        later(seconds)
+        answering_sbatch.slurm.queue = [Task(record_of(sweep)["name"], "99", 0, "PENDING")]
+
+    time.sleep = appear  # restored with the one that the fixture replaced
+    assert submit(sweep, sweep.named_runs()) == ["99"]
+    assert answering_sbatch.sizes == [2]
+    assert record_of(sweep)["job_id"] == "99"
+
+
+def test_a_job_that_slurm_does_not_show_for_long_is_sent_again_under_its_name(
+    sweep: SweepDir, answering_sbatch: Sbatch
+) -> None:
+    answering_sbatch.errors = [sbatch.NoAnswerError("Socket timed out")]
+    assert submit(sweep, sweep.named_runs()) == ["72"]
+    assert answering_sbatch.now_s >= arrays.ABSENT_FOR_S
+    assert answering_sbatch.slurm.asked[:2] == ["squeue", "sacct"]
+    assert record_of(sweep)["job_id"] == "72"
+
+
+def test_while_slurm_does_not_say_whether_a_job_is_there_it_is_not_sent_again(
+    sweep: SweepDir, answering_sbatch: Sbatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(*anything: object) -> list[Task]:
+        raise ExecutionError("`squeue` failed")
+
+    monkeypatch.setattr(slurm, "squeue", down)
+    answering_sbatch.errors = [sbatch.NoAnswerError("Socket timed out")]
+    with pytest.raises(
+        ExecutionError, match=r"no answer \(Socket timed out\), and it is not known"
+    ):
+        submit(sweep, sweep.named_runs())
+    assert answering_sbatch.sizes == [2]
+    assert 300 <= answering_sbatch.now_s < 310
+    assert not {"job_id", "refused"} & record_of(sweep).keys()
+
+
+def test_an_sbatch_that_was_stopped_in_a_full_cluster_may_have_come_through(
+    sweep: SweepDir, answering_sbatch: Sbatch
+) -> None:
+    answering_sbatch.errors = [sbatch.FullError("Slurm temporarily unable to accept job")]
+    asked = answering_sbatch.slurm.squeue
+
+    def squeue(names: list[str], since_unix_s: float) -> list[Task]:
+        asked(names, since_unix_s)
+        return [Task(names[0], "99", 0, "PENDING")]
+
+    slurm.squeue = squeue  # restored with the one that the fixture replaced
+    assert submit(sweep, sweep.named_runs()) == ["99"]
+
+
+def test_of_two_jobs_of_one_name_the_first_is_kept_and_the_other_cancelled(
+    sweep: SweepDir, answers: Slurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancelled: list[str] = []
+    monkeypatch.setattr(slurm, "scancel", cancelled.extend)
+    add_submission(sweep)
+    answers.queue = [
+        Task("tiny-t0", job_id, index, "PENDING") for job_id in ("100", "99") for index in (0, 1)
+    ]
+    assert {task.job_id for task in tasks_of_runs([sweep]).values()} == {"99"}
+    assert record_of(sweep)["job_id"] == "99"
+    assert cancelled == ["100"]
+
+
 # ---- adoption and what SLURM says, with a SLURM that says what the real one cannot be made to
 
 
@@ -244,8 +459,6 @@ def test_a_job_that_only_the_accounting_remembers_is_adopted(
 def test_a_submission_that_never_reached_slurm_is_given_up_after_a_while(
     sweep: SweepDir, answers: Slurm
 ) -> None:
-    import time
-
     add_submission(sweep, submitted_unix_s=time.time())
     tasks_of_runs([sweep])
     assert "refused" not in record_of(sweep)
