@@ -133,8 +133,11 @@ def submit(
         show_all=show_all,
     )
     if after:
-        waits = f"they wait for {', '.join(jobs)} of {after}"
-        print(f"  {waits if jobs else f'{after} has nothing under way: nothing to wait for'}")
+        print(
+            f"  they wait for job {' and '.join(jobs)} of {after}"
+            if jobs
+            else f"  {after} has nothing under way, so there is nothing to wait for"
+        )
     if submission.unnamed:
         count = len(submission.unnamed)
         verb = "run of this sweep is" if count == 1 else "runs of this sweep are"

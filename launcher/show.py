@@ -43,7 +43,9 @@ def show_plan(
     where = "on this machine"
     if isinstance(profile, SlurmProfile):
         named = f" profile {profile_name}," if profile_name else ""
-        where = f"on SLURM,{named} {profile.time_min / 60:.3g} h each"
+        hours, minutes = divmod(profile.time_min, 60)
+        time_limit = f"{hours + minutes / 60:.3g} h" if hours else f"{minutes} min"
+        where = f"on SLURM,{named} {time_limit} each"
     print(f"{sweep.path}  {summarise(actions)} {where}")
     shown = actions if show_all else actions[:SHOWN_ROWS]
     width = max((len(labels[action.run_id]) for action in shown), default=0)
@@ -75,8 +77,12 @@ def show_start_times(sweep: SweepDir, profile: Profile, gpus: Mapping[str, int])
         when = time.strftime("%a %d %b %Y at %H:%M", time.localtime(start_unix_s))
         if start_unix_s > time.time() + FAR_S:
             when = "at a time that it cannot tell"
-        jobs = f"an array of {runs} runs" if runs > 1 else "1 run"
-        print(f"  SLURM would start {jobs}, or the first of it, {when} on {nodes}")
+        jobs = (
+            f"an array of {runs} runs: SLURM would start the first"
+            if runs > 1
+            else "1 run: SLURM would start it"
+        )
+        print(f"  {jobs} {when} on {nodes}")
     if not gpus:
         print("  nothing would be submitted")
 

@@ -272,8 +272,7 @@ def test_as_many_runs_go_as_a_limit_allows_and_the_others_stay_planned(
     assert [run_id for record in accepted for run_id in record["runs"]] == run_ids[:limit]
     assert len(records) - len(accepted) <= 1, "a try that was refused leaves no record of its own"
     assert limit == 0 or sum(answering_sbatch.parallelism) <= 16 + len(accepted)
-    monkeypatched = answering_sbatch.slurm
-    monkeypatched.queue = [
+    answering_sbatch.slurm.queue = [
         Task(record["name"], record["job_id"], index, "PENDING")
         for record in accepted
         for index in range(len(record["runs"]))
@@ -318,16 +317,14 @@ def test_a_slurm_that_cannot_be_reached_for_minutes_leaves_nothing_under_way(
 
 
 def test_a_job_whose_answer_was_lost_is_found_and_not_sent_again(
-    sweep: SweepDir, answering_sbatch: Sbatch
+    sweep: SweepDir, answering_sbatch: Sbatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answering_sbatch.errors = [sbatch.NoAnswerError("Socket timed out")]
-    later = answering_sbatch.sleep
 
     def appear(seconds: float) -> None:
-        later(seconds)
         answering_sbatch.slurm.queue = [Task(record_of(sweep)["name"], "99", 0, "PENDING")]
 
-    time.sleep = appear  # restored with the one that the fixture replaced
+    monkeypatch.setattr(time, "sleep", appear)
     assert submit(sweep, sweep.named_runs()) == ["99"]
     assert answering_sbatch.sizes == [2]
     assert record_of(sweep)["job_id"] == "99"
@@ -361,16 +358,10 @@ def test_while_slurm_does_not_say_whether_a_job_is_there_it_is_not_sent_again(
 
 
 def test_an_sbatch_that_was_stopped_in_a_full_cluster_may_have_come_through(
-    sweep: SweepDir, answering_sbatch: Sbatch
+    sweep: SweepDir, answering_sbatch: Sbatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answering_sbatch.errors = [sbatch.FullError("Slurm temporarily unable to accept job")]
-    asked = answering_sbatch.slurm.squeue
-
-    def squeue(names: list[str], since_unix_s: float) -> list[Task]:
-        asked(names, since_unix_s)
-        return [Task(names[0], "99", 0, "PENDING")]
-
-    slurm.squeue = squeue  # restored with the one that the fixture replaced
+    monkeypatch.setattr(slurm, "squeue", lambda names, _: [Task(names[0], "99", 0, "PENDING")])
     assert submit(sweep, sweep.named_runs()) == ["99"]
 
 
