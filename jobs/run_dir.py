@@ -14,6 +14,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
@@ -29,6 +30,7 @@ from jobs.files import (
     read_record,
     read_records,
     remove_half_written,
+    sync_folder,
     write_atomic,
     write_exclusive,
 )
@@ -42,6 +44,10 @@ STALE_AFTER_S = 300.0
 
 # A launcher waits so long for another that is submitting runs of the same sweep.
 CLAIM_TIMEOUT_S = 60.0
+
+
+# So many files are written at once: a disk stores what comes together in one go.
+WRITERS = 32
 
 
 class Environment(TypedDict):
@@ -450,6 +456,12 @@ class SweepDir:
             return []
         found = (RunDir(entry.path) for entry in os.scandir(self.path) if entry.is_dir())
         return sorted((run for run in found if run.is_planned()), key=lambda run: run.run_id)
+
+    def write_configs(self, configs: Iterable[RunConfig]) -> None:
+        """Plan runs. Side by side, because each waits for the disk, often longer than it works."""
+        with ThreadPoolExecutor(WRITERS) as pool:
+            list(pool.map(lambda config: self.run(config.run_id).write_config(config), configs))
+        sync_folder(self.path)
 
     # ---- matrices: every version as submitted, each with the runs that it names
 

@@ -72,11 +72,12 @@ class SubmitLimitError(ExecutionError):
 def submit_arrays(
     sweep: SweepDir,
     profiles: Mapping[str, SlurmProfile],
+    gpus: Mapping[str, int],
     base_profile: SlurmProfile,
     code_hash: str,
     after: Sequence[str] = (),
 ) -> Iterator[str]:
-    """Submit runs, each with its profile, as few arrays; yields each job's id once it has one.
+    """Submit runs, with the profile and the GPUs of each, as few arrays; yields each job's id.
 
     The records keep `base_profile`, which the runs' own wishes were added to. `code_hash` names the
     frozen code. The jobs wait until those in `after` have ended.
@@ -85,7 +86,6 @@ def submit_arrays(
     now; what was accepted until then stays.
     """
     cluster = slurm.ask_config()
-    gpus = {run_id: sweep.run(run_id).read_config().gpus for run_id in profiles}
     facts = {
         "cluster": cluster.name,
         "base_profile": base_profile.model_dump(mode="json"),
@@ -375,7 +375,7 @@ def _given(options: Mapping[str, Any]) -> dict[str, Any]:
 def _find_job(record: Mapping[str, Any]) -> str | None:
     """The id of a submission's job, by its token: from squeue, else from the accounting."""
     asked = [record["name"]], record["submitted_unix_s"]
-    tasks = keep_first_jobs(slurm.squeue(*asked) or slurm.sacct(*asked))
+    tasks = keep_first_jobs(slurm.squeue(*asked) or slurm.sacct(*asked) or [])
     return tasks[0].job_id if tasks else None
 
 

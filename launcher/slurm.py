@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import subprocess
 import time
 from collections.abc import Iterable, Sequence
@@ -133,7 +134,7 @@ def release(task_ids: Iterable[str]) -> None:
 
 @dataclass(frozen=True)
 class Config:
-    """What the cluster says of itself; no task of an array may have the index max_array_size."""
+    """What the cluster says of itself; no array may have more tasks than max_array_size."""
 
     name: str
     max_array_size: int
@@ -145,7 +146,9 @@ def ask_config() -> Config:
     lines = (line.partition("=") for line in run_slurm(["scontrol", "show", "config"]).splitlines())
     values = {key.strip(): value.strip() for key, _, value in lines}
     try:
-        return Config(values["ClusterName"], int(values["MaxArraySize"]))
+        limit = re.search(r"max_array_tasks=(\d+)", values.get("SchedulerParameters", ""))
+        sizes = [values["MaxArraySize"], *(limit.groups() if limit else ())]
+        return Config(values["ClusterName"], min(map(int, sizes)))
     except (KeyError, ValueError) as error:
         raise ExecutionError(f"`scontrol show config` does not say {error}") from None
 

@@ -62,8 +62,7 @@ class Submission:
 
     def write(self) -> None:
         """Plan every run of the matrix on disk, and keep this version of the matrix."""
-        for config in self.matrix.configs:
-            self.sweep.run(config.run_id).write_config(config)
+        self.sweep.write_configs(self.matrix.configs)
         self.sweep.add_matrix(self.matrix.text, [config.run_id for config in self.matrix.configs])
 
 
@@ -142,14 +141,14 @@ def submit_to_slurm(
     with sweep.claim():
         # Another launcher may have been faster between the plan and the claim.
         with nothing_submitted_yet():
-            now = {status.run_id: status.state for status in sweep_status(sweep)}
+            now = {status.run_id: status for status in sweep_status(sweep)}
         held = [action.run_id for action in actions if action.verb is Verb.RELEASE]
-        if held := [run_id for run_id in held if now[run_id] is State.HELD]:
+        if held := [run_id for run_id in held if now[run_id].state is State.HELD]:
             tasks = tasks_of_runs([sweep])
             slurm.release(tasks[sweep.run(run_id).path].id for run_id in held)
         new = [action.run_id for action in actions if action.verb not in (Verb.LEAVE, Verb.RELEASE)]
         taken = (State.RUNNING, State.QUEUED, State.HELD, State.FINISHED)
-        new = [run_id for run_id in new if now[run_id] not in taken]
+        new = [run_id for run_id in new if now[run_id].state not in taken]
         if not new:
             return
         if code_hash:
@@ -157,7 +156,8 @@ def submit_to_slurm(
         else:
             code_hash = freeze_code(sweep).name
         profiles = {run_id: profile_of_run(sweep.run(run_id), profile) for run_id in new}
-        yield from submit_arrays(sweep, profiles, profile, code_hash, after)
+        gpus = {run_id: now[run_id].gpus for run_id in new}
+        yield from submit_arrays(sweep, profiles, gpus, profile, code_hash, after)
 
 
 @nothing_submitted_yet()

@@ -167,10 +167,8 @@ def test_runs_go_into_one_array_for_each_number_of_gpus_that_they_were_last_give
     alone = read_matrix(matrix, ["bn=sync", "seeds=[7]"])
     plan_submission(alone, Path("runs")).write()
     (first, second), (third, fourth) = ([c.run_id for c in m.configs] for m in (asked, alone))
-    gpus = {
-        run_id: submission.sweep.run(run_id).read_config().gpus
-        for run_id in (first, third, second, fourth)
-    }
+    now = {status.run_id: status for status in sweep_status(submission.sweep)}
+    gpus = {run_id: now[run_id].gpus for run_id in (first, third, second, fourth)}
     found = cut(dict.fromkeys(gpus, PROFILE), gpus, 1001)
     assert [(array.layout, array.run_ids) for array in found] == [
         (Layout(nodes=1, tasks_per_node=4), [first, second]),
@@ -217,8 +215,8 @@ def answering_sbatch(monkeypatch: pytest.MonkeyPatch, answers: Slurm) -> Sbatch:
 
 
 def submit(sweep: SweepDir, run_ids: Sequence[str], profile: SlurmProfile = PROFILE) -> list[str]:
-    profiles = dict.fromkeys(run_ids, profile)
-    return list(submit_arrays(sweep, profiles, PROFILE, "code", after=["12"]))
+    profiles, gpus = dict.fromkeys(run_ids, profile), dict.fromkeys(run_ids, 1)
+    return list(submit_arrays(sweep, profiles, gpus, PROFILE, "code", after=["12"]))
 
 
 @pytest.fixture
@@ -290,7 +288,7 @@ def test_a_full_queue_is_not_asked_again_and_another_one_is(
     answering_sbatch.errors = [sbatch.LimitError("AssocMaxSubmitJobLimit"), None]
     profiles = {first: PROFILE, second: more, third: elsewhere}
     with pytest.raises(SubmitLimitError, match="1 of 3 runs submitted, 2 wait"):
-        list(submit_arrays(many, profiles, PROFILE, "code"))
+        list(submit_arrays(many, profiles, dict.fromkeys(profiles, 1), PROFILE, "code"))
     assert answering_sbatch.sizes == [1, 1]
     assert [record["runs"] for record in many.submissions().values()] == [[first], [third]]
 

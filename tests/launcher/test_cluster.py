@@ -180,7 +180,16 @@ def test_gres_and_mem_are_those_of_all_tasks_of_a_node(gres, of_four):
     assert SlurmProfile(time="2h").mem_per_node(layout) is None
 
 
-@pytest.mark.parametrize("field", ["profile", "time", "mem", "gres"])
+@pytest.mark.parametrize("field", ["exclude", "nodelist"])
+@pytest.mark.parametrize("nodes", ["n3", "n[1-4,7],gpu2", "a-1.b[01-20]c[1,3]"])
+def test_nodes_are_written_as_slurm_writes_them(field, nodes):
+    assert getattr(SlurmProfile(time="2h", **{field: nodes}), field) == nodes
+    for wrong in (f"{nodes};rm", f"$({nodes})", f"{nodes}]", f"-{nodes}", "n[1-"):
+        with pytest.raises(ValidationError, match="write it like n3 or n"):
+            SlurmProfile(time="2h", **{field: wrong})
+
+
+@pytest.mark.parametrize("field", ["profile", "time", "mem", "gres", "mail_user", "mail_type"])
 @given(text=st.text(alphabet="a1:-_G $;`\n\"'|&()\\", min_size=1))
 def test_no_resource_of_a_matrix_can_carry_shell_syntax(field, text):
     try:

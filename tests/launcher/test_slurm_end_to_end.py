@@ -260,6 +260,7 @@ def test_a_told_run_saves_is_requeued_and_ends_as_if_nothing_had_happened(
     assert outcome(run) == outcome(undisturbed)
     assert lab.states() == ["finished"]
     lab.wait_until_at_rest()
+    assert [path.name for path in lab.sweep.path.glob("slurm/*/*/*.pkl")] == ["task.pkl"]
 
 
 def test_preempted_with_term_alone_a_run_loses_nothing(

@@ -126,10 +126,12 @@ def test_a_sweep_waits_for_another_one(
 ) -> None:
     launcher("submit", "tiny.yaml", "--set", "seeds=1")
     (first,) = jobs(cluster)
-    said = launcher("submit", "tiny.yaml", "--set", "name=second", "--after", "tiny")
+    other = ("submit", "tiny.yaml", "--set", "name=second", "--mail", "me@example.org")
+    said = launcher(*other, "--after", "tiny")
     assert f"they wait for job {first} of tiny" in said
     (record,) = SweepDir("runs/second").submissions().values()
     assert record["after"] == [first]
+    assert record["profile"]["mail_user"] == "me@example.org"
     waiting = cluster.run("squeue", "-h", "-r", "-j", record["job_id"], "-o", "%E")
     assert set(waiting.split()) == {f"afterany:{first}(unfulfilled)"}
     cluster.run("scancel", first, record["job_id"])

@@ -51,7 +51,8 @@ def submit(sweep: SweepDir, *gpus: int) -> dict[int, Path]:
     sweep.code_folder("ours").parent.mkdir()
     sweep.code_folder("ours").symlink_to(PROJECT)
     profiles = {config.run_id: PROFILE for config in configs}
-    list(arrays.submit_arrays(sweep, profiles, PROFILE, "ours"))
+    counts = {config.run_id: config.gpus for config in configs}
+    list(arrays.submit_arrays(sweep, profiles, counts, PROFILE, "ours"))
     records = sweep.submissions().items()
     return {sweep.run(run).read_config().gpus: path for path, rec in records for run in rec["runs"]}
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import InputError
+from jobs.errors import ExecutionError, InputError
 from jobs.run_dir import SweepDir
 from launcher.cluster import Cluster, LocalProfile, Resources, SlurmProfile, read_cluster
 from launcher.matrix import read_matrix
@@ -79,6 +79,17 @@ def test_a_sweep_that_slurm_never_had_is_not_trained_here_by_itself(
     check_was_submitted(SweepDir(sweep.path.parent / "foreground"))  # has no matrix
     monkeypatch.setattr("shutil.which", lambda name: None)
     check_was_submitted(sweep)
+
+
+def test_where_slurm_does_not_answer_it_is_said_that_nothing_was_submitted(
+    matrix: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(*anything: object, **facts: object) -> None:
+        raise ExecutionError("`squeue` failed: Unable to contact slurm controller")
+
+    monkeypatch.setattr("launcher.submit.sweep_status", down)
+    with pytest.raises(ExecutionError, match=r"(?s)`squeue` failed: .*Nothing was submitted: give"):
+        plan_submission(read_matrix(matrix), tmp_path / "runs")
 
 
 def test_workers_are_of_this_machine_alone() -> None:
