@@ -14,6 +14,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
@@ -29,6 +30,7 @@ from jobs.files import (
     read_record,
     read_records,
     remove_half_written,
+    sync_folder,
     write_atomic,
     write_exclusive,
 )
@@ -42,6 +44,10 @@ STALE_AFTER_S = 300.0
 
 # A launcher waits so long for another that is submitting runs of the same sweep.
 CLAIM_TIMEOUT_S = 60.0
+
+
+# So many files are written at once: a disk stores what comes together in one go.
+WRITERS = 32
 
 
 class Environment(TypedDict):
@@ -481,6 +487,23 @@ class SweepDir:
         """When the last file of the sweep or of one of its runs was made or replaced."""
         folders = [entry.path for entry in os.scandir(self.path) if entry.is_dir()]
         return max(os.stat(place).st_mtime for place in [str(self.path), *folders])
+
+    def write_configs(
+        self, configs: Iterable[RunConfig], resources: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        """Plan runs, with what some of them ask for alone.
+
+        Side by side, because each waits for the disk, often longer than it works.
+        """
+
+        def write(config: RunConfig) -> None:
+            run = self.run(config.run_id)
+            run.write_config(config)
+            run.write_resources(resources.get(config.run_id, {}))
+
+        with ThreadPoolExecutor(WRITERS) as pool:
+            list(pool.map(write, configs))
+        sync_folder(self.path)
 
     # ---- matrices: every version as submitted, each with the runs that it names
 

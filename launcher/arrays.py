@@ -11,31 +11,25 @@ from __future__ import annotations
 
 import contextlib
 import getpass
-import os
+import itertools
+import math
 import secrets
 import shlex
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import submitit
-from submitit.core.utils import FailedJobError, FailedSubmissionError
-from submitit.helpers import DelayedSubmission, clean_env
 
 from jobs.errors import ExecutionError
 from jobs.processes import is_running, this_host, this_process
 from jobs.run_dir import RunDir, SweepDir
 from jobs.slurm_job import ArrayJob
-from launcher import slurm
+from launcher import sbatch, slurm
 from launcher.cluster import Layout, SlurmProfile
 from launcher.plan import State
-
-# submitit counts time-outs and gives up; here a run that makes progress may be stopped for ever.
-MAX_TIMEOUTS = 1_000_000
 
 # A signal that comes before the run's own handler stands must wait for it, not kill the process.
 # `env --block-signal` would do, but the coreutils of many clusters are older.
@@ -45,110 +39,286 @@ BLOCK_STOP_SIGNALS = (
     "os.execv(sys.argv[1], sys.argv[1:])"
 )
 
-# What sbatch says at the end of a refusal; some errors of the network are told in the same way.
-REFUSED = "Batch job submission failed"
-
 # An sbatch that outlived its launcher may still be accepted, and the accounting lags behind.
 ANSWER_LAG_S = 60.0
 
+# More tasks go into several arrays, also where a cluster would take them in one: each has some
+# files in the submission's folder while it runs, and file systems become slow in huge folders.
+MAX_TASKS = 1000
+
+# How long sbatch is tried again, and how long it waits between two tries.
+RETRY_FOR_S = 300.0
+BACK_OFF_S = (1.0, 2.0, 4.0, 8.0, 16.0)
+LONGEST_WAIT_S = 30.0
+
+# A request without an answer is given up when SLURM has answered, and shown no job, for so long.
+ABSENT_FOR_S = 30.0
+POLL_S = 3.0
+
+PICKLE = "task.pkl"
+
+
+class SubmitLimitError(ExecutionError):
+    """SLURM took a part of the runs only; the others are planned as before."""
+
+    def __init__(self, sweep: SweepDir, submitted: int, waiting: int, said: str) -> None:
+        self.submitted = submitted
+        super().__init__(
+            f"{submitted} of {submitted + waiting} runs submitted, {waiting} wait: SLURM takes no "
+            f"more now ({said}); `launcher resume {sweep.name}` tops up"
+        )
+
 
 def submit_arrays(
-    sweep: SweepDir, run_ids: Sequence[str], profile: SlurmProfile, code: Path
+    sweep: SweepDir,
+    profiles: Mapping[str, SlurmProfile],
+    gpus: Mapping[str, int],
+    base_profile: SlurmProfile,
+    code_hash: str,
+    after: Sequence[str] = (),
 ) -> Iterator[str]:
-    """Submit runs as arrays as large as the cluster allows; yields each job's id once it has one.
+    """Submit runs, with the profile and the GPUs of each, as few arrays; yields each job's id.
 
-    The jobs of an array ask for the same, so runs on different numbers of GPUs go into several.
-    Raises ExecutionError when SLURM refuses one; what was accepted until then stays.
+    The records keep `base_profile`, which the runs' own wishes were added to. `code_hash` names the
+    frozen code. The jobs wait until those in `after` have ended.
+
+    Raises ExecutionError when SLURM refuses an array, and SubmitLimitError when it takes no more
+    now; what was accepted until then stays.
     """
     cluster = slurm.ask_config()
-    largest = max(1, cluster.max_array_size)  # 0 where a site has switched arrays off
-    groups = defaultdict(list)
-    for run_id in run_ids:
-        groups[profile.layout(sweep.run(run_id).read_config().gpus)].append(run_id)
-    for array in cut(groups, largest, profile.array_parallelism):
-        yield _submit_array(sweep, array, profile, code, cluster.name)
+    facts = {
+        "cluster": cluster.name,
+        "base_profile": base_profile.model_dump(mode="json"),
+        "code": code_hash,
+        **({"after": list(after)} if after else {}),
+    }
+    # As long as nothing was refused, twice as many as there are count as too many.
+    rooms: dict[Any, _Room] = defaultdict(lambda: _Room(2 * len(profiles)))
+    waiting, said = 0, ""
+    for rest in cut(profiles, gpus, cluster.max_array_size):
+        room = rooms[rest.queue]
+        while rest.run_ids and not room.is_full:
+            try:
+                job_id, rest = _submit_first(sweep, rest, room, facts)
+            except sbatch.LimitError:
+                break
+            yield job_id
+        waiting += len(rest.run_ids)
+        said = room.said or said
+    if waiting:
+        raise SubmitLimitError(sweep, len(profiles) - waiting, waiting, said)
+
+
+@dataclass
+class _Room:
+    """How many runs SLURM still takes, as far as its refusals tell: fewer than `too_many`."""
+
+    too_many: int
+    said: str = ""
+
+    @property
+    def is_full(self) -> bool:
+        return self.too_many <= 1
+
+    def size(self, wanted: int) -> int:
+        """How many to try: the middle between none and too many."""
+        return min(wanted, math.ceil(self.too_many / 2))
+
+
+def estimate_starts(
+    sweep: SweepDir, profiles: Mapping[str, SlurmProfile], gpus: Mapping[str, int]
+) -> Iterator[tuple[int, float, str]]:
+    """For each array that these runs would be: how many, when SLURM would start the first (UTC
+    seconds) and where. Writes nothing, so the script names folders that are not there."""
+    folder = sweep.path.resolve() / "test-only"
+    for array in cut(profiles, gpus, slurm.ask_config().max_array_size):
+        script = _batch_script(sweep, folder, {"name": sweep.name, "code": "test-only"}, array)
+        start_unix_s, nodes = sbatch.test_only(script.text(len(array.run_ids)))
+        yield len(array.run_ids), start_unix_s, nodes
 
 
 @dataclass(frozen=True)
 class Array:
     """Runs in the order of the tasks, what each asks for, and how many may run at once."""
 
-    run_ids: Sequence[str]
+    run_ids: list[str]
+    profile: SlurmProfile
     layout: Layout
     parallelism: int
 
+    @property
+    def queue(self) -> tuple[str | None, ...]:
+        """What SLURM's limits of submission are about."""
+        return self.profile.partition, self.profile.account, self.profile.qos
+
+    def split(self, size: int, room: int) -> tuple[Array, Array]:
+        """The first `size` runs, with their share of what may run at once, and the others.
+
+        If SLURM takes fewer than `room` in all, the share is of these.
+        """
+        share = min(size, math.ceil(self.parallelism * size / min(room, len(self.run_ids))))
+        left = max(1, self.parallelism - share)
+        first = replace(self, run_ids=self.run_ids[:size], parallelism=share)
+        return first, replace(self, run_ids=self.run_ids[size:], parallelism=left)
+
 
 def cut(
-    groups: Mapping[Layout, Sequence[str]], max_array_size: int, parallelism: int
+    profiles: Mapping[str, SlurmProfile], gpus: Mapping[str, int], max_array_size: int
 ) -> list[Array]:
-    """The arrays for groups of runs, each with indices from 0 on.
+    """The arrays for runs, each with indices from 0 on.
 
-    SLURM's limit is one of the index, so an array that began higher would be refused. The arrays
-    share the parallelism as evenly as it goes, but each gets at least one.
+    The jobs of an array ask for the same. SLURM's limit of its size is one of the index, so an
+    array that began higher would be refused. The arrays of a profile share its parallelism as
+    evenly as it goes, but each gets at least one.
     """
-    pieces = [
-        (run_ids[start : start + max_array_size], layout)
-        for layout, run_ids in groups.items()
-        for start in range(0, len(run_ids), max_array_size)
-    ]
-    share, rest = divmod(parallelism, max(1, len(pieces)))
-    return [
-        Array(run_ids, layout, max(1, share + (number < rest)))
-        for number, (run_ids, layout) in enumerate(pieces)
-    ]
+    largest = min(max(1, max_array_size), MAX_TASKS)  # 0 where a site has switched arrays off
+    groups: dict[SlurmProfile, dict[Layout, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for run_id, profile in profiles.items():
+        groups[profile][profile.layout(gpus[run_id])].append(run_id)
+    arrays = []
+    for profile, layouts in groups.items():
+        pieces = [
+            (run_ids[start : start + largest], layout)
+            for layout, run_ids in layouts.items()
+            for start in range(0, len(run_ids), largest)
+        ]
+        share, rest = divmod(profile.array_parallelism, len(pieces))
+        arrays += [
+            Array(run_ids, profile, layout, max(1, share + (number < rest)))
+            for number, (run_ids, layout) in enumerate(pieces)
+        ]
+    return arrays
 
 
-def _submit_array(
-    sweep: SweepDir, array: Array, profile: SlurmProfile, code: Path, cluster: str
-) -> str:
+def _submit_first(
+    sweep: SweepDir, array: Array, room: _Room, facts: Mapping[str, Any]
+) -> tuple[str, Array]:
+    """Submit the first runs of an array, as many as there may be room for.
+
+    Returns the job's id and the array that is left. One record serves all tries, because a refused
+    job does not exist. Raises LimitError when SLURM does not take a single run.
+    """
     token = secrets.token_hex(4)
+    first, rest = array.split(room.size(len(array.run_ids)), room.too_many)
     record: dict[str, Any] = {
         "token": token,
         "executor": "slurm",
         "name": f"{sweep.name}-{token}",
-        "cluster": cluster,
-        "runs": list(array.run_ids),
+        "runs": first.run_ids,
         **asdict(array.layout),
-        "profile": profile.model_dump(mode="json"),
-        "code": code.name,
+        "profile": array.profile.model_dump(mode="json"),
+        **facts,
         "user": getpass.getuser(),
         "submitted_unix_s": time.time(),
         **this_process(),
     }
     path = sweep.write_submission(record).resolve()
-    folder = sweep.job_folder(token).resolve()
-    job = ArrayJob(path)
-    pickle = folder / "task.pkl"
-    DelayedSubmission(job).dump(pickle)
-    executor = submitit.SlurmExecutor(folder, max_num_timeout=MAX_TIMEOUTS)
-    executor.update_parameters(
-        **sbatch_parameters(profile, record["name"], array, code.resolve(), pickle)
-    )
-    try:
-        with _outside_of_any_job():
-            submitted = executor.submit_array([job] * len(array.run_ids))
-        job_id = submitted[0].job_id.partition("_")[0]
-    except (FailedJobError, FailedSubmissionError, OSError) as error:
-        said = _last_line(error)
-        if _is_refusal(said):
-            sweep.write_submission({**record, "refused": said}, path)
-            raise ExecutionError(f"sbatch refused: {said}") from None
-        # The answer may be lost while the job was accepted: ask by the token.
-        accepted = _find_job(record)
-        if accepted is None:
-            raise ExecutionError(
-                f"sbatch gave no answer ({said}); `launcher status {sweep.name}` knows in a "
-                "minute whether the job was accepted, and then `launcher resume` goes on"
-            ) from None
-        job_id = accepted
+    while True:
+        try:
+            script = _write_script(sweep, path, record, first)
+            job_id = _submit_once(sweep, path, record, script)
+            break
+        except sbatch.RefusedError as error:
+            if isinstance(error, sbatch.LimitError):
+                room.too_many, room.said = len(first.run_ids), str(error)
+            if not isinstance(error, sbatch.LimitError) or room.is_full:
+                sweep.write_submission({**record, "refused": str(error)}, path)
+                raise
+        first, rest = array.split(room.size(len(array.run_ids)), room.too_many)
+        record["runs"] = first.run_ids
+    room.too_many -= len(first.run_ids)
     sweep.write_submission({**record, "job_id": job_id}, path)
-    return job_id
+    return job_id, rest
+
+
+def _write_script(sweep: SweepDir, path: Path, record: Mapping[str, Any], array: Array) -> Path:
+    """Put all that the job needs into a folder of its own; returns the batch script."""
+    folder = sweep.job_folder(record["token"]).resolve()
+    script = _batch_script(sweep, folder, record, array)
+    script.write_pickle(ArrayJob(path), folder / PICKLE)
+    file = folder / "submission.sh"
+    file.write_text(script.text(len(array.run_ids)))
+    return file
+
+
+def _batch_script(
+    sweep: SweepDir, folder: Path, record: Mapping[str, Any], array: Array
+) -> sbatch.BatchScript:
+    code = sweep.code_folder(record["code"]).resolve()
+    parameters = sbatch_parameters(
+        array, record["name"], code, folder / PICKLE, record.get("after", ())
+    )
+    return sbatch.BatchScript(folder, **parameters)
+
+
+def _submit_once(sweep: SweepDir, path: Path, record: dict[str, Any], script: Path) -> str:
+    """The id of the one job that bears this record's name, whatever sbatch answers.
+
+    It is tried again only when the request before has made no job. Raises RefusedError if there is
+    none in the end, and ExecutionError if SLURM does not say whether there is.
+    """
+    give_up_s = time.monotonic() + RETRY_FOR_S
+    may_be_there = False
+    for wait_s in itertools.chain(BACK_OFF_S, itertools.repeat(LONGEST_WAIT_S)):
+        record["submitted_unix_s"] = time.time()
+        sweep.write_submission(record, path)
+        try:
+            return sbatch.submit(script)
+        except sbatch.FullError:
+            # It was stopped between two tries, or was it in the second?
+            if (job_id := _find_job(record)) is not None:
+                return job_id
+            raise
+        except sbatch.NotSentError as error:
+            said = f"SLURM cannot be reached ({error})"
+        except sbatch.NoAnswerError as error:
+            may_be_there = True
+            said = f"sbatch gave no answer ({error})"
+            _tell(f"{said}; asking whether the job is there")
+            if (job_id := _wait_for_job(record, said, give_up_s)) is not None:
+                return job_id
+        if time.monotonic() + wait_s > give_up_s:
+            break
+        _tell(f"{said}; trying again in {wait_s:.0f} s")
+        time.sleep(wait_s)
+    if may_be_there:
+        raise ExecutionError(_unknown(said))
+    raise sbatch.RefusedError(f"{said}: nothing was submitted; try again when SLURM is back")
+
+
+def _wait_for_job(record: Mapping[str, Any], said: str, give_up_s: float) -> str | None:
+    """The id of a job that may be there; None once SLURM has shown none for long enough."""
+    shown_none_s = None
+    while time.monotonic() < give_up_s:
+        try:
+            if (job_id := _find_job(record)) is not None:
+                return job_id
+        except ExecutionError:
+            shown_none_s = None
+        else:
+            shown_none_s = shown_none_s or time.monotonic()
+            if time.monotonic() - shown_none_s >= ABSENT_FOR_S:
+                return None
+        time.sleep(POLL_S)
+    raise ExecutionError(_unknown(said))
+
+
+def _unknown(said: str) -> str:
+    return (
+        f"{said}, and it is not known yet whether the job is there; `launcher status` will tell "
+        "when SLURM answers again, and then `launcher resume` goes on"
+    )
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def sbatch_parameters(
-    profile: SlurmProfile, name: str, array: Array, code: Path, pickle: Path
+    array: Array, name: str, code: Path, pickle: Path, after: Sequence[str] = ()
 ) -> dict[str, Any]:
     """What submitit writes into the batch script. The profile alone brings shell lines."""
+    profile = array.profile
     setup = [
         "set -e",
         *profile.setup,
@@ -156,11 +326,12 @@ def sbatch_parameters(
         f"export PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}} PYTHONSAFEPATH=1",
         "# without this, every task would use all the CPUs of a node that does not confine it",
         'export OMP_NUM_THREADS="${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}"',
-        "# all tasks share one pickle, which is here before the launcher could move it",
+        "# all tasks share one pickle; what submitit puts beside it goes when a task has ended",
         f"shared={shlex.quote(str(pickle))}",
-        'task="${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}"',
-        'own="$(dirname "$shared")/${task:-$SLURM_JOB_ID}_submitted.pkl"',
-        'test -e "$own" || cp "$shared" "$own"',
+        'own="$(dirname "$shared")/${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}"',
+        'own="$own${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"',
+        """trap 'rm -f "${own}_submitted.pkl" "$own"_*_result.pkl' EXIT""",
+        'ln -sf "$shared" "${own}_submitted.pkl"',
     ]
     named = {
         "partition": profile.partition,
@@ -169,9 +340,13 @@ def sbatch_parameters(
         "gres": profile.gres_per_node(array.layout),
         "mem": profile.mem_per_node(array.layout),
         "constraint": profile.constraint,
+        "exclude": profile.exclude,
+        "nodelist": profile.nodelist,
         "mail_user": profile.mail_user,
-        "mail_type": profile.mail_type,
+        "mail_type": profile.mail_type or (profile.mail_user and "END,FAIL"),
+        "dependency": f"afterany:{':'.join(after)}" if after else None,
     }
+    unknown_to_submitit = {"reservation": profile.reservation, "nice": profile.nice}
     return {
         "job_name": name,
         "time": profile.time_min,
@@ -188,16 +363,35 @@ def sbatch_parameters(
         ],
         "stderr_to_stdout": True,
         "wckey": None,  # submitit's own is refused where keys are checked
-        "additional_parameters": {"requeue": True},
-        **{key: value for key, value in named.items() if value is not None},
+        "additional_parameters": {"requeue": True, **_given(unknown_to_submitit)},
+        **_given(named),
     }
 
 
-def _find_job(record: dict[str, Any]) -> str | None:
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if value is not None}
+
+
+def _find_job(record: Mapping[str, Any]) -> str | None:
     """The id of a submission's job, by its token: from squeue, else from the accounting."""
     asked = [record["name"]], record["submitted_unix_s"]
-    tasks = slurm.squeue(*asked) or slurm.sacct(*asked)
+    tasks = keep_first_jobs(slurm.squeue(*asked) or slurm.sacct(*asked) or [])
     return tasks[0].job_id if tasks else None
+
+
+def keep_first_jobs(tasks: Sequence[slurm.Task]) -> list[slurm.Task]:
+    """The tasks without those of a second job of the same name, which is cancelled.
+
+    There is one when SLURM carried out a request that it had seemed to have lost.
+    """
+    first: dict[str, int] = {}
+    for task in tasks:
+        first[task.name] = min(int(task.job_id), first.get(task.name, int(task.job_id)))
+    doubles = [task for task in tasks if int(task.job_id) != first[task.name]]
+    if alive := {task.job_id for task in doubles if not task.is_over}:
+        with contextlib.suppress(ExecutionError):  # it may be a colleague's
+            slurm.scancel(sorted(alive))
+    return [task for task in tasks if task not in doubles]
 
 
 def is_being_submitted(record: dict[str, Any]) -> bool:
@@ -206,7 +400,7 @@ def is_being_submitted(record: dict[str, Any]) -> bool:
         return False
     if record["host"] == this_host():
         return is_running(record)
-    return time.time() - record["submitted_unix_s"] < slurm.TIMEOUT_S
+    return time.time() - record["submitted_unix_s"] < RETRY_FOR_S + sbatch.TIMEOUT_S
 
 
 @dataclass(frozen=True)
@@ -271,7 +465,8 @@ def _ask_about(
         return {}
     names = sorted({place.record["name"] for place in places})
     since_unix_s = min(place.record["submitted_unix_s"] for place in places)
-    return {(task.name, task.index): task for task in ask(names, since_unix_s)}
+    tasks = keep_first_jobs(ask(names, since_unix_s))
+    return {(task.name, task.index): task for task in tasks}
 
 
 def _adopt(submission: Path, record: dict[str, Any], job_id: str | None) -> None:
@@ -346,25 +541,3 @@ def _write_down(run: RunDir, token: str, task: slurm.Task) -> None:
         run.observe("ended", token=token, word=task.word, job_id=task.id, nodes=task.reason)
         if task.state is State.CANCELLED:
             run.observe("cancelled", token=token)
-
-
-@contextlib.contextmanager
-def _outside_of_any_job() -> Iterator[None]:
-    """Without the variables of a job that this process may be in; they would be taken over."""
-    conf = os.environ.get("SLURM_CONF")
-    with clean_env():
-        if conf is not None:
-            os.environ["SLURM_CONF"] = conf
-        yield
-
-
-def _is_refusal(said: str) -> bool:
-    """Whether sbatch said no, and not that it could not hear an answer."""
-    lost = ("timed out", "unable to contact", "connection", "zero bytes", "socket")
-    return REFUSED in said and not any(word in said.lower() for word in lost)
-
-
-def _last_line(error: Exception) -> str:
-    """SLURM's own words, which submitit puts at the end of a longer message."""
-    lines = [line.strip() for line in str(error).splitlines() if "sbatch: error:" in line]
-    return "; ".join(line.removeprefix("sbatch: error: ") for line in lines) or str(error)

@@ -83,6 +83,17 @@ def submit(
     ] = None,
     workers: Workers = None,
     only: Only = None,
+    after: Annotated[
+        str | None,
+        typer.Option(metavar="SWEEP", help="wait until the jobs of another sweep have ended"),
+    ] = None,
+    mail: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="SLURM writes a mail when an array ends or fails"),
+    ] = None,
+    test_only: Annotated[
+        bool, typer.Option("--test-only", help="ask SLURM when it would start; change nothing")
+    ] = False,
     dry_run: DryRun = False,
     show_all: ShowAll = False,
 ) -> None:
@@ -99,38 +110,62 @@ def submit(
         launcher submit my.yaml --set epochs=2 --set seeds=[0,1] --workers 2
 
         launcher submit my.yaml --only 'model == resnet50 and seed in [0, 1]'
+
+        launcher submit my.yaml --after demo --mail me@example.org
     """
     from launcher.cluster import read_cluster
     from launcher.labels import label_runs
     from launcher.matrix import read_matrix
     from launcher.selected import select_actions
-    from launcher.show import show_plan
+    from launcher.show import show_plan, show_start_times
     from launcher.submit import (
         check_gpus,
-        check_resources,
+        choose_name,
         choose_profile,
         gpus_to_start,
+        jobs_to_wait_for,
         plan_submission,
+        run_profiles,
     )
 
-    asked = read_matrix(matrix, overrides or ())
-    chosen = choose_profile(read_cluster(cluster), executor, profile, asked.resources)
-    check_resources(chosen, asked.resources_of.values())
+    asked = read_matrix(matrix, [*(overrides or ()), *_mail_override(mail)])
+    known = read_cluster(cluster)
+    chosen = choose_profile(known, executor, profile, asked.resources)
+    _, name = choose_name(known, executor, profile, asked.resources)
+    profiles = run_profiles(asked, chosen)
+    _check_slurm_options(chosen, {"--after": after, "--mail": mail, "--test-only": test_only})
+    jobs = jobs_to_wait_for(_find_sweeps([after], runs)[0]) if after else []
     submission = select_actions(only, plan_submission(asked, runs))
     gpus = gpus_to_start(submission.actions, asked.runs)
     check_gpus(gpus, chosen, workers)
     labels = label_runs(asked.runs)
-    show_plan(submission.sweep, submission.actions, labels, chosen, gpus, show_all=show_all)
+    show_plan(
+        submission.sweep,
+        submission.actions,
+        labels,
+        chosen,
+        gpus,
+        profile_name=name or known.default or "",
+        show_all=show_all,
+    )
     if left_out := len(asked.runs) - len(submission.actions):
         print(f"  {left_out} more in the matrix, which --only leaves as they are, or planned")
+    if after:
+        print(
+            f"  they wait for job {' and '.join(jobs)} of {after}"
+            if jobs
+            else f"  {after} has nothing under way, so there is nothing to wait for"
+        )
     if submission.unnamed:
         count = len(submission.unnamed)
         verb = "run of this sweep is" if count == 1 else "runs of this sweep are"
         left = "is left alone" if count == 1 else "are left alone"
         print(f"  {count} {verb} no longer in the matrix and {left}")
-    if not dry_run:
+    if test_only:
+        show_start_times(submission.sweep, profiles, gpus)
+    elif not dry_run:
         submission.write()
-        if not _carry_out(submission.sweep, submission.actions, chosen, workers, gpus):
+        if not _carry_out(submission.sweep, submission.actions, chosen, workers, gpus, after=jobs):
             raise ExecutionError(_how_to_go_on(submission.sweep))
 
 
@@ -166,11 +201,19 @@ def resume(
     from launcher.selected import Selected
     from launcher.show import show_plan
     from launcher.status import status_of_sweeps
-    from launcher.submit import check_gpus, check_was_submitted, gpus_to_start, last_profile
+    from launcher.submit import (
+        check_gpus,
+        check_was_submitted,
+        gpus_to_start,
+        last_profile,
+        nothing_submitted_yet,
+    )
 
     found = _find_sweeps(sweeps, runs, started_by_hand=False)
+    with nothing_submitted_yet():
+        all_statuses = status_of_sweeps(found)
     plans = []
-    selected = Selected(only)(found, status_of_sweeps(found))
+    selected = Selected(only)(found, all_statuses)
     for sweep, statuses in zip(found, selected, strict=True):
         if only and not statuses:
             continue
@@ -437,6 +480,7 @@ def _carry_out(
     workers: int | None,
     gpus: Mapping[str, int],
     code_hash: str = "",
+    after: Sequence[str] = (),
 ) -> bool:
     """Do what the plan says; False if runs that were trained here did not finish."""
     from launcher.plan import Verb
@@ -451,12 +495,31 @@ def _carry_out(
 
         places = make_workers(workers or profile.workers, max(gpus.values()))
         return train_here(sweep, gpus, places)
+    from launcher.arrays import SubmitLimitError
     from launcher.submit import submit_to_slurm
 
-    for job_id in submit_to_slurm(sweep, actions, profile, code_hash):
-        print(f"submitted job {job_id}")
+    try:
+        for job_id in submit_to_slurm(sweep, actions, profile, code_hash, after):
+            print(f"submitted job {job_id}")
+    except SubmitLimitError as limit:
+        if not limit.submitted and not any(action.state.is_under_way for action in actions):
+            raise
+        print(limit)
     print(f"`launcher status {sweep.name} --watch` shows how the runs get on")
     return True
+
+
+def _mail_override(address: str | None) -> list[str]:
+    return [f"resources.mail_user={address}"] if address else []
+
+
+def _check_slurm_options(profile: Profile, options: Mapping[str, object]) -> None:
+    given = [name for name, value in options.items() if value]
+    if profile.executor == "local" and given:
+        raise InputError(
+            f"{given[0]} is for SLURM, and these runs would train on this machine; leave it out, "
+            "or name a slurm profile with --profile"
+        )
 
 
 def _how_to_go_on(sweep: SweepDir) -> str:

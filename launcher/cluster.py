@@ -74,6 +74,9 @@ Gres = Annotated[str, _like(r"[a-z]\w*(:[A-Za-z][\w-]*)?(:[1-9]\d{0,2})?", "gpu:
 Memory = Annotated[str, BeforeValidator(_number_as_text), _like(r"[1-9]\d{0,5}[KMGT]", "32G")]
 Time = Annotated[str, BeforeValidator(_number_as_text), AfterValidator(_time)]
 Count = Annotated[int, Field(ge=1, le=1024)]
+Nodes = Annotated[str, _like(r"[A-Za-z0-9]([\w.,-]|\[[\d,-]+\])*", "n3 or n[1-4,7],gpu2")]
+Mail = Annotated[str, _like(r"[\w.+-]+(@[\w.-]+)?", "name@example.org")]
+MailType = Annotated[str, _like(r"[A-Z_0-9]+(,[A-Z_0-9]+)*", "END,FAIL")]
 
 
 class _Section(BaseModel):
@@ -89,6 +92,8 @@ class Resources(_Section):
     cpus_per_task: Count | None = None
     gres: Gres | None = None
     workers: Count | None = None
+    mail_user: Mail | None = None
+    mail_type: MailType | None = None
 
 
 P = TypeVar("P", bound="_Profile")
@@ -125,9 +130,14 @@ class SlurmProfile(_Profile):
     constraint: Annotated[str, _like(r"[\w.&|!*,:()\[\]-]+", "v100&nvlink")] | None = None
     signal_delay_s: int = Field(120, ge=10, le=3600, description="warning before the limit")
     array_parallelism: int = Field(16, ge=1, description="tasks of an array that run at once")
-    setup: list[str] = Field(default_factory=list, description="shell lines before the run")
-    mail_user: Annotated[str, _like(r"[\w.+-]+(@[\w.-]+)?", "name@example.org")] | None = None
-    mail_type: Annotated[str, _like(r"[A-Z_0-9]+(,[A-Z_0-9]+)*", "END,FAIL")] | None = None
+    # A tuple, so that profiles can be compared by hash; in a file it is a list.
+    setup: tuple[str, ...] = Field((), strict=False, description="shell lines before the run")
+    exclude: Nodes | None = None
+    nodelist: Nodes | None = None
+    reservation: Words | None = None
+    nice: int | None = Field(None, ge=0, le=2147483645, description="how far to step back")
+    mail_user: Mail | None = None
+    mail_type: MailType | None = None
 
     @property
     def time_min(self) -> int:

@@ -26,6 +26,9 @@ SHOWN_ROWS = 20
 REFRESH_S = 1.0
 PLAIN_WIDTH = 160
 
+# SLURM's estimate behind jobs without a time limit is centuries away.
+FAR_S = 365 * 86400.0
+
 
 def show_plan(
     sweep: SweepDir,
@@ -34,10 +37,16 @@ def show_plan(
     profile: Profile,
     gpus: Mapping[str, int],
     *,
+    profile_name: str = "",
     show_all: bool,
 ) -> None:
     """Print what is going to be done with each run, why, and on what if that is several GPUs."""
-    where = "on SLURM" if profile.executor == "slurm" else "on this machine"
+    where = "on this machine"
+    if isinstance(profile, SlurmProfile):
+        named = f" profile {profile_name}," if profile_name else ""
+        hours, minutes = divmod(profile.time_min, 60)
+        time_limit = f"{hours + minutes / 60:.3g} h" if hours else f"{minutes} min"
+        where = f"on SLURM,{named} {time_limit} each"
     print(f"{sweep.path}  {summarise(actions)} {where}")
     shown = actions if show_all else actions[:SHOWN_ROWS]
     width = max((len(labels[action.run_id]) for action in shown), default=0)
@@ -57,6 +66,32 @@ def _where(profile: Profile, gpus: int) -> str:
     layout = profile.layout(gpus)
     nodes = f"{layout.nodes} node{'' if layout.nodes == 1 else 's'}"
     return f", on {nodes} x {layout.tasks_per_node} {'GPUs' if profile.gres else 'tasks'}"
+
+
+def show_start_times(
+    sweep: SweepDir, profiles: Mapping[str, Profile], gpus: Mapping[str, int]
+) -> None:
+    """Print when SLURM thinks that each array of a submission would begin; changes nothing.
+
+    Raises ExecutionError in SLURM's own words if it would refuse one.
+    """
+    from launcher.arrays import estimate_starts
+
+    asked = {
+        run_id: profile for run_id in gpus if isinstance(profile := profiles[run_id], SlurmProfile)
+    }
+    for runs, start_unix_s, nodes in estimate_starts(sweep, asked, gpus):
+        when = time.strftime("%a %d %b %Y at %H:%M", time.localtime(start_unix_s))
+        if start_unix_s > time.time() + FAR_S:
+            when = "at a time that it cannot tell"
+        jobs = (
+            f"an array of {runs} runs: SLURM would start the first"
+            if runs > 1
+            else "1 run: SLURM would start it"
+        )
+        print(f"  {jobs} {when} on {nodes}")
+    if not gpus:
+        print("  nothing would be submitted")
 
 
 def status_or_files(sweeps: Sequence[SweepDir]) -> list[list[RunStatus]]:

@@ -160,7 +160,7 @@ def release(task_ids: Iterable[str]) -> None:
 
 @dataclass(frozen=True)
 class Config:
-    """What the cluster says of itself; no task of an array may have the index max_array_size."""
+    """What the cluster says of itself; no array may have more tasks than max_array_size."""
 
     name: str
     max_array_size: int
@@ -171,7 +171,9 @@ def ask_config() -> Config:
     """Asked once in a process: a cluster does not change its name while a command runs."""
     values = config_values()
     try:
-        return Config(values["ClusterName"], int(values["MaxArraySize"]))
+        limit = re.search(r"max_array_tasks=(\d+)", values.get("SchedulerParameters", ""))
+        sizes = [values["MaxArraySize"], *(limit.groups() if limit else ())]
+        return Config(values["ClusterName"], min(map(int, sizes)))
     except (KeyError, ValueError) as error:
         raise ExecutionError(f"`scontrol show config` does not say {error}") from None
 

@@ -42,6 +42,7 @@ class RunStatus(Standing):
 
     label: str = ""
     named: bool = True
+    gpus: int = 1
     attempts: int = 0
     epoch: int = 0
     epochs: int = 0
@@ -77,6 +78,7 @@ def status_of_sweeps(
                     run_status(run, queued, tasks.get(run.path), configs.get(run.run_id)),
                     label=labels.get(run.run_id, run.run_id),
                     named=run.run_id in named,
+                    gpus=configs[run.run_id].gpus if run.run_id in configs else 1,
                 )
                 for run in runs
             ]

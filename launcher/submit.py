@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from jobs.config import RunConfig, missing_data, missing_weights, mistakes
-from jobs.errors import InputError
+from jobs.errors import ExecutionError, InputError
 from jobs.run_dir import RunDir, SweepDir
-from launcher.cluster import Cluster, Executor, LocalProfile, Profile, Resources, SlurmProfile
+from launcher.cluster import (
+    Cluster,
+    Executor,
+    LocalProfile,
+    P,
+    Profile,
+    Resources,
+    SlurmProfile,
+)
 from launcher.matrix import Matrix
 from launcher.plan import Action, Policy, Standing, State, Verb, plan
 from launcher.status import sweep_status
@@ -21,7 +30,15 @@ from launcher.status import sweep_status
 def choose_profile(
     cluster: Cluster, executor: str, name: str | None, resources: Resources
 ) -> Profile:
-    """The profile of a submission, with the matrix's wishes.
+    """The profile of a submission, with the matrix's wishes."""
+    fitting, name = choose_name(cluster, executor, name, resources)
+    return with_wishes(cluster.profile(name, fitting), resources)
+
+
+def choose_name(
+    cluster: Cluster, executor: str, name: str | None, resources: Resources
+) -> tuple[Executor, str | None]:
+    """The executor of a submission, and which profile is meant; None where that is the default.
 
     `auto` is the named profile's executor, else SLURM where there is an sbatch, else this machine.
     A profile named in the matrix gives way where it does not fit the executor, so that a matrix
@@ -35,25 +52,20 @@ def choose_profile(
     wished = cluster.profiles.get(resources.profile) if resources.profile else None
     if name is None and (wished is None or wished.executor == fitting):
         name = resources.profile
-    return _with_wishes(cluster.profile(name, fitting), resources)
+    return fitting, name
 
 
-def run_profile(run: RunDir, profile: Profile) -> Profile:
+def run_profile(run: RunDir, profile: P) -> P:
     """What a run asks for: the profile of its submission, with the wishes of this run alone."""
     try:
-        return _with_wishes(profile, Resources.model_validate(run.read_resources()))
+        return with_wishes(profile, Resources.model_validate(run.read_resources()))
     except ValidationError as error:
         wrong = "; ".join(mistakes(error))
         raise InputError(f"what {run.run_id} asks for is damaged: {wrong}") from None
 
 
-def check_resources(profile: Profile, wishes: Iterable[Resources]) -> None:
-    """InputError if the profile cannot be had with the wishes of single runs."""
-    for resources in wishes:
-        _with_wishes(profile, resources)
-
-
-def _with_wishes(profile: Profile, resources: Resources) -> Profile:
+def with_wishes(profile: P, resources: Resources) -> P:
+    """InputError if the profile cannot be had with these wishes."""
     profile = profile.with_resources(resources)
     if isinstance(profile, SlurmProfile) and 2 * profile.signal_delay_s > 60 * profile.time_min:
         raise InputError(
@@ -61,6 +73,12 @@ def _with_wishes(profile: Profile, resources: Resources) -> Profile:
             "come before half of the time is over; take a longer time or a shorter delay"
         )
     return profile
+
+
+def run_profiles(matrix: Matrix, profile: P) -> dict[str, P]:
+    """What each run of a matrix asks for; InputError if the profile cannot be had so."""
+    own = matrix.resources_of
+    return {run_id: with_wishes(profile, own.get(run_id, Resources())) for run_id in matrix.runs}
 
 
 @dataclass(frozen=True)
@@ -75,14 +93,27 @@ class Submission:
 
     def write(self) -> None:
         """Plan every run of the matrix on disk, and keep this version of the matrix."""
-        for run_id, config in self.matrix.runs.items():
-            run = self.sweep.run(run_id)
-            run.write_config(config)
-            wishes = self.matrix.resources_of.get(run_id, Resources())
-            run.write_resources(wishes.model_dump(exclude_none=True))
+        wishes = {
+            run_id: resources.model_dump(exclude_none=True)
+            for run_id, resources in self.matrix.resources_of.items()
+        }
+        self.sweep.write_configs(self.matrix.runs.values(), wishes)
         self.sweep.add_matrix(self.matrix.text, self.matrix.runs)
 
 
+@contextlib.contextmanager
+def nothing_submitted_yet() -> Iterator[None]:
+    """Says so, and what to do, where SLURM does not answer."""
+    try:
+        yield
+    except ExecutionError as error:
+        raise ExecutionError(
+            f"{error}\nNothing was submitted: give the command again when SLURM answers. "
+            "`launcher status` shows what the files say"
+        ) from None
+
+
+@nothing_submitted_yet()
 def plan_submission(matrix: Matrix, runs: Path) -> Submission:
     """Compare a matrix with what is there; InputError if a run's configuration was edited."""
     sweep = SweepDir(runs / matrix.name)
@@ -114,16 +145,23 @@ def last_profile(sweep: SweepDir) -> tuple[Profile, str]:
     records = [record for record in submitted if "refused" not in record] or submitted
     if not records or records[-1]["executor"] == "local":
         return LocalProfile(workers=records[-1].get("workers") if records else None), ""
-    return SlurmProfile.model_validate(records[-1]["profile"]), records[-1]["code"]
+    # Older records know one profile: there, no run had wishes of its own.
+    profile = records[-1].get("base_profile", records[-1]["profile"])
+    return SlurmProfile.model_validate(profile), records[-1]["code"]
 
 
 def submit_to_slurm(
-    sweep: SweepDir, actions: Sequence[Action], profile: SlurmProfile, code_hash: str = ""
+    sweep: SweepDir,
+    actions: Sequence[Action],
+    profile: SlurmProfile,
+    code_hash: str = "",
+    after: Sequence[str] = (),
 ) -> Iterator[str]:
     """Carry out a plan on SLURM; yields the id of each job that is submitted.
 
     `code_hash` names the frozen code to go on with; without it the code is frozen as it is now.
-    Raises ExecutionError while another launcher submits runs of this sweep.
+    The new jobs wait until those in `after` have ended. Raises SubmitLimitError when SLURM takes no
+    more now, and ExecutionError while another launcher submits runs of this sweep.
     """
     from launcher import slurm
     from launcher.arrays import submit_arrays, tasks_of_runs
@@ -131,22 +169,32 @@ def submit_to_slurm(
 
     with sweep.claim():
         # Another launcher may have been faster between the plan and the claim.
-        now = {status.run_id: status.state for status in sweep_status(sweep)}
+        with nothing_submitted_yet():
+            now = {status.run_id: status for status in sweep_status(sweep)}
         held = [action.run_id for action in actions if action.verb is Verb.RELEASE]
-        if held := [run_id for run_id in held if now[run_id] is State.HELD]:
+        if held := [run_id for run_id in held if now[run_id].state is State.HELD]:
             tasks = tasks_of_runs([sweep])
             slurm.release(tasks[sweep.run(run_id).path].id for run_id in held)
         new = [action.run_id for action in actions if action.verb not in (Verb.LEAVE, Verb.RELEASE)]
         taken = (State.RUNNING, State.QUEUED, State.HELD, State.FINISHED)
-        new = [run_id for run_id in new if now[run_id] not in taken]
+        new = [run_id for run_id in new if now[run_id].state not in taken]
         if not new:
             return
         if code_hash:
-            code = sweep.code_folder(code_hash)
-            check_frozen(code)
+            check_frozen(sweep.code_folder(code_hash))
         else:
-            code = freeze_code(sweep)
-        yield from submit_arrays(sweep, new, profile, code)
+            code_hash = freeze_code(sweep).name
+        profiles = {run_id: run_profile(sweep.run(run_id), profile) for run_id in new}
+        gpus = {run_id: now[run_id].gpus for run_id in new}
+        yield from submit_arrays(sweep, profiles, gpus, profile, code_hash, after)
+
+
+@nothing_submitted_yet()
+def jobs_to_wait_for(sweep: SweepDir) -> list[str]:
+    """The ids of the jobs of a sweep that have not ended yet."""
+    from launcher.arrays import open_tasks
+
+    return sorted({task.job_id for task in open_tasks(sweep)}, key=int)
 
 
 def check_data(sweep: SweepDir, run_ids: Sequence[str]) -> None:

@@ -75,8 +75,8 @@ def make_sweep(folder: Path, count: int, fake: FakeSlurm) -> SweepDir:
         run_ids = sweep.named_runs()
         for start in range(0, len(run_ids), ARRAY):
             submit(sweep, run_ids[start : start + ARRAY], fake)
-        for config in submission.matrix.configs:
-            train_half(sweep.run(config.run_id), config)
+        for run_id, config in submission.matrix.runs.items():
+            train_half(sweep.run(run_id), config)
     return sweep
 
 

@@ -5,11 +5,14 @@
 #SBATCH --array=0-19%8
 #SBATCH --constraint='v100&nvlink'
 #SBATCH --cpus-per-task=4
+#SBATCH --exclude='n[1-2],n7'
 #SBATCH --gres=gpu:v100:1
 #SBATCH --job-name=sweep-1f2e3d4c
 #SBATCH --mail-type=END,FAIL
 #SBATCH --mail-user=me@example.org
 #SBATCH --mem=16G
+#SBATCH --nice=100
+#SBATCH --nodelist=n3
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1
 #SBATCH --open-mode=append
@@ -17,6 +20,7 @@
 #SBATCH --partition=gpu_8,gpu_4
 #SBATCH --qos=normal
 #SBATCH --requeue
+#SBATCH --reservation=course
 #SBATCH --signal=USR2@120
 #SBATCH --time=2160
 
@@ -27,12 +31,13 @@ module load cuda
 export PYTHONPATH='/runs/it'"'"'s/code/abc'${PYTHONPATH:+:$PYTHONPATH} PYTHONSAFEPATH=1
 # without this, every task would use all the CPUs of a node that does not confine it
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}"
-# all tasks share one pickle, which is here before the launcher could move it
+# all tasks share one pickle; what submitit puts beside it goes when a task has ended
 shared='/runs/it'"'"'s/slurm/me/t0/task.pkl'
-task="${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}"
-own="$(dirname "$shared")/${task:-$SLURM_JOB_ID}_submitted.pkl"
-test -e "$own" || cp "$shared" "$own"
+own="$(dirname "$shared")/${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}"
+own="$own${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"
+trap 'rm -f "${own}_submitted.pkl" "$own"_*_result.pkl' EXIT
+ln -sf "$shared" "${own}_submitted.pkl"
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-srun --unbuffered --output '/runs/it'"'"'s/slurm/me/t0/%A_%a_%t_log.out' --kill-on-bad-exit=1 --cpus-per-task=4 PYTHON -I -S -c 'import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2, signal.SIGTERM}); os.execv(sys.argv[1], sys.argv[1:])' PYTHON -u -m submitit.core._submit FOLDER
+srun --unbuffered --output '/runs/it'"'"'s/slurm/me/t0/%A_%a_%t_log.out' --kill-on-bad-exit=1 --cpus-per-task=4 PYTHON -I -S -c 'import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2, signal.SIGTERM}); os.execv(sys.argv[1], sys.argv[1:])' PYTHON -u -m submitit.core._submit '/runs/it'"'"'s/slurm/me/t0'

@@ -98,8 +98,9 @@ def test_a_mistake_names_its_line_and_what_is_valid_and_all_are_told_at_once(wri
         "c.yaml:1: 'loc' is not a known slurm profile. Valid: v100",
         "c.yaml:5: mem: '32' is not valid; write it like 32G",
         "c.yaml:6: 'tme' is not a known key; did you mean 'time'? Valid: account, "
-        "array_parallelism, constraint, cpus_per_task, executor, gpus_per_node, gres, mail_type, "
-        "mail_user, mem, partition, qos, setup, signal_delay_s, time",
+        "array_parallelism, constraint, cpus_per_task, exclude, executor, gpus_per_node, gres, "
+        "mail_type, mail_user, mem, nice, nodelist, partition, qos, reservation, setup, "
+        "signal_delay_s, time",
         "c.yaml:7: cpus_per_task: Input should be a valid integer, not '4'",
         "c.yaml:8: gres: 'gpu:v100:1; rm' is not valid; write it like gpu:v100:1",
         "c.yaml:9: time: '4:00:00:00' is not a time limit; write minutes (90), H:MM:SS (4:00:00), "
@@ -179,7 +180,16 @@ def test_gres_and_mem_are_those_of_all_tasks_of_a_node(gres, of_four):
     assert SlurmProfile(time="2h").mem_per_node(layout) is None
 
 
-@pytest.mark.parametrize("field", ["profile", "time", "mem", "gres"])
+@pytest.mark.parametrize("field", ["exclude", "nodelist"])
+@pytest.mark.parametrize("nodes", ["n3", "n[1-4,7],gpu2", "a-1.b[01-20]c[1,3]"])
+def test_nodes_are_written_as_slurm_writes_them(field, nodes):
+    assert getattr(SlurmProfile(time="2h", **{field: nodes}), field) == nodes
+    for wrong in (f"{nodes};rm", f"$({nodes})", f"{nodes}]", f"-{nodes}", "n[1-"):
+        with pytest.raises(ValidationError, match="write it like n3 or n"):
+            SlurmProfile(time="2h", **{field: wrong})
+
+
+@pytest.mark.parametrize("field", ["profile", "time", "mem", "gres", "mail_user", "mail_type"])
 @given(text=st.text(alphabet="a1:-_G $;`\n\"'|&()\\", min_size=1))
 def test_no_resource_of_a_matrix_can_carry_shell_syntax(field, text):
     try:

@@ -449,7 +449,7 @@ def test_unknown_names_and_wrong_shapes_are_told_together_with_their_lines(compl
         "beginning with a letter or a digit",
     ]
     assert "Valid: accumulate_steps, augment, batch_size, " in lines[0]
-    assert lines[8].endswith("Valid: cpus_per_task, gres, mem, profile, time, workers")
+    assert lines[8].endswith("Valid: cpus_per_task, gres, mail_type, mail_user, mem, profile, time, workers")
 
 
 def test_an_unknown_option_of_a_network_is_told_at_its_line(complaints):

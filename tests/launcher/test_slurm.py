@@ -130,6 +130,13 @@ def test_the_cluster_says_its_name_and_its_largest_array(tools: Path) -> None:
     tool(tools, "scontrol", f"echo '{lines}'")
     ask_config.cache_clear()
     assert ask_config() == Config("lab", 1001)
+    tool(
+        tools,
+        "scontrol",
+        f"echo '{lines}\nSchedulerParameters = bf_interval=1,max_array_tasks=300'",
+    )
+    ask_config.cache_clear()
+    assert ask_config() == Config("lab", 300)
     tool(tools, "scontrol", "echo ClusterName = lab")
     ask_config.cache_clear()
     with pytest.raises(ExecutionError, match="does not say 'MaxArraySize'"):

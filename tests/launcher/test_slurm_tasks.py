@@ -50,7 +50,11 @@ def submit(sweep: SweepDir, *gpus: int) -> dict[int, Path]:
     ]
     for config in configs:
         sweep.run(config.run_id).write_config(config)
-    list(arrays.submit_arrays(sweep, [config.run_id for config in configs], PROFILE, PROJECT))
+    sweep.code_folder("ours").parent.mkdir()
+    sweep.code_folder("ours").symlink_to(PROJECT)
+    profiles = {config.run_id: PROFILE for config in configs}
+    counts = {config.run_id: config.gpus for config in configs}
+    list(arrays.submit_arrays(sweep, profiles, counts, PROFILE, "ours"))
     records = sweep.submissions().items()
     return {sweep.run(run).read_config().gpus: path for path, rec in records for run in rec["runs"]}
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import InputError
+from jobs.errors import ExecutionError, InputError
 from jobs.run_dir import SweepDir
 from launcher.cluster import Cluster, LocalProfile, Resources, SlurmProfile, read_cluster
 from launcher.matrix import read_matrix
@@ -12,11 +12,11 @@ from launcher.plan import Verb
 from launcher.submit import (
     check_data,
     check_gpus,
-    check_resources,
     check_was_submitted,
     choose_profile,
     plan_submission,
     run_profile,
+    run_profiles,
 )
 
 CLUSTER = Cluster(
@@ -67,10 +67,12 @@ def test_what_a_run_alone_asks_for_is_kept_as_long_as_its_matrix_says_so(
         assert run_profile(second, base) == base
 
 
-def test_wishes_that_cannot_be_had_are_refused(sweep: SweepDir) -> None:
+def test_wishes_that_cannot_be_had_are_refused(sweep: SweepDir, matrix: Path) -> None:
     base = SlurmProfile(time="4:00:00", signal_delay_s=120)
+    own = "overrides: [{when: model == resnet_small, set: {resources.time: 3}}]\n"
+    matrix.write_text(matrix.read_text() + own)
     with pytest.raises(InputError, match="before half of the time is over"):
-        check_resources(base, [Resources(mem="1G"), Resources(time="3")])
+        run_profiles(read_matrix(matrix), base)
     run = sweep.runs()[0]
     run.write_resources({"time": "soon"})
     with pytest.raises(InputError, match=f"what {run.run_id} asks for is damaged: time: 'soon'"):
@@ -105,6 +107,17 @@ def test_a_sweep_that_slurm_never_had_is_not_trained_here_by_itself(
     check_was_submitted(SweepDir(sweep.path.parent / "foreground"))  # has no matrix
     monkeypatch.setattr("shutil.which", lambda name: None)
     check_was_submitted(sweep)
+
+
+def test_where_slurm_does_not_answer_it_is_said_that_nothing_was_submitted(
+    matrix: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(*anything: object, **facts: object) -> None:
+        raise ExecutionError("`squeue` failed: Unable to contact slurm controller")
+
+    monkeypatch.setattr("launcher.submit.sweep_status", down)
+    with pytest.raises(ExecutionError, match=r"(?s)`squeue` failed: .*Nothing was submitted: give"):
+        plan_submission(read_matrix(matrix), tmp_path / "runs")
 
 
 def test_workers_are_of_this_machine_alone() -> None:
