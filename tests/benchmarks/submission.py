@@ -4,9 +4,10 @@
     python -m tests.benchmarks.submission --runs 100 --repeats 15
 
 sbatch and the others are programs that answer at once, so that only the client's time is measured.
-submitit writes a pickle for each task and renames it. The launcher reads the matrix, plans every
-run on disk, freezes the code, and submits; it is timed from `read_matrix` on, and once more as a
-whole process, beside a process that imports submitit and calls `map_array`.
+submitit writes a pickle for each task and renames it. The launcher, for runs that are planned on
+disk, looks where each of them stands, freezes the code and submits; that is `submitting`. Before
+that it reads the matrix and plans the runs, a folder and a configuration for each. `whole process`
+is beside a process that imports submitit and calls `map_array`.
 
 A ratio is ours / submitit's: the median over the repeats, with their range in brackets. The sides
 take turns, so that the noise of a shared machine meets both; the first turn warms up.
@@ -33,43 +34,41 @@ PROGRAMS = {
 }
 CLUSTER = "default: v100\nprofiles: {v100: {executor: slurm, time: 24h}}\n"
 
-TIMED = """\
+OURS = """\
 import sys, time
-runs, folder = int(sys.argv[1]), sys.argv[2]
-{imports}
-began_s = time.perf_counter()
-{work}
-print(time.perf_counter() - began_s)
-"""
-OURS = TIMED.format(
-    imports="""\
-import contextlib, io
 from pathlib import Path
-import launcher.arrays, launcher.freeze, launcher.show
-from launcher.cli import app
-""",
-    work="""\
-with contextlib.redirect_stdout(io.StringIO()):
-    app(["submit", "runs.yaml", "--runs", folder], standalone_mode=False)
-""",
-)
-THEIRS = TIMED.format(
-    imports="import submitit",
-    work="""\
-executor = submitit.SlurmExecutor(folder)
+import launcher.arrays, launcher.freeze
+from launcher.cluster import read_cluster
+from launcher.matrix import read_matrix
+from launcher.submit import plan_submission, submit_to_slurm
+began_s = time.perf_counter()
+profile = read_cluster().profile(None, "slurm")
+submission = plan_submission(read_matrix(Path("runs.yaml")), Path(sys.argv[2]))
+submission.write()
+planned_s = time.perf_counter()
+list(submit_to_slurm(submission.sweep, submission.actions, profile))
+submitted_s = time.perf_counter()
+print(submitted_s - planned_s, submitted_s - began_s)
+"""
+THEIRS = """\
+import sys, time
+import submitit
+began_s = time.perf_counter()
+executor = submitit.SlurmExecutor(sys.argv[2])
 executor.update_parameters(time=1440)
-executor.map_array(str, range(runs))
-""",
-)
+executor.map_array(str, range(int(sys.argv[1])))
+took_s = time.perf_counter() - began_s
+print(took_s, took_s)
+"""
 
 
-def measure(code: str, runs: int, folder: Path, turn: int) -> tuple[float, float]:
-    """Seconds of the work alone, and of the whole process."""
+def measure(code: str, runs: int, folder: Path, turn: int) -> list[float]:
+    """Seconds of submitting, of that with the planning before, and of the whole process."""
     environment = os.environ | {"PATH": f"{folder}/bin:{os.environ['PATH']}"}
     words = [sys.executable, "-c", code, str(runs), f"{folder}/{len(code)}-{turn}"]
     began_s = time.perf_counter()
     said = subprocess.check_output(words, env=environment, cwd=folder, text=True)
-    return float(said), time.perf_counter() - began_s
+    return [*map(float, said.split()), time.perf_counter() - began_s]
 
 
 def prepare(folder: Path, runs: int) -> None:
@@ -106,10 +105,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             theirs.append(measure(THEIRS, given.runs, folder, turn))
             calls.unlink()
     print(f"submitting {given.runs} runs, {sbatch_calls} sbatch, {given.repeats} repeats")
-    for place, what in enumerate(("work alone", "whole process")):
-        mine, others = [t[place] for t in ours[1:]], [t[place] for t in theirs[1:]]
-        print_row(f"launcher submit, {what}", mine, " s")
-        print_row(f"submitit's map_array, {what}", others, " s")
+    for place, what in enumerate(("submitting", "planning and submitting", "whole process")):
+        mine, others = [times[place] for times in ours[1:]], [times[place] for times in theirs[1:]]
+        print_row(what, mine, " s")
+        print_row("submitit's map_array", others, " s")
         print_row("ratio", [one / other for one, other in zip(mine, others, strict=True)])
 
 
