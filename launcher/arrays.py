@@ -32,6 +32,7 @@ from jobs.run_dir import RunDir, SweepDir
 from jobs.slurm_job import ArrayJob
 from launcher import slurm
 from launcher.cluster import Layout, SlurmProfile
+from launcher.killed import Silent, explain, silent_attempts
 from launcher.plan import State
 
 # submitit counts time-outs and gives up; here a run that makes progress may be stopped for ever.
@@ -169,6 +170,7 @@ def sbatch_parameters(
         "gres": profile.gres_per_node(array.layout),
         "mem": profile.mem_per_node(array.layout),
         "constraint": profile.constraint,
+        "exclude": profile.exclude,
         "mail_user": profile.mail_user,
         "mail_type": profile.mail_type,
     }
@@ -196,7 +198,7 @@ def sbatch_parameters(
 def _find_job(record: dict[str, Any]) -> str | None:
     """The id of a submission's job, by its token: from squeue, else from the accounting."""
     asked = [record["name"]], record["submitted_unix_s"]
-    tasks = slurm.squeue(*asked) or slurm.sacct(*asked)
+    tasks = slurm.squeue(*asked) or slurm.sacct(*asked) or []
     return tasks[0].job_id if tasks else None
 
 
@@ -226,9 +228,10 @@ class _Place:
 def tasks_of_runs(sweeps: Sequence[SweepDir]) -> dict[Path, slurm.Task]:
     """What SLURM says of each unfinished run that was submitted to it, by the run's path.
 
-    One squeue for everything, and one sacct for what squeue has forgotten. A submission whose
-    launcher did not live to write down the job's id is adopted. What ended for good is written
-    down, so that nobody has to ask again; nothing is asked when nothing is open.
+    One squeue for everything, and one sacct for what squeue has forgotten and for why attempts
+    were killed. A submission whose launcher did not live to write down the job's id is adopted.
+    What ended for good is written down, so that nobody has to ask again; nothing is asked when
+    nothing is open.
     """
     places = [
         place
@@ -236,7 +239,8 @@ def tasks_of_runs(sweeps: Sequence[SweepDir]) -> dict[Path, slurm.Task]:
         for place in _newest_places(sweep)
         if place.run.read_result() is None and not ended_in_slurm(place.run, place.record["token"])
     ]
-    found = _ask(places)
+    silent = [attempt for sweep in sweeps for attempt in silent_attempts(sweep)]  # before SLURM is
+    found = _ask(places, silent)
     job_ids = {name: task.job_id for (name, _), task in found.items()}
     for submission, record in {place.submission: place.record for place in places}.items():
         if "job_id" not in record:
@@ -252,16 +256,41 @@ def tasks_of_runs(sweeps: Sequence[SweepDir]) -> dict[Path, slurm.Task]:
     return tasks
 
 
-def _ask(places: Sequence[_Place]) -> dict[tuple[str, int], slurm.Task]:
-    """The tasks that SLURM knows, by name and index."""
-    found: dict[tuple[str, int], slurm.Task] = {}
-    for ask in (slurm.squeue, slurm.sacct):
-        missing = [place.record for place in places if place.key not in found]
+def _ask(places: Sequence[_Place], silent: Sequence[Silent]) -> dict[tuple[str, int], slurm.Task]:
+    """The tasks that SLURM knows, by name and index; what it tells of the dead is written down."""
+    queue = _by_key(slurm.squeue(*_names_and_since(places)) if places else [])
+    missing = [place for place in places if place.key not in queue]
+    killed = [
+        attempt
+        for attempt in silent
+        if not _is_at_work(attempt, queue.get(attempt.key)) and _is_here(attempt.record)
+    ]
+    if not missing and not killed:
+        return queue
+    try:
+        starts = slurm.sacct(*_names_and_since([*missing, *killed]))
+    except ExecutionError:
         if missing:
-            names = sorted({record["name"] for record in missing})
-            since_unix_s = min(record["submitted_unix_s"] for record in missing)
-            found |= {(task.name, task.index): task for task in ask(names, since_unix_s)}
-    return found
+            raise
+        return queue  # why something died can wait
+    explain(killed, [*queue.values(), *(starts or [])], is_final=starts is None)
+    return _by_key(starts or []) | queue
+
+
+def _by_key(tasks: Sequence[slurm.Task]) -> dict[tuple[str, int], slurm.Task]:
+    return {(task.name, task.index): task for task in tasks}
+
+
+def _names_and_since(asked: Sequence[_Place | Silent]) -> tuple[list[str], float]:
+    names = {item.record["name"] for item in asked}
+    return sorted(names), min(item.record["submitted_unix_s"] for item in asked)
+
+
+def _is_at_work(silent: Silent, task: slurm.Task | None) -> bool:
+    """Whether an attempt that has not said how it ended may still be at work."""
+    if not silent.is_last:
+        return False
+    return silent.run.holder() is not None if task is None else task.state is State.RUNNING
 
 
 def _adopt(submission: Path, record: dict[str, Any], job_id: str | None) -> None:

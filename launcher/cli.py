@@ -52,6 +52,10 @@ Workers = Annotated[
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="show the plan and change nothing")]
+RetryFailed = Annotated[
+    bool,
+    typer.Option("--failed", help="retry also what failed in a way that would come again"),
+]
 ShowAll = Annotated[bool, typer.Option("--all", help="list every run of the plan, not only 20")]
 
 
@@ -72,12 +76,13 @@ def submit(
         typer.Option("--set", metavar="KEY=VALUE", help="replace a value of the matrix"),
     ] = None,
     workers: Workers = None,
+    failed: RetryFailed = False,
     dry_run: DryRun = False,
     show_all: ShowAll = False,
 ) -> None:
     """Start what a matrix asks for and is not there yet.
 
-    Submitting again starts only what is missing or failed. A changed matrix of the same name
+    Submitting again starts only what is missing or was stopped. A changed matrix of the same name
     extends its sweep: new cells are added, and cells no longer named are left alone.
 
     Examples:
@@ -94,7 +99,7 @@ def submit(
 
     asked = read_matrix(matrix, overrides or ())
     chosen = choose_profile(read_cluster(cluster), executor, profile, asked.resources)
-    submission = plan_submission(asked, runs)
+    submission = plan_submission(asked, runs, chosen.executor, retry_failed=failed)
     configs = {config.run_id: config for config in asked.configs}
     gpus = gpus_to_start(submission.actions, configs)
     check_gpus(gpus, chosen, workers)
@@ -119,13 +124,22 @@ def resume(
     cancelled: Annotated[
         bool, typer.Option("--cancelled", help="release what was cancelled, too")
     ] = False,
+    failed: RetryFailed = False,
+    exclude_failed: Annotated[
+        bool,
+        typer.Option("--exclude-failed", help="on SLURM: not on nodes that failed, or do not suit"),
+    ] = False,
     update_code: Annotated[
         bool, typer.Option("--update-code", help="on SLURM: with today's code, not the frozen one")
     ] = False,
     dry_run: DryRun = False,
     show_all: ShowAll = False,
 ) -> None:
-    """Go on with what stopped or failed, and start what is planned. Never adds a run.
+    """Go on with what stopped, and start what is planned. Never adds a run.
+
+    What failed and would fail again, by an error in the code or for want of memory, is left unless
+    --failed is given, or the code is another one now; and so is what was started again and again
+    without a step of progress.
 
     A sweep goes on where it was submitted last: on SLURM, with the profile and the frozen code of
     that submission, or on this machine.
@@ -136,17 +150,32 @@ def resume(
 
         launcher resume demo --cancelled
     """
+    from launcher.cluster import SlurmProfile
     from launcher.plan import Policy, State, Verb, plan
     from launcher.show import show_plan
     from launcher.status import status_of_sweeps
-    from launcher.submit import check_gpus, check_was_submitted, gpus_to_start, last_profile
+    from launcher.submit import (
+        advise_on_nodes,
+        check_gpus,
+        check_was_submitted,
+        code_to_run,
+        exclude_nodes,
+        gpus_to_start,
+        last_profile,
+    )
 
     found = _find_sweeps(sweeps, runs, started_by_hand=False)
     plans = []
     for sweep, statuses in zip(found, status_of_sweeps(found), strict=True):
         standings = [status for status in statuses if status.named]
-        actions = plan(standings, Policy(release_cancelled=cancelled))
         profile, code_hash = last_profile(sweep)
+        code_hash = "" if update_code else code_hash
+        code = code_to_run(standings, profile.executor, code_hash)
+        actions = plan(standings, Policy(cancelled, failed, code=code))
+        if exclude_failed and isinstance(profile, SlurmProfile):
+            profile = exclude_nodes(profile, (n for run in statuses for n in run.failed_nodes))
+            without = f"not on {profile.exclude}" if profile.exclude else "no node has failed"
+            print(f"{sweep.name}: {without}")
         configs = {run.run_id: sweep.run(run.run_id).read_config() for run in standings}
         gpus = gpus_to_start(actions, configs)
         if gpus and workers is None:
@@ -154,6 +183,8 @@ def resume(
         check_gpus(gpus, profile, workers)
         labels = {status.run_id: status.label for status in standings}
         show_plan(sweep, actions, labels, profile, gpus, show_all=show_all)
+        if advice := advise_on_nodes(statuses, profile, sweep):
+            print(advice)
         plans.append((sweep, actions, profile, code_hash, gpus))
     if dry_run:
         return
@@ -162,7 +193,6 @@ def resume(
         for action in actions:
             if action.state is State.CANCELLED and action.verb is not Verb.LEAVE:
                 sweep.run(action.run_id).observe("released")
-        code_hash = "" if update_code else code_hash
         if not _carry_out(sweep, actions, profile, workers, gpus, code_hash):
             unfinished.append(sweep)
     if unfinished:
@@ -260,18 +290,29 @@ def logs(
     attempt: Annotated[
         int | None, typer.Option(metavar="N", help="the Nth start of the run [default: the last]")
     ] = None,
+    attempts: Annotated[
+        bool, typer.Option("--attempts", help="list its starts instead: where, and why each ended")
+    ] = False,
 ) -> None:
-    """What a run said.
+    """What a run said, or with --attempts how each start of it ended.
 
     Examples:
 
         launcher logs resnet_small-digits-s0 --follow
 
         launcher logs demo/sresnet_small-digits-s1 --attempt 1
-    """
-    from launcher.logs import find_run, print_log
 
-    print_log(find_run(run, runs), attempt, follow=follow)
+        launcher logs demo/sresnet_small-digits-s1 --attempts
+    """
+    from launcher.logs import attempts_table, find_run, print_log
+    from launcher.show import make_console, status_or_files
+
+    found = find_run(run, runs)
+    if attempts:
+        status_or_files([found.sweep])  # why some were killed, SLURM may have to be asked
+        make_console().print(attempts_table(found))
+    else:
+        print_log(found, attempt, follow=follow)
 
 
 def _find_sweeps(
@@ -322,7 +363,7 @@ def _carry_out(
 def _how_to_go_on(sweep: SweepDir) -> str:
     return (
         f"not all runs of {sweep.name} finished: `launcher logs ID` says why, and "
-        f"`launcher resume {sweep.name}` tries again"
+        f"`launcher resume {sweep.name}` tries again; what would fail again needs --failed"
     )
 
 

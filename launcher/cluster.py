@@ -123,6 +123,7 @@ class SlurmProfile(_Profile):
     cpus_per_task: Count = 1
     mem: Memory | None = None
     constraint: Annotated[str, _like(r"[\w.&|!*,:()\[\]-]+", "v100&nvlink")] | None = None
+    exclude: Words | None = Field(None, description="nodes that are not to be taken")
     signal_delay_s: int = Field(120, ge=10, le=3600, description="warning before the limit")
     array_parallelism: int = Field(16, ge=1, description="tasks of an array that run at once")
     setup: list[str] = Field(default_factory=list, description="shell lines before the run")

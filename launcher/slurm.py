@@ -7,6 +7,7 @@ and their comments are not kept by every site.
 from __future__ import annotations
 
 import functools
+import math
 import os
 import subprocess
 import time
@@ -57,7 +58,10 @@ HELD_REASONS = {"JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue"}
 
 @dataclass(frozen=True)
 class Task:
-    """One task of an array as SLURM sees it; a job that is no array is its task 0."""
+    """One start of a task as SLURM sees it; a job that is no array is its task 0.
+
+    When it began and ended only the accounting tells, and there `reason` names the nodes.
+    """
 
     name: str
     job_id: str
@@ -65,6 +69,16 @@ class Task:
     word: str
     reason: str = ""
     is_array: bool = True
+    started_unix_s: float = math.inf
+    ended_unix_s: float = math.inf
+
+    @property
+    def has_begun(self) -> bool:
+        return self.started_unix_s < math.inf
+
+    @property
+    def has_ended(self) -> bool:
+        return self.ended_unix_s < math.inf
 
     @property
     def id(self) -> str:
@@ -99,27 +113,43 @@ def squeue(names: Sequence[str], since_unix_s: float = 0.0) -> list[Task]:
     ]
 
 
-def sacct(names: Sequence[str], since_unix_s: float) -> list[Task]:
-    """The same from the accounting, of all users; nothing where there is none."""
-    columns = "JobName,JobID,State,NodeList"
+def sacct(names: Sequence[str], since_unix_s: float) -> list[Task] | None:
+    """Every start of these tasks from the accounting, of all users, the newest last.
+
+    None where there is no accounting.
+    """
+    columns = "JobName,JobID,State,Start,End,NodeList"
     # Jobs that begin later than now are shown only up to an end in the future.
     window = ["-S", _slurm_time(since_unix_s - 60), "-E", "now+1day"]
-    words = ["sacct", "-a", "-X", "-n", "-P", f"--name={','.join(names)}", *window, "-o", columns]
+    words = [
+        "sacct",
+        "-a",
+        "-X",
+        "-D",
+        "-n",
+        "-P",
+        f"--name={','.join(names)}",
+        *window,
+        "-o",
+        columns,
+    ]
     try:
         text = run_slurm(words)
     except ExecutionError as error:
         if "storage is disabled" in str(error):
-            return []
+            return None
         raise
     tasks = []
     for line in text.splitlines():
-        name, own_id, words_of_state, nodes = line.split("|", 3)
+        name, own_id, words_of_state, *times, nodes = line.split("|", 5)
         job_id, _, index = own_id.partition("_")
         if index and not index.isdigit():
             continue  # tasks that have not begun stand together, as in 12_[3-9]: squeue has them
         word = words_of_state.split()[0]  # as in `CANCELLED by 1000`
-        tasks.append(Task(name, job_id, int(index or 0), word, nodes, bool(index)))
-    return tasks
+        tasks.append(
+            Task(name, job_id, int(index or 0), word, nodes, bool(index), *map(_unix_s, times))
+        )
+    return sorted(tasks, key=lambda task: task.started_unix_s)
 
 
 def scancel(task_ids: Iterable[str]) -> None:
@@ -167,6 +197,11 @@ def run_slurm(words: Sequence[str]) -> str:
         said = done.stderr.strip() or f"status {done.returncode}"
         raise ExecutionError(f"{shown} failed: {said}")
     return done.stdout
+
+
+def _unix_s(text: str) -> float:
+    """A time, or what stands for one that has not come, such as Unknown or None."""
+    return float(text) if text.isdigit() else math.inf
 
 
 def _slurm_time(time_unix_s: float) -> str:

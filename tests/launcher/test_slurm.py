@@ -54,7 +54,7 @@ def test_the_accounting_leaves_out_tasks_that_have_not_begun(tools: Path) -> Non
 
 def test_without_accounting_there_is_no_answer(tools: Path) -> None:
     tool(tools, "sacct", 'echo "Slurm accounting storage is disabled" >&2; exit 1')
-    assert sacct(["a-1"], 0.0) == []
+    assert sacct(["a-1"], 0.0) is None
     tool(tools, "sacct", 'echo "Connection refused" >&2; exit 1')
     with pytest.raises(ExecutionError, match="Connection refused"):
         sacct(["a-1"], 0.0)
