@@ -110,5 +110,6 @@ def is_given_up(idle: Sequence[Cause], limits: Mapping[Cause, int] = IDLE_LIMITS
 
 
 def describe_idle(idle: Sequence[Cause]) -> str:
-    """Such as `no step of progress in 3 attempts: preempted, preempted, stopped`."""
-    return f"no step of progress in {len(idle)} attempts: {', '.join(reversed(idle))}"
+    """Such as `no step of progress in 3 attempts: stopped 1, preempted 2`."""
+    counts = ", ".join(f"{cause} {count}" for cause, count in Counter(reversed(idle)).items())
+    return f"no step of progress in {len(idle)} attempts: {counts}"

@@ -16,6 +16,7 @@ ALLOWED = {
     "jobs": ["attention_models"],
     "launcher": [
         "attention_models",
+        "jobs.causes",
         "jobs.config",
         "jobs.errors",
         "jobs.processes",
@@ -23,7 +24,7 @@ ALLOWED = {
         "jobs.slurm_job",
         "jobs.train_job",
     ],
-    "analysis": ["attention_models", "jobs.config", "jobs.errors", "jobs.run_dir"],
+    "analysis": ["attention_models", "jobs.causes", "jobs.config", "jobs.errors", "jobs.run_dir"],
 }
 
 
