@@ -62,12 +62,24 @@ def test_a_running_job_is_requeued_and_left(tools: Path, run: RunDir) -> None:
     assert not run.needs_resume.exists()
 
 
+def test_a_task_of_an_array_requeues_itself_and_not_the_array(
+    tools: Path, run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "10")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
+    add_stop(run, job_id="10_2")
+    tool(tools, "squeue", squeue("RUNNING"))
+    tool(tools, "scontrol", f'echo "$@" >{tools}/words')
+    leave_in_a_process(run, stops=0)
+    assert (tools / "words").read_text() == "requeue 10_2\n"
+
+
 @pytest.mark.parametrize(
     ("answer", "cause"),
     [
         (squeue("COMPLETING"), "cancelled"),
         (squeue("COMPLETING", restarts=1), "stopped"),  # requeued from outside
-        (squeue("COMPLETING", preempted=int(time.time()) + 1), "preempted"),
+        (squeue("COMPLETING", preempted=9999999999), "preempted"),
         (squeue("CANCELLED"), "cancelled"),
         (squeue("PENDING"), "stopped"),
         (squeue("PREEMPTED"), "preempted"),
@@ -204,3 +216,15 @@ def test_code_that_is_not_the_frozen_one_is_refused(tmp_path: Path) -> None:
 def test_what_submitit_would_requeue_is_the_same_job(tmp_path: Path) -> None:
     again = ArrayJob(tmp_path / "1.json").checkpoint()
     assert again.function.submission == str(tmp_path / "1.json")
+
+
+def test_what_submitit_left_when_it_was_killed_is_removed_and_nothing_of_other_tasks(
+    tools: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """submitit refuses to write a result where a half-written one lies."""
+    monkeypatch.setenv("SUBMITIT_FOLDER", str(tools))
+    mine, other, others = "12_0_result.pkl.save_tmp", "12_1_result.pkl.save_tmp", "112_0_x.save_tmp"
+    for name in (mine, other, others, "12_0_result.pkl"):
+        (tools / name).touch()
+    slurm_job._remove_stale_results()
+    assert {path.name for path in tools.iterdir()} == {other, others, "12_0_result.pkl"}

@@ -95,6 +95,19 @@ def test_every_task_puts_the_shared_pickle_where_submitit_looks_for_its_own(tmp_
         assert (pickle.parent / name).read_bytes() == b"the job"
 
 
+def test_a_submission_from_inside_a_job_takes_nothing_of_it_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SLURM_CONF", "/of/the/cluster")
+    for name in ("SLURM_ARRAY_TASK_ID", "SLURM_CPU_BIND", "SUBMITIT_FOLDER"):
+        monkeypatch.setenv(name, "3")
+    with arrays._outside_of_any_job():
+        assert {key for key in os.environ if key.startswith(("SLURM_", "SUBMITIT_"))} == {
+            "SLURM_CONF"
+        }
+    assert os.environ["SLURM_ARRAY_TASK_ID"] == "3"
+
+
 def test_signals_that_come_before_the_handlers_wait() -> None:
     code = "import os, signal; os.kill(os.getpid(), signal.SIGTERM); print('alive')"
     words = [sys.executable, "-I", "-S", "-c", BLOCK_STOP_SIGNALS, sys.executable, "-c", code]
