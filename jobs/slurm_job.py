@@ -149,8 +149,8 @@ class JobFacts:
 def why_stopped(facts: JobFacts, attempt: Attempt, warning_s: float) -> Cause:
     """Why SLURM told this attempt to stop, as far as it says so.
 
-    A job that ends counts as requeued if it has restarts that this attempt knows nothing of, and
-    otherwise as cancelled.
+    A job that ends has no reason if it was cancelled, and restarts that this attempt knows nothing
+    of if it was requeued.
     """
     if facts.preempted_unix_s > attempt["started_unix_s"] - CLOCK_SKEW_S:
         return Cause.PREEMPTED  # and not before an earlier attempt
@@ -159,9 +159,8 @@ def why_stopped(facts: JobFacts, attempt: Attempt, warning_s: float) -> Cause:
     warned = facts.ends_unix_s - time.time() < warning_s + EARLY_WARNING_S
     if facts.reason == "TimeLimit" or (facts.state == "RUNNING" and warned):
         return Cause.TIME_LIMIT
-    if facts.state == "COMPLETING" and facts.restarts <= attempt["restart"]:
-        return Cause.CANCELLED
-    return Cause.STOPPED
+    ends = facts.state == "COMPLETING" and facts.reason in ("", "None")
+    return Cause.CANCELLED if ends and facts.restarts <= attempt["restart"] else Cause.STOPPED
 
 
 def is_gone(holder: LeaseHolder) -> bool | None:

@@ -162,7 +162,7 @@ def _intact_run_status(
         detail,
         cause=Cause(last["cause"]) if last and "cause" in last else None,
         idle=tuple(idle_attempts(history[:-1] if state is State.RUNNING else history)),
-        code=last["code"] if last else "",
+        code=last.get("code", "") if last else "",
         attempts=len(history),
         causes=_count(history),
         failed_nodes=_failed_nodes(history),
@@ -206,7 +206,7 @@ def _unfinished_state(
     if run.run_id in queued:
         return State.QUEUED, ""
     word, job_id = (task.word, task.id) if task is not None else _written_end(run, history)
-    if word and (not history or history[-1]["job_id"] != job_id):
+    if word and (not history or history[-1].get("job_id") != job_id):
         return how_slurm_ended_it(word)
     if history:
         return how_it_ended(history, released_unix_s=run.released_unix_s())
@@ -217,10 +217,10 @@ def how_it_ended(history: Sequence[Attempt], released_unix_s: float = 0.0) -> tu
     """What is known of a run's last attempt, when nobody works on the run now."""
     last = history[-1]
     cause, message = Cause(last.get("cause", Cause.UNKNOWN)), last.get("message", "")
-    is_released = last.get("ended_unix_s", 0.0) < released_unix_s
+    is_released = last.get("ended_unix_s", last["started_unix_s"]) < released_unix_s
     match cause:
         case Cause.UNKNOWN:
-            return State.STOPPED, f"killed{GOES_ON}"
+            return State.STOPPED, f"killed{f' ({message})' if message else ''}{GOES_ON}"
         case Cause.FINISHED:
             return State.STOPPED, f"its result is missing{GOES_ON}"
         case Cause.STOPPED | Cause.INTERRUPTED:

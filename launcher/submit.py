@@ -102,7 +102,9 @@ def exclude_nodes(profile: SlurmProfile, nodes: Iterable[str]) -> SlurmProfile:
 
 def advise_on_nodes(statuses: Iterable[RunStatus], profile: Profile, sweep: SweepDir) -> str | None:
     """What to do about nodes that have failed more than once, if there is anything to do."""
-    known = (profile.exclude or "").split(",") if isinstance(profile, SlurmProfile) else []
+    if not isinstance(profile, SlurmProfile):
+        return None
+    known = (profile.exclude or "").split(",")
     counts = Counter(node for status in statuses for node in status.failed_nodes)
     bad = [node for node, count in counts.items() if count > 1 and node not in known]
     if not bad:

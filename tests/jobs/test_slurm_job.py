@@ -84,6 +84,7 @@ def test_a_task_of_an_array_requeues_itself_and_not_the_array(
         (squeue("PENDING"), "stopped"),
         (squeue("PREEMPTED"), "preempted"),
         (squeue("COMPLETING").replace("None", "TimeLimit"), "time_limit"),
+        (squeue("COMPLETING").replace("None", "NonZeroExitCode"), "stopped"),
         ("true", "stopped"),  # forgotten
     ],
 )

@@ -107,8 +107,8 @@ def test_each_kill_has_the_word_of_its_start_of_the_job_and_nobody_asks_again(
         ("PREEMPTED", "preempted", "stopped", "preemption: SLURM says PREEMPTED"),
         ("OUT_OF_MEMORY", "out_of_memory", "failed", "out_of_memory: SLURM says OUT_OF_MEMORY"),
         ("CANCELLED", "cancelled", "cancelled", ""),
-        ("FAILED", "unknown", "stopped", "killed; goes on"),
-        ("COMPLETED", "unknown", "stopped", "killed; goes on"),
+        ("FAILED", "unknown", "stopped", "killed (SLURM says "),
+        ("COMPLETED", "unknown", "stopped", "killed (SLURM says "),
     ],
 )
 def test_slurms_words_are_causes(
