@@ -82,7 +82,7 @@ def _row(attempt: Attempt, otherwise: str) -> tuple[str, ...]:
         time.strftime("%Y-%m-%d %H:%M", began),
         "" if ended_s is None else format_duration(ended_s - attempt["started_unix_s"]),
         attempt.get("node") or attempt["host"],
-        f"{gpu} ({ids})" if ids else gpu,
+        f"{gpu} ({ids})" if gpu and ids else gpu or ids or "",
         f"{attempt['first_step']}-{attempt.get('last_step', '?')}"
         if "first_step" in attempt
         else "",
