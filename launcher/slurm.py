@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import subprocess
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from jobs.errors import ExecutionError
@@ -35,13 +36,13 @@ STATES = {
     "STAGE_OUT": State.RUNNING,
     "STOPPED": State.RUNNING,
     "SUSPENDED": State.RUNNING,
+    "REVOKED": State.RUNNING,  # by another cluster of a federation, which has begun the job
     "COMPLETED": State.STOPPED,
     "TIMEOUT": State.STOPPED,
     "DEADLINE": State.STOPPED,
     "PREEMPTED": State.STOPPED,
     "NODE_FAIL": State.STOPPED,
     "BOOT_FAIL": State.STOPPED,
-    "REVOKED": State.STOPPED,
     "FAILED": State.FAILED,
     "LAUNCH_FAILED": State.FAILED,
     "RECONFIG_FAIL": State.FAILED,
@@ -91,8 +92,7 @@ def squeue(names: Sequence[str], since_unix_s: float = 0.0) -> list[Task]:
     # %K is the task's index, or N/A where the job is no array; %F the array's id.
     columns = "%j|%F|%K|%T|%r"
     which = ["-t", "all", f"--name={','.join(names)}"]
-    text = run_slurm(["squeue", "-h", "-r", *which, "-o", columns])
-    rows = (line.split("|", 4) for line in text.splitlines())
+    rows = _ask_rows(["squeue", "-h", "-r", *which, "-o", columns], 5)
     return [
         Task(name, job_id, int(index) if index.isdigit() else 0, word, reason, index.isdigit())
         for name, job_id, index, word, reason in rows
@@ -100,26 +100,53 @@ def squeue(names: Sequence[str], since_unix_s: float = 0.0) -> list[Task]:
 
 
 def sacct(names: Sequence[str], since_unix_s: float) -> list[Task]:
-    """The same from the accounting, of all users; nothing where there is none."""
+    """The same from the accounting, of all users; nothing where there is none.
+
+    It lags behind squeue, and what a controller has lost in a crash waits or runs there for ever.
+    Where it tells a task twice, the later one counts.
+    """
     columns = "JobName,JobID,State,NodeList"
     # Jobs that begin later than now are shown only up to an end in the future.
     window = ["-S", _slurm_time(since_unix_s - 60), "-E", "now+1day"]
     words = ["sacct", "-a", "-X", "-n", "-P", f"--name={','.join(names)}", *window, "-o", columns]
     try:
-        text = run_slurm(words)
+        rows = list(_ask_rows(words, 4))
     except ExecutionError as error:
         if "storage is disabled" in str(error):
             return []
         raise
     tasks = []
-    for line in text.splitlines():
-        name, own_id, words_of_state, nodes = line.split("|", 3)
-        job_id, _, index = own_id.partition("_")
-        if index and not index.isdigit():
-            continue  # tasks that have not begun stand together, as in 12_[3-9]: squeue has them
-        word = words_of_state.split()[0]  # as in `CANCELLED by 1000`
-        tasks.append(Task(name, job_id, int(index or 0), word, nodes, bool(index)))
+    # Tasks that never began stand together, and not all that are told there still belong to them.
+    for name, own_id, state, nodes in sorted(rows, key=lambda row: "[" not in row[1]):
+        job_id, is_array, index = own_id.partition("_")
+        word = state.partition(" ")[0]  # as in `CANCELLED by 1000`
+        indices = task_indices(index) if is_array else [0]
+        tasks += [Task(name, job_id, index, word, nodes, bool(is_array)) for index in indices]
     return tasks
+
+
+def task_indices(text: str) -> list[int]:
+    """Every index of what SLURM writes for several tasks, such as `[0-2,7,10-20:5%2]`.
+
+    Where it has cut a long list, as in `[1,3,5...]`, the last number may be a part of one.
+    """
+    if "..." in text:
+        text = text.rpartition(",")[0]
+    spans = re.findall(r"(\d+)(?:-(\d+))?(?::(\d+))?", text.partition("%")[0])
+    return [
+        index
+        for first, last, step in spans
+        for index in range(int(first), int(last or first) + 1, int(step or 1))
+    ]
+
+
+def _ask_rows(words: Sequence[str], columns: int) -> Iterator[list[str]]:
+    """The rows of an answer, of which the last column may hold anything."""
+    for line in run_slurm(words).splitlines():
+        row = line.split("|", columns - 1)
+        if len(row) < columns:
+            raise ExecutionError(f"`{words[0]}` gave an answer that is none: {line!r}")
+        yield row
 
 
 def scancel(task_ids: Iterable[str]) -> None:
@@ -152,8 +179,8 @@ def ask_config() -> Config:
 
 def run_slurm(words: Sequence[str]) -> str:
     """The output of one of SLURM's commands; ExecutionError with what it said if it failed."""
-    # Times in seconds, whatever the site or the person has chosen.
-    environment = os.environ | {"SLURM_TIME_FORMAT": "%s"}
+    # Times in seconds, and all tasks of an array, whatever the site or the person has chosen.
+    environment = os.environ | {"SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0"}
     shown = f"`{words[0]}`"
     try:
         done = subprocess.run(
