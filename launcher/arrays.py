@@ -17,7 +17,7 @@ import shlex
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -253,15 +253,25 @@ def tasks_of_runs(sweeps: Sequence[SweepDir]) -> dict[Path, slurm.Task]:
 
 
 def _ask(places: Sequence[_Place]) -> dict[tuple[str, int], slurm.Task]:
-    """The tasks that SLURM knows, by name and index."""
-    found: dict[tuple[str, int], slurm.Task] = {}
-    for ask in (slurm.squeue, slurm.sacct):
-        missing = [place.record for place in places if place.key not in found]
-        if missing:
-            names = sorted({record["name"] for record in missing})
-            since_unix_s = min(record["submitted_unix_s"] for record in missing)
-            found |= {(task.name, task.index): task for task in ask(names, since_unix_s)}
-    return found
+    """The tasks that SLURM knows, by name and index.
+
+    What squeue shows, it knows best. What it does not show has ended, and the accounting tells how:
+    one that waits or runs only there was lost by a controller that crashed.
+    """
+    found = _ask_about(places, slurm.squeue)
+    missing = [place for place in places if place.key not in found]
+    ended = {key: task for key, task in _ask_about(missing, slurm.sacct).items() if task.is_over}
+    return ended | found
+
+
+def _ask_about(
+    places: Sequence[_Place], ask: Callable[[Sequence[str], float], list[slurm.Task]]
+) -> dict[tuple[str, int], slurm.Task]:
+    if not places:
+        return {}
+    names = sorted({place.record["name"] for place in places})
+    since_unix_s = min(place.record["submitted_unix_s"] for place in places)
+    return {(task.name, task.index): task for task in ask(names, since_unix_s)}
 
 
 def _adopt(submission: Path, record: dict[str, Any], job_id: str | None) -> None:
@@ -283,10 +293,10 @@ def _absent(place: _Place) -> slurm.Task | None:
         word, reason = "PENDING", f"submitted to cluster {record['cluster']}: ask there"
     elif record["user"] != getpass.getuser():
         word, reason = "PENDING", f"submitted by {record['user']}, whose jobs are not shown to you"
+    elif not _is_settled(record):
+        word, reason = "PENDING", "SLURM does not show it yet; ask again in a minute"
     elif "job_id" in record:
         word, reason = "UNKNOWN", ""
-    elif not _is_settled(record):
-        word, reason = "PENDING", "its launcher died while submitting; ask again in a minute"
     else:
         return None
     return slurm.Task(record["name"], record.get("job_id", ""), place.index, word, reason)
