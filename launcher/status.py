@@ -249,7 +249,7 @@ def status_table(
     ]
     hidden = len(statuses) - len(shown)
     if hidden:
-        notes.append(Text(f"  and {hidden} more", style="dim"))
+        notes.append(Text(f"  and {hidden} more; --all lists them", style="dim"))
     heading = Text.assemble((sweep_name, "bold"), f": {count_states(statuses)}")
     return Group(heading, table, *notes)
 
