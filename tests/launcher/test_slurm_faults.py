@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -107,10 +109,11 @@ class Desk:
         return list(dict.fromkeys(task["job_id"] for task in self.fake.tasks()))
 
     def age(self, by_s: float) -> None:
-        """Let it be a while since the submissions."""
+        """Let it be a while since the submissions, whose launchers are gone by now."""
         for path, record in self.sweep.submissions().items():
             submitted_unix_s = record["submitted_unix_s"] - by_s
-            self.sweep.write_submission(record | {"submitted_unix_s": submitted_unix_s}, path)
+            gone = {"submitted_unix_s": submitted_unix_s, "start_ticks": 1}
+            self.sweep.write_submission(record | gone, path)
 
 
 @pytest.fixture
@@ -267,6 +270,17 @@ def test_while_slurm_does_not_answer_the_files_are_shown_and_nothing_is_submitte
     assert resumed(desk) == {0}
 
 
+def test_a_squeue_that_hangs_is_given_up_and_the_files_are_shown(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.submit()
+    desk.fake.fail("squeue", "", hangs=True)
+    monkeypatch.setattr(slurm, "TIMEOUT_S", 0.5)
+    said = desk.launcher("status")
+    assert "warning: `squeue` did not answer within" in said
+    assert desk.launcher("resume", status=1).startswith("error: `squeue` did not answer")
+
+
 def test_without_accounting_squeue_and_the_files_are_enough(tmp_path: Path, desk: Desk) -> None:
     desk.fake.disable_accounting()
     desk.submit(4)
@@ -298,6 +312,28 @@ def test_an_sbatch_that_did_not_say_that_it_was_accepted_is_found_by_its_token(d
     desk.submit()
     assert [record["job_id"] for record in desk.sweep.submissions().values()] == ["77"]
     assert desk.jobs() == ["77"]
+
+
+def test_a_job_that_was_accepted_without_a_word_and_turns_up_late_is_adopted(desk: Desk) -> None:
+    desk.fake.lag(2)
+    desk.fake.fail("sbatch", TIMED_OUT, done=True, times=1)
+    desk.submit(status=None)
+    desk.age(by_s=10)
+    assert resumed(desk) == set()
+    assert desk.states() == ["queued", "queued"]
+    assert [record["job_id"] for record in desk.sweep.submissions().values()] == ["77"]
+    assert desk.jobs() == ["77"]
+
+
+def test_what_is_beyond_a_limit_waits_on_disk_and_resume_submits_it(desk: Desk) -> None:
+    desk.fake.limit(3, "Job violates accounting/QOS policy (job submit limit, ...)")
+    desk.submit(5, status=None)
+    assert set(desk.states()) <= {"planned", "queued"}
+    assert len(desk.fake.tasks()) <= 3
+    desk.fake.limit(9, "")
+    desk.launcher("resume")
+    assert desk.states() == ["queued"] * 5
+    assert len(desk.fake.tasks()) == 5
 
 
 @pytest.mark.parametrize("says", REFUSALS)
@@ -364,3 +400,18 @@ def test_a_command_asks_at_most_one_squeue_and_one_sacct_and_none_when_all_is_to
     desk.submit(4)
     desk.launcher("resume")
     assert desk.fake.commands() == []
+
+
+def test_commands_at_the_same_moment_submit_what_stopped_once(desk: Desk) -> None:
+    desk.submit()
+    desk.fake.set("77", "TIMEOUT")
+    commands = [["resume"], ["resume"], ["submit", "sweep.yaml"], ["status"]]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "launcher", *words], stdout=subprocess.DEVNULL, env=os.environ
+        )
+        for words in commands
+    ]
+    assert [process.wait(timeout=60) for process in processes] == [0] * len(commands)
+    assert len(desk.jobs()) == 2
+    assert desk.states() == ["queued", "queued"]
