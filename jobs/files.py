@@ -115,7 +115,8 @@ def read_record(path: Path, keys: Iterable[str]) -> Any:
 def read_json(path: Path) -> Any:
     """What a JSON file holds, None if it is not there; InputError if it is damaged."""
     try:
-        return orjson.loads(path.read_bytes())
+        with open(path, "rb") as file:
+            return orjson.loads(file.read())
     except (FileNotFoundError, NotADirectoryError):
         return None
     except IsADirectoryError:

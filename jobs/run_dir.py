@@ -181,26 +181,37 @@ class LeaseHeldError(ExecutionError):
     """Another job is working on this run."""
 
 
+class _File:
+    """The path of a file of a run, made when it is asked for: thousands of runs are listed."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, run: RunDir, owner: type[RunDir]) -> Path:
+        return run.path / self._name
+
+
 class RunDir:
     """One run: `<sweep>/<run_id>/`."""
+
+    checkpoint = _File("checkpoint.pt")
+    next_checkpoint = _File("checkpoint.next.pt")
+    previous_checkpoint = _File("checkpoint.prev.pt")
+    best = _File("best.pt")
+    event_files = _File("tensorboard")
+    needs_resume = _File("needs_resume")
+    _config = _File("config.json")
+    _resolved = _File("resolved.json")
+    _attempts = _File("attempts")
+    _observed = _File("observed.jsonl")
+    _lease = _File("lease")
+    _progress = _File("progress.json")
+    _metrics = _File("metrics.jsonl")
+    _result = _File("result.json")
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self.run_id = self.path.name
-        self.checkpoint = self.path / "checkpoint.pt"
-        self.next_checkpoint = self.path / "checkpoint.next.pt"
-        self.previous_checkpoint = self.path / "checkpoint.prev.pt"
-        self.best = self.path / "best.pt"
-        self.event_files = self.path / "tensorboard"
-        self.needs_resume = self.path / "needs_resume"
-        self._config = self.path / "config.json"
-        self._resolved = self.path / "resolved.json"
-        self._attempts = self.path / "attempts"
-        self._observed = self.path / "observed.jsonl"
-        self._lease = self.path / "lease"
-        self._progress = self.path / "progress.json"
-        self._metrics = self.path / "metrics.jsonl"
-        self._result = self.path / "result.json"
 
     def __repr__(self) -> str:
         return f"RunDir({str(self.path)!r})"
@@ -635,5 +646,9 @@ def check_name(kind: str, name: object) -> str:
 
 def _numbers(folder: Path, suffix: str = ".json") -> list[int]:
     """The numbers that name files of a folder, `3` for `3.json`, in order."""
-    stems = (path.name.removesuffix(suffix) for path in folder.glob(f"*{suffix}"))
+    try:
+        names = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    stems = (name.removesuffix(suffix) for name in names if name.endswith(suffix))
     return sorted(int(stem) for stem in stems if stem.isdigit())

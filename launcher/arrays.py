@@ -257,7 +257,11 @@ def tasks_of_runs(sweeps: Sequence[SweepDir]) -> dict[Path, slurm.Task]:
 
 
 def _ask(places: Sequence[_Place], silent: Sequence[Silent]) -> dict[tuple[str, int], slurm.Task]:
-    """The tasks that SLURM knows, by name and index; what it tells of the dead is written down."""
+    """The tasks that SLURM knows, by name and index; what it tells of the dead is written down.
+
+    What squeue shows, it knows best. What it does not show has ended, and the accounting tells how:
+    one that waits or runs only there was lost by a controller that crashed.
+    """
     queue = _by_key(slurm.squeue(*_names_and_since(places)) if places else [])
     missing = [place for place in places if place.key not in queue]
     killed = [
@@ -274,7 +278,8 @@ def _ask(places: Sequence[_Place], silent: Sequence[Silent]) -> dict[tuple[str, 
             raise
         return queue  # why something died can wait
     explain(killed, [*queue.values(), *(starts or [])], is_final=starts is None)
-    return _by_key(starts or []) | queue
+    newest = _by_key(starts or [])
+    return {key: task for key, task in newest.items() if task.is_over} | queue
 
 
 def _by_key(tasks: Sequence[slurm.Task]) -> dict[tuple[str, int], slurm.Task]:
@@ -312,10 +317,10 @@ def _absent(place: _Place) -> slurm.Task | None:
         word, reason = "PENDING", f"submitted to cluster {record['cluster']}: ask there"
     elif record["user"] != getpass.getuser():
         word, reason = "PENDING", f"submitted by {record['user']}, whose jobs are not shown to you"
+    elif not _is_settled(record):
+        word, reason = "PENDING", "SLURM does not show it yet; ask again in a minute"
     elif "job_id" in record:
         word, reason = "UNKNOWN", ""
-    elif not _is_settled(record):
-        word, reason = "PENDING", "its launcher died while submitting; ask again in a minute"
     else:
         return None
     return slurm.Task(record["name"], record.get("job_id", ""), place.index, word, reason)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from launcher.cluster import Profile
     from launcher.plan import Action
 
+LISTED_RUNS = 100
 WATCH_S = 1.0
 WATCH_SLURM_S = 10.0  # a controller has other things to do
 
@@ -205,6 +206,9 @@ def status(
     runs: Runs = Path("runs"),
     watch: Annotated[bool, typer.Option("--watch", help="until all is at rest, or Ctrl-C")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON list, for programs")] = False,
+    show_all: Annotated[
+        bool, typer.Option("--all", help="list every run of a sweep, not only 100")
+    ] = False,
 ) -> None:
     """Where every run stands: works from any shell, at any time, without the launching process.
 
@@ -229,7 +233,8 @@ def status(
     console = make_console()
     if not watch:
         for sweep, statuses in zip(found, status_or_files(found), strict=True):
-            console.print(status_table(sweep.name, statuses))
+            limit = None if show_all else LISTED_RUNS
+            console.print(status_table(sweep.name, statuses, limit=limit))
         return
     rows = max((console.height - 4) // len(found) - 3, 3)
     with Live(console=console, auto_refresh=False) as live:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import functools
 import math
 import os
+import re
 import subprocess
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from jobs.errors import ExecutionError
@@ -36,13 +37,13 @@ STATES = {
     "STAGE_OUT": State.RUNNING,
     "STOPPED": State.RUNNING,
     "SUSPENDED": State.RUNNING,
+    "REVOKED": State.RUNNING,  # by another cluster of a federation, which has begun the job
     "COMPLETED": State.STOPPED,
     "TIMEOUT": State.STOPPED,
     "DEADLINE": State.STOPPED,
     "PREEMPTED": State.STOPPED,
     "NODE_FAIL": State.STOPPED,
     "BOOT_FAIL": State.STOPPED,
-    "REVOKED": State.STOPPED,
     "FAILED": State.FAILED,
     "LAUNCH_FAILED": State.FAILED,
     "RECONFIG_FAIL": State.FAILED,
@@ -105,8 +106,7 @@ def squeue(names: Sequence[str], since_unix_s: float = 0.0) -> list[Task]:
     # %K is the task's index, or N/A where the job is no array; %F the array's id.
     columns = "%j|%F|%K|%T|%r"
     which = ["-t", "all", f"--name={','.join(names)}"]
-    text = run_slurm(["squeue", "-h", "-r", *which, "-o", columns])
-    rows = (line.split("|", 4) for line in text.splitlines())
+    rows = _ask_rows(["squeue", "-h", "-r", *which, "-o", columns], 5)
     return [
         Task(name, job_id, int(index) if index.isdigit() else 0, word, reason, index.isdigit())
         for name, job_id, index, word, reason in rows
@@ -116,7 +116,8 @@ def squeue(names: Sequence[str], since_unix_s: float = 0.0) -> list[Task]:
 def sacct(names: Sequence[str], since_unix_s: float) -> list[Task] | None:
     """Every start of these tasks from the accounting, of all users, the newest last.
 
-    None where there is no accounting.
+    None where there is no accounting. It lags behind squeue, and what a controller has lost in a
+    crash waits or runs there for ever.
     """
     columns = "JobName,JobID,State,Start,End,NodeList"
     # Jobs that begin later than now are shown only up to an end in the future.
@@ -134,22 +135,45 @@ def sacct(names: Sequence[str], since_unix_s: float) -> list[Task] | None:
         columns,
     ]
     try:
-        text = run_slurm(words)
+        rows = list(_ask_rows(words, 6))
     except ExecutionError as error:
         if "storage is disabled" in str(error):
             return None
         raise
     tasks = []
-    for line in text.splitlines():
-        name, own_id, words_of_state, *times, nodes = line.split("|", 5)
-        job_id, _, index = own_id.partition("_")
-        if index and not index.isdigit():
-            continue  # tasks that have not begun stand together, as in 12_[3-9]: squeue has them
-        word = words_of_state.split()[0]  # as in `CANCELLED by 1000`
-        tasks.append(
-            Task(name, job_id, int(index or 0), word, nodes, bool(index), *map(_unix_s, times))
-        )
-    return sorted(tasks, key=lambda task: task.started_unix_s)
+    # Tasks that never began stand together, and not all that are told there still belong to them.
+    rows.sort(key=lambda row: ("[" not in row[1], _unix_s(row[3])))
+    for name, own_id, state, start, end, nodes in rows:
+        job_id, is_array, index = own_id.partition("_")
+        word = state.partition(" ")[0]  # as in `CANCELLED by 1000`
+        times = _unix_s(start), _unix_s(end)
+        indices = task_indices(index) if is_array else [0]
+        tasks += [Task(name, job_id, i, word, nodes, bool(is_array), *times) for i in indices]
+    return tasks
+
+
+def task_indices(text: str) -> list[int]:
+    """Every index of what SLURM writes for several tasks, such as `[0-2,7,10-20:5%2]`.
+
+    Where it has cut a long list, as in `[1,3,5...]`, the last number may be a part of one.
+    """
+    if "..." in text:
+        text = text.rpartition(",")[0]
+    spans = re.findall(r"(\d+)(?:-(\d+))?(?::(\d+))?", text.partition("%")[0])
+    return [
+        index
+        for first, last, step in spans
+        for index in range(int(first), int(last or first) + 1, int(step or 1))
+    ]
+
+
+def _ask_rows(words: Sequence[str], columns: int) -> Iterator[list[str]]:
+    """The rows of an answer, of which the last column may hold anything."""
+    for line in run_slurm(words).splitlines():
+        row = line.split("|", columns - 1)
+        if len(row) < columns:
+            raise ExecutionError(f"`{words[0]}` gave an answer that is none: {line!r}")
+        yield row
 
 
 def scancel(task_ids: Iterable[str]) -> None:
@@ -182,8 +206,8 @@ def ask_config() -> Config:
 
 def run_slurm(words: Sequence[str]) -> str:
     """The output of one of SLURM's commands; ExecutionError with what it said if it failed."""
-    # Times in seconds, whatever the site or the person has chosen.
-    environment = os.environ | {"SLURM_TIME_FORMAT": "%s"}
+    # Times in seconds, and all tasks of an array, whatever the site or the person has chosen.
+    environment = os.environ | {"SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0"}
     shown = f"`{words[0]}`"
     try:
         done = subprocess.run(

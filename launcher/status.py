@@ -237,6 +237,8 @@ def how_it_ended(history: Sequence[Attempt], released_unix_s: float = 0.0) -> tu
 
 def how_slurm_ended_it(word: str) -> tuple[State, str]:
     """The same when the run's last job had ended before the run began."""
+    if word == "OUT_OF_MEMORY":
+        return State.FAILED, "out_of_memory: SLURM killed its job before the run began"
     if word in ("FAILED", "COMPLETED", "LAUNCH_FAILED"):
         return State.FAILED, "its job ended before the run began; `launcher logs` shows its output"
     return State.STOPPED, f"its job ended ({word}) before the run began"
@@ -293,7 +295,7 @@ def status_table(
     ]
     hidden = len(statuses) - len(shown)
     if hidden:
-        notes.append(Text(f"  and {hidden} more", style="dim"))
+        notes.append(Text(f"  and {hidden} more; --all lists them", style="dim"))
     heading = Text.assemble((sweep_name, "bold"), f": {count_states(statuses)}")
     return Group(heading, table, *notes)
 

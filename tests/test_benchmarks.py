@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torchvision.io import encode_jpeg
 
-from tests.benchmarks import lambda_training, networks, trainer, unpack_cifar10
+from tests.benchmarks import lambda_training, networks, scheduler, trainer, unpack_cifar10
 
 TINY = ["--batch-size", "2", "--repeats", "1"]
 ROW = r"fp32 +{} +[\d.]+ ms +time +[\d.]+ \([\d.]+-[\d.]+\) +[\d.]+ MiB +memory +[\d.]+\n"
@@ -158,3 +158,11 @@ def test_an_archive_of_images_is_unpacked_once_and_loaded_twice(capsys, tmp_path
     image = (folder / "val" / "dog" / "1.jpg").read_bytes()
     begin, end = arrays["test_offsets"][1:3]
     assert image == arrays["test_jpeg"][begin:end].tobytes()
+
+
+def test_few_commands_of_the_scheduler_are_run_for_many_runs(capfd):
+    scheduler.main(["--runs", "20", "--repeats", "1"])
+    out = capfd.readouterr().out.splitlines()
+    assert out[0].startswith("20 runs")
+    for line, commands in zip(out[1:], (1, 0, 0), strict=True):
+        assert re.search(rf" {commands} commands, -?[\d.]+ s beyond .* aim ", line), line

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -165,9 +166,22 @@ def test_a_stored_configuration_reads_back_the_same() -> None:
         schedule="multistep",
         lr_milestones_epochs=[60, 90],
         seed=4,
+        weight_decay=1e-5,
+        init_from="für/weights.pt",
+        data_dir=Path("some/data"),
     )
     document = json.loads(json.dumps(config.to_document()))
     assert read_document(document, config.run_id) == config
+
+
+def test_a_stored_option_that_this_version_does_not_have_is_named() -> None:
+    config = RunConfig(model="resnet18")
+    document = json.loads(json.dumps(config.to_document()))
+    document["config"]["of_tomorrow"] = 1
+    text = json.dumps(document["config"], sort_keys=True, separators=(",", ":"))
+    document["sha256"] = hashlib.sha256(text.encode()).hexdigest()
+    with pytest.raises(InputError, match="options that this version does not know: of_tomorrow"):
+        read_document(document, config.run_id)
 
 
 @pytest.mark.parametrize("edit", ["config", "identity", "run_id", "sha256"])

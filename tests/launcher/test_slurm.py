@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jobs.errors import ExecutionError
 from launcher import slurm
 from launcher.plan import State
-from launcher.slurm import STATES, Config, Task, ask_config, sacct, squeue
+from launcher.slurm import STATES, Config, Task, ask_config, sacct, squeue, task_indices
+from tests.fake_slurm import FakeSlurm
+from tests.fake_slurm.programs import write_indices
 
 
 @pytest.fixture
@@ -39,17 +44,60 @@ def test_squeue_tells_tasks_by_name_and_index(tools: Path) -> None:
     assert "--name=a-1,b-2" in (tools / "words").read_text()
 
 
-def test_the_accounting_leaves_out_tasks_that_have_not_begun(tools: Path) -> None:
-    lines = (
-        "a-1|7_0|CANCELLED by 1000|n1\\na-1|7_[3-9]|PENDING|None assigned\\n"
-        "b-2|9|COMPLETED|n[1-2]\\na-1|7_1|NODE_FAIL|n1,m[3,5-6]\\n"
-    )
-    tool(tools, "sacct", f'printf "{lines}"')
-    assert sacct(["a-1", "b-2"], 0.0) == [
-        Task("a-1", "7", 0, "CANCELLED", "n1"),
-        Task("b-2", "9", 0, "COMPLETED", "n[1-2]", is_array=False),
-        Task("a-1", "7", 1, "NODE_FAIL", "n1,m[3,5-6]"),
-    ]
+def test_the_accounting_tells_tasks_that_never_began_together_and_before_the_others(
+    fake: FakeSlurm,
+) -> None:
+    fake.submit("a-1", "0-4%2")
+    fake.submit("b-2")
+    fake.set("77", "CANCELLED by 1000", nodes="")
+    fake.set("77_0", "NODE_FAIL", nodes="n1,m[3,5-6]", start=1)
+    fake.set("82", "COMPLETED", nodes="n[1-2]", start=1)
+    found = {task.id: (task.word, task.reason) for task in sacct(["a-1", "b-2"], 0.0)}
+    never = dict.fromkeys(("77_1", "77_2", "77_3", "77_4"), ("CANCELLED", "None assigned"))
+    began = {"77_0": ("NODE_FAIL", "n1,m[3,5-6]"), "82": ("COMPLETED", "n[1-2]")}
+    assert found == never | began
+    assert list(found)[:4] == list(never)
+
+
+@pytest.mark.parametrize(
+    ("text", "indices"),
+    [
+        ("12", [12]),
+        ("[3-9%2]", [3, 4, 5, 6, 7, 8, 9]),
+        ("[0-1,4,7-8]", [0, 1, 4, 7, 8]),
+        ("[1-9:4%10]", [1, 5, 9]),
+        ("[1,3,5...]", [1, 3]),
+        ("[10,20-2...]", [10]),
+        ("", []),
+    ],
+)
+def test_tasks_that_stand_together_are_told_one_by_one(text: str, indices: list[int]) -> None:
+    assert task_indices(text) == indices
+
+
+@given(st.sets(st.integers(0, 3000), min_size=1), st.integers(1, 500))
+def test_no_task_is_lost_in_the_way_that_slurm_writes_many(
+    indices: set[int], throttle: int
+) -> None:
+    """The fake writes them as the real one does, which a test of the fake compares."""
+    text = write_indices(sorted(indices), room=0)
+    assert task_indices(f"[{text}%{throttle}]") == sorted(indices)
+
+
+@pytest.mark.parametrize("command", [squeue, lambda names: sacct(names, 0.0)])
+def test_what_is_no_row_is_no_answer(command: Callable[[list[str]], object], tools: Path) -> None:
+    for name in ("squeue", "sacct"):
+        tool(tools, name, "echo a-1; echo 'Maintenance on Friday'")
+    with pytest.raises(ExecutionError, match="gave an answer that is none: 'a-1'"):
+        command(["a-1"])
+
+
+def test_a_row_may_have_empty_columns(fake: FakeSlurm) -> None:
+    fake.submit("a-1", "0-0")
+    fake.set("77", "RUNNING", "")
+    assert squeue(["a-1"]) == [Task("a-1", "77", 0, "RUNNING", "")]
+    fake.set("77", "", "")
+    assert [task.is_over for task in sacct(["a-1"], 0.0)] == [False]
 
 
 def test_without_accounting_there_is_no_answer(tools: Path) -> None:
@@ -89,9 +137,9 @@ def test_the_cluster_says_its_name_and_its_largest_array(tools: Path) -> None:
         ask_config()
 
 
-def test_times_are_asked_for_in_seconds(tools: Path) -> None:
-    tool(tools, "squeue", 'echo "a|1|0|RUNNING|$SLURM_TIME_FORMAT"')
-    assert squeue(["a"])[0].reason == "%s"
+def test_times_are_asked_for_in_seconds_and_arrays_in_full(tools: Path) -> None:
+    tool(tools, "squeue", 'echo "a|1|0|RUNNING|$SLURM_TIME_FORMAT $SLURM_BITSTR_LEN"')
+    assert squeue(["a"])[0].reason == "%s 0"
 
 
 @pytest.mark.parametrize(
