@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from jobs.causes import Cause
+
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.distributed import Store
@@ -140,12 +142,12 @@ class Tasks:
             where = f"task {self.rank} on {socket.gethostname()}"
             self.store.set(_FAILURE, json.dumps([cause, f"{where}: {message}"]))
 
-    def hear_failure(self) -> tuple[str, str] | None:
+    def hear_failure(self) -> tuple[Cause, str] | None:
         """The cause and the message of another task that failed, if one did."""
         if self.store is None or not self.store.check([_FAILURE]):
             return None
         cause, message = json.loads(self.store.get(_FAILURE))
-        return cause, message
+        return Cause(cause), message
 
 
 ALONE = Tasks()

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
+from jobs.causes import Cause
+
 if TYPE_CHECKING:
     import typer
 
@@ -32,25 +34,31 @@ class StoppedError(Exception):
 class TrainingError(ExecutionError):
     """A training cannot go on. `cause` is the word for it in the attempt's record."""
 
-    cause: str
+    cause: Cause
 
 
 class DeviceError(TrainingError):
     """The device cannot do what the run asks for."""
 
-    cause = "device_unfit"
+    cause = Cause.DEVICE_UNFIT
 
 
 class NonFiniteLossError(TrainingError):
     """The training loss is infinite or not a number."""
 
-    cause = "loss_not_finite"
+    cause = Cause.LOSS_NOT_FINITE
 
 
 class StuckError(TrainingError):
     """The network has learnt nothing in a good part of its training."""
 
-    cause = "stuck_at_chance"
+    cause = Cause.STUCK_AT_CHANCE
+
+
+class NoProgressError(TrainingError):
+    """The run was started again and again, and never took a step."""
+
+    cause = Cause.NO_PROGRESS
 
 
 def run_command(command: Callable[[], object]) -> NoReturn:

@@ -21,6 +21,7 @@ from typing import Any, NotRequired, TypedDict
 import orjson
 
 from attention_models import UnknownNameError
+from jobs.causes import Cause
 from jobs.config import RunConfig, changed_document, read_document
 from jobs.errors import ExecutionError, InputError
 from jobs.files import (
@@ -75,6 +76,8 @@ class Attempt(TypedDict):
     pid: int
     user: str
     code: str
+    node: NotRequired[str]  # SLURM's name for the host, or for all of a killed job's
+    gpu_ids: NotRequired[str]  # of that host, as SLURM or CUDA_VISIBLE_DEVICES has them
     environment: NotRequired[Environment]
     precision: NotRequired[str]
     params: NotRequired[int]
@@ -285,15 +288,25 @@ class RunDir:
         self._attempts.mkdir(exist_ok=True)
         write_atomic(self._attempts / f"{attempt['attempt']}.json", pretty(attempt))
 
-    def idle_stops(self) -> int:
-        """How many attempts in a row were stopped before they had taken a single step."""
-        idle = 0
-        for attempt in reversed(self.attempts()):
-            stopped = attempt.get("cause") == "stopped"
-            if not stopped or attempt.get("last_step", 0) > attempt.get("first_step", 0):
-                break
-            idle += 1
-        return idle
+    def history(self) -> list[Attempt]:
+        """All attempts, in order, with all that is known of how they ended.
+
+        One without a cause goes on, or was killed and nobody has found out why yet.
+        """
+        attempts = self.attempts()
+        silent = {attempt["attempt"]: attempt for attempt in attempts if "cause" not in attempt}
+        if attempts and attempts[-1]["attempt"] in silent and self.read_result() is not None:
+            attempts[-1]["cause"] = Cause.FINISHED  # killed after its last word but one
+        for event in self.observed() if silent else ():
+            if event["event"] == "explained" and event["attempt"] in silent:
+                attempt = silent[event["attempt"]]
+                attempt["cause"], attempt["message"] = event["cause"], event["message"]
+                attempt["node"] = event["nodes"] or attempt.get("node", "")
+        return attempts
+
+    def explain(self, attempt: int, cause: Cause, message: str, nodes: str = "") -> None:
+        """Write down why an attempt was killed; for the launcher, since the job could not."""
+        self.observe("explained", attempt=attempt, cause=cause, message=message, nodes=nodes)
 
     def log(self, attempt: int) -> Path:
         return self.path / f"log.{attempt}.txt"
@@ -354,6 +367,11 @@ class RunDir:
                 cancelled = True
                 told.update(filter(None, [event.get("token")]))
         return cancelled
+
+    def released_unix_s(self) -> float:
+        """When a person last said that a cancelled run is to go on; 0 if nobody ever did."""
+        times = [e["time_unix_s"] for e in self.observed() if e["event"] == "released"]
+        return max(times, default=0.0)
 
     def observed(self) -> list[dict[str, Any]]:
         return list(read_records(self._observed, ("event", "time_unix_s")))

@@ -7,26 +7,31 @@ tasks have all that they need.
 On a stop the run saves at the next step boundary, and only then SLURM is asked what it thinks of
 the job. RUNNING means that the job is to go on, so it is requeued. Anything else means that SLURM
 has decided already: to requeue the job itself, or that it was cancelled and must stay so. Either
-way the process leaves at once; waiting to be killed would only delay whoever preempts it.
+way the process leaves at once; waiting to be killed would only delay whoever preempts it. The same
+answer tells why the job was stopped, which then stands in the attempt's record.
 """
 
 from __future__ import annotations
 
+import contextlib
 import getpass
+import math
 import os
 import signal
 import subprocess
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from submitit.helpers import DelayedSubmission
 
 import jobs
+from jobs.causes import SLURM_CAUSES, Cause, describe_idle, idle_attempts, is_given_up
 from jobs.distributed import join_tasks
 from jobs.errors import ExecutionError
-from jobs.run_dir import LeaseHolder, RunDir, SweepDir, read_submission
+from jobs.run_dir import Attempt, LeaseHolder, RunDir, SweepDir, read_submission
 from jobs.train_job import (
-    IDLE_STOPS,
     STOP_SIGNALS,
     StopOnSignal,
     attempt_run,
@@ -37,6 +42,12 @@ from jobs.train_job import (
 # Asking must end before SLURM's patience does, which on some sites is a few seconds.
 ASK_FOR_S = 3.0
 ASK_EVERY_S = 0.2
+
+# SLURM warns of the time limit up to a minute earlier than it was asked to.
+EARLY_WARNING_S = 60.0
+
+# The clocks of the node and of the controller may differ by so much.
+CLOCK_SKEW_S = 5.0
 
 
 class ArrayJob:
@@ -56,10 +67,12 @@ class ArrayJob:
         _remove_stale_results()
         tasks = join_tasks()
         outcome = attempt_run(run, stop, is_gone, tasks)
+        if outcome == "given_up":
+            print("the run failed in this job; `launcher resume --failed` starts it again")
         if outcome == "stopped":
             if not tasks.leads:
                 os._exit(0)  # the first task leaves for all
-            leave(run)
+            leave(run, record["profile"]["signal_delay_s"])
         return outcome
 
     def checkpoint(self) -> DelayedSubmission:
@@ -77,30 +90,77 @@ def check_code(frozen: Path) -> None:
         )
 
 
-def leave(run: RunDir) -> None:
-    """End this process in the way that lets the run go on; returns only if it cannot be requeued.
+def leave(run: RunDir, warning_s: float) -> None:
+    """End this process in the way that lets the run go on; returns only if the job is to end.
 
-    Then `needs_resume` stands in the run directory, and `launcher resume` submits the run again.
+    That is when it cannot be requeued: then `needs_resume` stands in the run directory, and
+    `launcher resume` submits the run again. And when the run makes no progress, however often it
+    is started. The job was to be warned `warning_s` before its time limit.
     """
     # The tools asked below are children of this job, and TERM is sent to them as well.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     job_id, _ = job_identity("slurm")
+    of_this_job = [attempt for attempt in run.history() if attempt["job_id"] == job_id]
+    attempt = of_this_job[-1]
     deadline_s = time.monotonic() + ASK_FOR_S
-    may_requeue = run.idle_stops() < IDLE_STOPS
     while (left_s := deadline_s - time.monotonic()) > 0:
-        word = job_state(job_id, left_s)
-        if word is not None and word != "RUNNING":
-            print(f"SLURM says {word}: leaving", flush=True)
-            os._exit(0)
-        if not may_requeue:
-            print(f"stopped {IDLE_STOPS} times without a step: not requeued", flush=True)
-            break
-        if word == "RUNNING" and _requeue(job_id, deadline_s - time.monotonic()):
-            print("requeued: leaving", flush=True)
-            os._exit(0)
+        facts = ask_job(job_id, left_s)
+        if facts is not None:
+            attempt["cause"] = why_stopped(facts, attempt, warning_s)
+        if facts is not None and facts.state != "RUNNING":
+            _write(run, attempt)
+            _leave_now(f"SLURM says {facts.state}")
+        if is_given_up(idle := idle_attempts(of_this_job)):
+            attempt["cause"], attempt["message"] = Cause.NO_PROGRESS, describe_idle(idle)
+            _write(run, attempt)
+            print(f"not requeued: {attempt['message']}", flush=True)
+            return
+        if facts is not None and _requeue(job_id, deadline_s - time.monotonic()):
+            _write(run, attempt)
+            _leave_now("requeued")
         time.sleep(ASK_EVERY_S)
+    _write(run, attempt)
     run.needs_resume.touch()
     print("`launcher resume` will submit this run again", flush=True)
+
+
+def _leave_now(said: str) -> NoReturn:
+    print(f"{said}: leaving", flush=True)
+    os._exit(0)
+
+
+def _write(run: RunDir, attempt: Attempt) -> None:
+    """Complete the attempt's record, which without this only says that the run was stopped."""
+    with contextlib.suppress(OSError):
+        run.write_attempt(attempt)
+
+
+@dataclass(frozen=True)
+class JobFacts:
+    """What SLURM says of a job. Its state is empty if it was forgotten, as other words may be."""
+
+    state: str
+    preempted_unix_s: float = 0.0
+    ends_unix_s: float = math.inf  # or ended
+    restarts: int = 0
+    reason: str = ""
+
+
+def why_stopped(facts: JobFacts, attempt: Attempt, warning_s: float) -> Cause:
+    """Why SLURM told this attempt to stop, as far as it says so.
+
+    A job that ends has no reason if it was cancelled, and restarts that this attempt knows nothing
+    of if it was requeued.
+    """
+    if facts.preempted_unix_s > attempt["started_unix_s"] - CLOCK_SKEW_S:
+        return Cause.PREEMPTED  # and not before an earlier attempt
+    if facts.state in SLURM_CAUSES:
+        return SLURM_CAUSES[facts.state]
+    warned = facts.ends_unix_s - time.time() < warning_s + EARLY_WARNING_S
+    if facts.reason == "TimeLimit" or (facts.state == "RUNNING" and warned):
+        return Cause.TIME_LIMIT
+    ends = facts.state == "COMPLETING" and facts.reason in ("", "None")
+    return Cause.CANCELLED if ends and facts.restarts <= attempt["restart"] else Cause.STOPPED
 
 
 def is_gone(holder: LeaseHolder) -> bool | None:
@@ -123,12 +183,31 @@ def is_gone(holder: LeaseHolder) -> bool | None:
     return word not in ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT")
 
 
-def job_state(job_id: str, timeout_s: float = ASK_FOR_S) -> str | None:
+def job_state(job_id: str) -> str | None:
     """SLURM's word for a job's state, empty if it has forgotten it, None if it does not answer."""
-    done = _ask(timeout_s, "squeue", "-h", "-j", job_id, "-o", "%T")
+    facts = ask_job(job_id, ASK_FOR_S)
+    return None if facts is None else facts.state
+
+
+def ask_job(job_id: str, timeout_s: float) -> JobFacts | None:
+    """What SLURM says of a job; None if it does not answer."""
+    columns = "State:30,PreemptTime:30,EndTime:30,RestartCnt:30,Reason:60"
+    done = _ask(timeout_s, "squeue", "-h", "-j", job_id, "-O", columns)
     if done is None or (done.returncode != 0 and "Invalid job id" not in done.stderr):
         return None
-    return done.stdout.strip()
+    state, preempted, ends, restarts, reason = [*done.stdout.split(None, 4), *5 * [""]][:5]
+    return JobFacts(
+        state,
+        _number(preempted, 0.0),
+        _number(ends, math.inf),
+        int(_number(restarts, 0)),
+        reason.strip(),
+    )
+
+
+def _number(text: str, otherwise: float) -> float:
+    """A number, or what stands for one that SLURM does not know, such as N/A."""
+    return float(text) if text.isdigit() else otherwise
 
 
 def _requeue(job_id: str, timeout_s: float) -> bool:
@@ -140,8 +219,11 @@ def _ask(timeout_s: float, *words: str) -> subprocess.CompletedProcess[str] | No
     """What one of SLURM's tools says; None if it is not there or does not answer in time."""
     if timeout_s <= 0:
         return None
+    environment = os.environ | {"SLURM_TIME_FORMAT": "%s"}
     try:
-        return subprocess.run(words, capture_output=True, text=True, timeout=timeout_s, check=False)
+        return subprocess.run(
+            words, capture_output=True, text=True, timeout=timeout_s, env=environment, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
 

@@ -21,16 +21,14 @@ from typing import IO, TYPE_CHECKING
 
 from submitit.helpers import DelayedSubmission
 
+from jobs.causes import NOT_RETRIED, Cause, describe_idle, idle_attempts, is_given_up
 from jobs.config import RunConfig
 from jobs.distributed import ALONE, Tasks, join_tasks
-from jobs.errors import DeviceError, InputError, MissingDataError, TrainingError
+from jobs.errors import DeviceError, InputError, MissingDataError, NoProgressError, TrainingError
 from jobs.run_dir import Attempt, LeaseHolder, RunDir
 
 if TYPE_CHECKING:
     from jobs.train import Display
-
-# A run that was stopped so often without a single step in between is not started again.
-IDLE_STOPS = 3
 
 # How torch says it in errors that have no type of their own: on the CPU, and in CUDA's libraries.
 OUT_OF_MEMORY_WORDS = ("DefaultCPUAllocator", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
@@ -94,7 +92,10 @@ def attempt_run(
     tasks: Tasks = ALONE,
     display: Display = lambda what, done, batches: None,
 ) -> str:
-    """One attempt: `finished`, `stopped` or, if the run was cancelled meanwhile, `cancelled`.
+    """One attempt: `finished` or `stopped`.
+
+    Or `cancelled` if the run was cancelled meanwhile, and `given_up` if it failed in this job and
+    SLURM started the job again.
 
     Raises LeaseHeldError while another job works on the run, and whatever ended the attempt. Of
     several tasks the first one decides and keeps the records, and the others train with it.
@@ -113,6 +114,8 @@ def attempt_run(
             return "finished"
         if run.is_cancelled():
             return "cancelled"
+        if failed_in_this_job(run, job_id, restart):
+            return "given_up"
         run.remove_leftovers()
         run.needs_resume.unlink(missing_ok=True)
         number = run.next_attempt()
@@ -127,6 +130,7 @@ def attempt_run(
             user=lease["user"],
             code=code_version(),
         )
+        add_place(attempt)
         run.write_attempt(attempt)
         with open(run.log(number), "a", buffering=1) as log:
             return _end_well_or_badly(run, config, attempt, stop, log, tasks, display)
@@ -143,16 +147,17 @@ def _end_well_or_badly(
 ) -> str:
     """Train, and write how it ended into the attempt's record."""
     say = make_say(log)
-    cause, message = "code_error", ""
+    cause, message = Cause.CODE_ERROR, ""
     try:
         from jobs.train import train
 
         check_number_of_tasks(config, tasks)
+        check_progress(run, attempt["job_id"], attempt["restart"])
         finished = False
         if not stop.is_set:
             tasks.call((config, attempt))
             finished = train(run, config, attempt, stop, say, tasks, display)
-        cause = "finished" if finished else "stopped"
+        cause = Cause.FINISHED if finished else Cause.STOPPED
         if stop.signal is not None and not finished:
             when = (
                 f"after step {attempt['last_step']}" if "last_step" in attempt else "at the start"
@@ -167,7 +172,7 @@ def _end_well_or_badly(
             log.write(traceback.format_exc())
         raise
     except KeyboardInterrupt:
-        cause, message = "interrupted", "ended without saving"
+        cause, message = Cause.INTERRUPTED, "ended without saving"
         raise
     finally:
         attempt["ended_unix_s"] = time.time()
@@ -202,22 +207,49 @@ def check_number_of_tasks(config: RunConfig, tasks: Tasks) -> None:
         )
 
 
-def describe_error(error: Exception, config: RunConfig) -> tuple[str, str]:
+def failed_in_this_job(run: RunDir, job_id: str, restart: int) -> bool:
+    """Whether the run ended in this job in a way that trying again would not mend.
+
+    SLURM may start the job again, for other runs in it, or because its node failed later.
+    """
+    earlier = earlier_starts(run, job_id, restart)
+    return bool(earlier) and earlier[-1].get("cause") in NOT_RETRIED
+
+
+def check_progress(run: RunDir, job_id: str, restart: int) -> None:
+    """NoProgressError if this job was started again and again without a step of progress.
+
+    A new job of the same run begins the count anew: somebody has asked for it.
+    """
+    if is_given_up(idle := idle_attempts(earlier_starts(run, job_id, restart))):
+        raise NoProgressError(describe_idle(idle))
+
+
+def earlier_starts(run: RunDir, job_id: str, restart: int) -> list[Attempt]:
+    """The attempts of earlier starts of a job; none outside of SLURM, which alone restarts jobs."""
+    return [
+        attempt
+        for attempt in run.history()
+        if attempt["job_id"] == job_id and attempt["restart"] < restart
+    ]
+
+
+def describe_error(error: Exception, config: RunConfig) -> tuple[Cause, str]:
     """The cause and the message that an error that ended a training has in its record."""
     if isinstance(error, TrainingError):
         return error.cause, str(error)
     if isinstance(error, InputError):
-        cause = "data_missing" if isinstance(error, MissingDataError) else "input_error"
-        return cause, str(error)
+        missing = isinstance(error, MissingDataError)
+        return Cause.DATA_MISSING if missing else Cause.INPUT_ERROR, str(error)
     message = f"{type(error).__name__}: {error}"
     lost = isinstance(error, RuntimeError) and any(words in message for words in LOST_TASK_WORDS)
     if config.gpus > 1 and lost:
-        return "task_lost", f"another task of the job has ended, or hangs: {message}"
+        return Cause.TASK_LOST, f"another task of the job has ended, or hangs: {message}"
     if not is_out_of_memory(error):
-        return "code_error", message
+        return Cause.CODE_ERROR, message
     parts = f" in {config.accumulate_steps} parts" if config.accumulate_steps > 1 else ""
     gpus = f" on {config.gpus} GPUs" if config.gpus > 1 else ""
-    return "out_of_memory", f"batch_size {config.batch_size}{parts}{gpus}, {message}"
+    return Cause.OUT_OF_MEMORY, f"batch_size {config.batch_size}{parts}{gpus}, {message}"
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -251,6 +283,14 @@ def job_identity(executor: str) -> tuple[str, int]:
         )
         return own, int(os.environ.get("SLURM_RESTART_COUNT", "0"))
     return os.environ.get("SUBMITIT_LOCAL_JOB_ID", str(os.getpid())), 0
+
+
+def add_place(attempt: Attempt) -> None:
+    """The node and the GPUs, where SLURM or whoever chose the GPUs names them."""
+    if node := os.environ.get("SLURMD_NODENAME"):
+        attempt["node"] = node
+    if gpu_ids := os.environ.get("SLURM_JOB_GPUS") or os.environ.get("CUDA_VISIBLE_DEVICES"):
+        attempt["gpu_ids"] = gpu_ids
 
 
 def cluster_name(executor: str) -> str:

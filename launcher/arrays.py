@@ -18,7 +18,7 @@ import shlex
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from jobs.run_dir import RunDir, SweepDir
 from jobs.slurm_job import ArrayJob
 from launcher import sbatch, slurm
 from launcher.cluster import Layout, SlurmProfile
+from launcher.killed import Silent, explain, silent_attempts
 from launcher.plan import State
 
 # A signal that comes before the run's own handler stands must wait for it, not kill the process.
@@ -420,9 +421,10 @@ class _Place:
 def tasks_of_runs(sweeps: Sequence[SweepDir]) -> dict[Path, slurm.Task]:
     """What SLURM says of each unfinished run that was submitted to it, by the run's path.
 
-    One squeue for everything, and one sacct for what squeue has forgotten. A submission whose
-    launcher did not live to write down the job's id is adopted. What ended for good is written
-    down, so that nobody has to ask again; nothing is asked when nothing is open.
+    One squeue for everything, and one sacct for what squeue has forgotten and for why attempts
+    were killed. A submission whose launcher did not live to write down the job's id is adopted.
+    What ended for good is written down, so that nobody has to ask again; nothing is asked when
+    nothing is open.
     """
     places = [
         place
@@ -430,7 +432,8 @@ def tasks_of_runs(sweeps: Sequence[SweepDir]) -> dict[Path, slurm.Task]:
         for place in _newest_places(sweep)
         if place.run.read_result() is None and not ended_in_slurm(place.run, place.record["token"])
     ]
-    found = _ask(places)
+    silent = [attempt for sweep in sweeps for attempt in silent_attempts(sweep)]  # before SLURM is
+    found = _ask(places, silent)
     job_ids = {name: task.job_id for (name, _), task in found.items()}
     for submission, record in {place.submission: place.record for place in places}.items():
         if "job_id" not in record:
@@ -446,27 +449,46 @@ def tasks_of_runs(sweeps: Sequence[SweepDir]) -> dict[Path, slurm.Task]:
     return tasks
 
 
-def _ask(places: Sequence[_Place]) -> dict[tuple[str, int], slurm.Task]:
-    """The tasks that SLURM knows, by name and index.
+def _ask(places: Sequence[_Place], silent: Sequence[Silent]) -> dict[tuple[str, int], slurm.Task]:
+    """The tasks that SLURM knows, by name and index; what it tells of the dead is written down.
 
     What squeue shows, it knows best. What it does not show has ended, and the accounting tells how:
     one that waits or runs only there was lost by a controller that crashed.
     """
-    found = _ask_about(places, slurm.squeue)
-    missing = [place for place in places if place.key not in found]
-    ended = {key: task for key, task in _ask_about(missing, slurm.sacct).items() if task.is_over}
-    return ended | found
+    queue = _by_key(slurm.squeue(*_names_and_since(places)) if places else [])
+    missing = [place for place in places if place.key not in queue]
+    killed = [
+        attempt
+        for attempt in silent
+        if not _is_at_work(attempt, queue.get(attempt.key)) and _is_here(attempt.record)
+    ]
+    if not missing and not killed:
+        return queue
+    try:
+        starts = slurm.sacct(*_names_and_since([*missing, *killed]))
+    except ExecutionError:
+        if missing:
+            raise
+        return queue  # why something died can wait
+    explain(killed, [*queue.values(), *(starts or [])], is_final=starts is None)
+    newest = _by_key(starts or [])
+    return {key: task for key, task in newest.items() if task.is_over} | queue
 
 
-def _ask_about(
-    places: Sequence[_Place], ask: Callable[[Sequence[str], float], list[slurm.Task]]
-) -> dict[tuple[str, int], slurm.Task]:
-    if not places:
-        return {}
-    names = sorted({place.record["name"] for place in places})
-    since_unix_s = min(place.record["submitted_unix_s"] for place in places)
-    tasks = keep_first_jobs(ask(names, since_unix_s))
-    return {(task.name, task.index): task for task in tasks}
+def _by_key(tasks: Sequence[slurm.Task]) -> dict[tuple[str, int], slurm.Task]:
+    return {(task.name, task.index): task for task in keep_first_jobs(tasks)}
+
+
+def _names_and_since(asked: Sequence[_Place | Silent]) -> tuple[list[str], float]:
+    names = {item.record["name"] for item in asked}
+    return sorted(names), min(item.record["submitted_unix_s"] for item in asked)
+
+
+def _is_at_work(silent: Silent, task: slurm.Task | None) -> bool:
+    """Whether an attempt that has not said how it ended may still be at work."""
+    if not silent.is_last:
+        return False
+    return silent.run.holder() is not None if task is None else task.state is State.RUNNING
 
 
 def _adopt(submission: Path, record: dict[str, Any], job_id: str | None) -> None:

@@ -62,6 +62,10 @@ Only = Annotated[
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="show the plan and change nothing")]
+RetryFailed = Annotated[
+    bool,
+    typer.Option("--failed", help="retry also what failed in a way that would come again"),
+]
 ShowAll = Annotated[bool, typer.Option("--all", help="list every run of the plan, not only 20")]
 
 
@@ -94,12 +98,13 @@ def submit(
     test_only: Annotated[
         bool, typer.Option("--test-only", help="ask SLURM when it would start; change nothing")
     ] = False,
+    failed: RetryFailed = False,
     dry_run: DryRun = False,
     show_all: ShowAll = False,
 ) -> None:
     """Start what a matrix asks for and is not there yet.
 
-    Submitting again starts only what is missing or failed. A changed matrix of the same name
+    Submitting again starts only what is missing or was stopped. A changed matrix of the same name
     extends its sweep: new cells are added, and cells no longer named are left alone. With --only,
     all cells are planned, and those for which the expression is true are started.
 
@@ -135,7 +140,8 @@ def submit(
     profiles = run_profiles(asked, chosen)
     _check_slurm_options(chosen, {"--after": after, "--mail": mail, "--test-only": test_only})
     jobs = jobs_to_wait_for(_find_sweeps([after], runs)[0]) if after else []
-    submission = select_actions(only, plan_submission(asked, runs))
+    planned = plan_submission(asked, runs, chosen.executor, retry_failed=failed)
+    submission = select_actions(only, planned)
     gpus = gpus_to_start(submission.actions, asked.runs)
     check_gpus(gpus, chosen, workers)
     labels = label_runs(asked.runs)
@@ -178,13 +184,22 @@ def resume(
     cancelled: Annotated[
         bool, typer.Option("--cancelled", help="release what was cancelled, too")
     ] = False,
+    failed: RetryFailed = False,
+    exclude_failed: Annotated[
+        bool,
+        typer.Option("--exclude-failed", help="on SLURM: not on nodes that failed, or do not suit"),
+    ] = False,
     update_code: Annotated[
         bool, typer.Option("--update-code", help="on SLURM: with today's code, not the frozen one")
     ] = False,
     dry_run: DryRun = False,
     show_all: ShowAll = False,
 ) -> None:
-    """Go on with what stopped or failed, and start what is planned. Never adds a run.
+    """Go on with what stopped, and start what is planned. Never adds a run.
+
+    What failed and would fail again, by an error in the code or for want of memory, is left unless
+    --failed is given, or the code is another one now; and so is what was started again and again
+    without a step of progress.
 
     A sweep goes on where it was submitted last: on SLURM, with the profile and the frozen code of
     that submission, or on this machine.
@@ -197,13 +212,17 @@ def resume(
 
         launcher resume --only 'state == failed and model != resnet50'
     """
+    from launcher.cluster import SlurmProfile
     from launcher.plan import Policy, State, Verb, plan
     from launcher.selected import Selected
     from launcher.show import show_plan
     from launcher.status import status_of_sweeps
     from launcher.submit import (
+        advise_on_nodes,
         check_gpus,
         check_was_submitted,
+        code_to_run,
+        exclude_nodes,
         gpus_to_start,
         last_profile,
         nothing_submitted_yet,
@@ -218,8 +237,14 @@ def resume(
         if only and not statuses:
             continue
         standings = [status for status in statuses if status.named]
-        actions = plan(standings, Policy(release_cancelled=cancelled))
         profile, code_hash = last_profile(sweep)
+        code_hash = "" if update_code else code_hash
+        code = code_to_run(standings, profile.executor, code_hash)
+        actions = plan(standings, Policy(cancelled, failed, code=code))
+        if exclude_failed and isinstance(profile, SlurmProfile):
+            profile = exclude_nodes(profile, (n for run in statuses for n in run.failed_nodes))
+            without = f"not on {profile.exclude}" if profile.exclude else "no node has failed"
+            print(f"{sweep.name}: {without}")
         configs = {run.run_id: sweep.run(run.run_id).read_config() for run in standings}
         gpus = gpus_to_start(actions, configs)
         if gpus and workers is None:
@@ -227,6 +252,8 @@ def resume(
         check_gpus(gpus, profile, workers)
         labels = {status.run_id: status.label for status in standings}
         show_plan(sweep, actions, labels, profile, gpus, show_all=show_all)
+        if advice := advise_on_nodes(statuses, profile, sweep):
+            print(advice)
         plans.append((sweep, actions, profile, code_hash, gpus))
     if dry_run:
         return
@@ -235,7 +262,6 @@ def resume(
         for action in actions:
             if action.state is State.CANCELLED and action.verb is not Verb.LEAVE:
                 sweep.run(action.run_id).observe("released")
-        code_hash = "" if update_code else code_hash
         if not _carry_out(sweep, actions, profile, workers, gpus, code_hash):
             unfinished.append(sweep)
     if unfinished:
@@ -441,8 +467,11 @@ def logs(
     attempt: Annotated[
         int | None, typer.Option(metavar="N", help="the Nth start of the run [default: the last]")
     ] = None,
+    attempts: Annotated[
+        bool, typer.Option("--attempts", help="list its starts instead: where, and why each ended")
+    ] = False,
 ) -> None:
-    """What a run said.
+    """What a run said, or with --attempts how each start of it ended.
 
     Examples:
 
@@ -451,10 +480,18 @@ def logs(
         launcher logs demo/sresnet_small-digits-s1 --attempt 1
 
         launcher logs demo/ --only 'lr == 0.05 and seed == 0'
-    """
-    from launcher.logs import find_run, print_log
 
-    print_log(find_run(run, runs, only), attempt, follow=follow)
+        launcher logs demo/sresnet_small-digits-s1 --attempts
+    """
+    from launcher.logs import attempts_table, find_run, print_log
+    from launcher.show import make_console, status_or_files
+
+    found = find_run(run, runs, only)
+    if attempts:
+        status_or_files([found.sweep])  # why some were killed, SLURM may have to be asked
+        make_console().print(attempts_table(found))
+    else:
+        print_log(found, attempt, follow=follow)
 
 
 def _find_sweeps(
@@ -525,7 +562,7 @@ def _check_slurm_options(profile: Profile, options: Mapping[str, object]) -> Non
 def _how_to_go_on(sweep: SweepDir) -> str:
     return (
         f"not all runs of {sweep.name} finished: `launcher logs ID` says why, and "
-        f"`launcher resume {sweep.name}` tries again"
+        f"`launcher resume {sweep.name}` tries again; what would fail again needs --failed"
     )
 
 

@@ -34,6 +34,11 @@ def freeze_code(sweep: SweepDir, source: Path = SOURCE) -> Path:
     return frozen
 
 
+def hash_of_code(source: Path = SOURCE) -> str:
+    """The hash that the code as it is now would be frozen under."""
+    return _hash(source, _source_files(source))
+
+
 def check_frozen(frozen: Path) -> None:
     """InputError if a frozen copy is gone, was changed, or could be changed by others."""
     advice = "`launcher resume --update-code` takes today's code"

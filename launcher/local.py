@@ -27,10 +27,11 @@ import psutil
 import submitit
 from submitit.core.utils import pickle_load
 
+from jobs.causes import Cause, describe_idle, idle_attempts, is_given_up
 from jobs.errors import InputError
 from jobs.processes import this_process
 from jobs.run_dir import RunDir, SweepDir
-from jobs.train_job import IDLE_STOPS, TrainJob
+from jobs.train_job import TrainJob
 from launcher.plan import State
 from launcher.status import run_status
 
@@ -218,7 +219,12 @@ class LocalQueue:
 
         One that was killed without a word is left to the person: it may be killed again.
         """
-        return run.attempts()[-1].get("cause") == "stopped" and run.idle_stops() < IDLE_STOPS
+        history = run.history()
+        if history[-1].get("cause") != Cause.STOPPED:
+            return False
+        if given_up := is_given_up(idle := idle_attempts(history)):
+            self.report(f"{self._name(run)} is not started again: {describe_idle(idle)}")
+        return not given_up
 
     @contextlib.contextmanager
     def _stop_on_signals(self) -> Iterator[None]:

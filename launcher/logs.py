@@ -1,4 +1,4 @@
-"""Finding a run by a part of its name, and printing what it said."""
+"""Finding a run by a part of its name, and printing what it said and how its attempts ended."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import time
 from pathlib import Path
 from typing import IO
 
+from rich.table import Table
+from rich.text import Text
+
+from jobs.causes import Cause
 from jobs.errors import InputError
-from jobs.run_dir import RunDir, all_sweeps
-from launcher.status import sweep_status
+from jobs.run_dir import Attempt, RunDir, all_sweeps
+from launcher.status import format_duration, sweep_status
 
 FOLLOW_S = 0.3
 MATCHES_SHOWN = 10
@@ -76,6 +80,38 @@ def print_log(run: RunDir, attempt: int | None, *, follow: bool) -> None:
         raise InputError(_why_silent(run))
     else:
         print(logs[attempt or max(logs)].read_text(errors="replace"), end="")
+
+
+def attempts_table(run: RunDir) -> Table:
+    """A row for each attempt: when, where, from which step to which, and why it ended."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+    for name in ("", "began", "lasted", "host", "GPU", "steps", "cause", ""):
+        table.add_column(name, overflow="fold", justify="right" if name == "lasted" else "left")
+    history = run.history()
+    holder = run.holder()
+    for attempt in history:
+        goes_on = attempt is history[-1] and holder is not None
+        table.add_row(*map(Text, _row(attempt, "running" if goes_on else Cause.UNKNOWN)))
+    return table
+
+
+def _row(attempt: Attempt, otherwise: str) -> tuple[str, ...]:
+    began = time.localtime(attempt["started_unix_s"])
+    ended_s = attempt.get("ended_unix_s")
+    gpu = attempt["environment"]["device"] if "environment" in attempt else ""
+    ids = attempt.get("gpu_ids")
+    return (
+        str(attempt["attempt"]),
+        time.strftime("%Y-%m-%d %H:%M", began),
+        "" if ended_s is None else format_duration(ended_s - attempt["started_unix_s"]),
+        attempt.get("node") or attempt["host"],
+        f"{gpu} ({ids})" if gpu and ids else gpu or ids or "",
+        f"{attempt['first_step']}-{attempt.get('last_step', '?')}"
+        if "first_step" in attempt
+        else "",
+        attempt.get("cause", otherwise),
+        attempt.get("message", ""),
+    )
 
 
 def _follow(run: RunDir, number: int) -> None:

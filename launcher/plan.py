@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+
+from jobs.causes import IDLE_LIMITS, NOT_RETRIED, Cause, describe_idle, is_given_up
 
 
 class State(StrEnum):
@@ -36,18 +38,38 @@ class Verb(StrEnum):
 
 @dataclass(frozen=True)
 class Standing:
-    """What the plan needs to know of a run."""
+    """What the plan needs to know of a run.
+
+    The cause and the code are those of its last attempt; `idle` are the causes of those that ended
+    since the last progress, newest first.
+    """
 
     run_id: str
     state: State
     detail: str = ""
+    cause: Cause | None = None
+    idle: tuple[Cause, ...] = ()
+    code: str = ""
+
+
+# A person who stops a run before it begins may start it again as often.
+BUDGETS: dict[Cause, int] = {
+    cause: limit for cause, limit in IDLE_LIMITS.items() if cause is not Cause.STOPPED
+}
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What is to happen to runs that nobody is working on, beyond going on with them."""
+    """What is to happen to runs that nobody is working on, beyond going on with them.
+
+    `budgets` says how many attempts in a row may end in a way without progress. An error in the
+    code is tried again with other `code` than it was made with, if that is known.
+    """
 
     release_cancelled: bool = False
+    retry_failed: bool = False
+    budgets: Mapping[Cause, int] = field(default_factory=BUDGETS.copy)
+    code: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,10 +91,8 @@ def _decide(run: Standing, policy: Policy) -> Action:
             verb, reason = Verb.START, "not started yet"
         case State.HELD:
             verb, reason = Verb.RELEASE, run.detail
-        case State.STOPPED:
-            verb, reason = Verb.CONTINUE, run.detail
-        case State.FAILED:
-            verb, reason = Verb.RETRY, run.detail
+        case State.STOPPED | State.FAILED:
+            verb, reason = _go_on(run, policy)
         case State.CANCELLED if policy.release_cancelled:
             verb, reason = Verb.CONTINUE, "was cancelled"
         case State.CANCELLED:
@@ -81,6 +101,20 @@ def _decide(run: Standing, policy: Policy) -> Action:
             verb = Verb.LEAVE
             reason = f"{run.state}: {run.detail}" if run.detail else str(run.state)
     return Action(run.run_id, verb, reason, run.state)
+
+
+def _go_on(run: Standing, policy: Policy) -> tuple[Verb, str]:
+    """What to do with a run that is not finished, and that nobody works on."""
+    again = Verb.CONTINUE if run.state is State.STOPPED else Verb.RETRY
+    if policy.retry_failed:
+        return again, run.detail
+    if run.cause is Cause.CODE_ERROR and policy.code not in ("", run.code):
+        return again, f"{run.detail}; the code is another one now"
+    if run.cause in NOT_RETRIED:
+        return Verb.LEAVE, f"{run.detail}; left without --failed"
+    if is_given_up(run.idle, policy.budgets):
+        return Verb.LEAVE, f"{run.detail}; {describe_idle(run.idle)}; left without --failed"
+    return again, run.detail
 
 
 def summarise(actions: Iterable[Action]) -> str:

@@ -7,6 +7,7 @@ and their comments are not kept by every site.
 from __future__ import annotations
 
 import functools
+import math
 import os
 import re
 import subprocess
@@ -58,7 +59,10 @@ HELD_REASONS = {"JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue"}
 
 @dataclass(frozen=True)
 class Task:
-    """One task of an array as SLURM sees it; a job that is no array is its task 0."""
+    """One start of a task as SLURM sees it; a job that is no array is its task 0.
+
+    When it began and ended only the accounting tells, and there `reason` names the nodes.
+    """
 
     name: str
     job_id: str
@@ -66,6 +70,16 @@ class Task:
     word: str
     reason: str = ""
     is_array: bool = True
+    started_unix_s: float = math.inf
+    ended_unix_s: float = math.inf
+
+    @property
+    def has_begun(self) -> bool:
+        return self.started_unix_s < math.inf
+
+    @property
+    def has_ended(self) -> bool:
+        return self.ended_unix_s < math.inf
 
     @property
     def id(self) -> str:
@@ -99,29 +113,42 @@ def squeue(names: Sequence[str], since_unix_s: float = 0.0) -> list[Task]:
     ]
 
 
-def sacct(names: Sequence[str], since_unix_s: float) -> list[Task]:
-    """The same from the accounting, of all users; nothing where there is none.
+def sacct(names: Sequence[str], since_unix_s: float) -> list[Task] | None:
+    """Every start of these tasks from the accounting, of all users, the newest last.
 
-    It lags behind squeue, and what a controller has lost in a crash waits or runs there for ever.
-    Where it tells a task twice, the later one counts.
+    None where there is no accounting. It lags behind squeue, and what a controller has lost in a
+    crash waits or runs there for ever.
     """
-    columns = "JobName,JobID,State,NodeList"
+    columns = "JobName,JobID,State,Start,End,NodeList"
     # Jobs that begin later than now are shown only up to an end in the future.
     window = ["-S", _slurm_time(since_unix_s - 60), "-E", "now+1day"]
-    words = ["sacct", "-a", "-X", "-n", "-P", f"--name={','.join(names)}", *window, "-o", columns]
+    words = [
+        "sacct",
+        "-a",
+        "-X",
+        "-D",
+        "-n",
+        "-P",
+        f"--name={','.join(names)}",
+        *window,
+        "-o",
+        columns,
+    ]
     try:
-        rows = list(_ask_rows(words, 4))
+        rows = list(_ask_rows(words, 6))
     except ExecutionError as error:
         if "storage is disabled" in str(error):
-            return []
+            return None
         raise
     tasks = []
     # Tasks that never began stand together, and not all that are told there still belong to them.
-    for name, own_id, state, nodes in sorted(rows, key=lambda row: "[" not in row[1]):
+    rows.sort(key=lambda row: ("[" not in row[1], _unix_s(row[3])))
+    for name, own_id, state, start, end, nodes in rows:
         job_id, is_array, index = own_id.partition("_")
         word = state.partition(" ")[0]  # as in `CANCELLED by 1000`
+        times = _unix_s(start), _unix_s(end)
         indices = task_indices(index) if is_array else [0]
-        tasks += [Task(name, job_id, index, word, nodes, bool(is_array)) for index in indices]
+        tasks += [Task(name, job_id, i, word, nodes, bool(is_array), *times) for i in indices]
     return tasks
 
 
@@ -201,6 +228,11 @@ def run_slurm(words: Sequence[str]) -> str:
         said = done.stderr.strip() or f"status {done.returncode}"
         raise ExecutionError(f"{shown} failed: {said}")
     return done.stdout
+
+
+def _unix_s(text: str) -> float:
+    """A time, or what stands for one that has not come, such as Unknown or None."""
+    return float(text) if text.isdigit() else math.inf
 
 
 def _slurm_time(time_unix_s: float) -> str:

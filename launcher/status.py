@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from jobs.causes import Cause, idle_attempts
 from jobs.config import RunConfig
 from jobs.errors import InputError
 from jobs.processes import is_running, this_host
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from launcher.slurm import Task
 
 BAR_WIDTH = 8
+GOES_ON = "; goes on from its last checkpoint"
+NOUNS = {Cause.PREEMPTED: "preemption"}
 STUCK = "stuck at chance: its top-1 is no better than guessing"
 COLOURS = {
     State.RUNNING: "cyan",
@@ -44,6 +48,8 @@ class RunStatus(Standing):
     named: bool = True
     gpus: int = 1
     attempts: int = 0
+    causes: Mapping[str, int] = field(default_factory=dict)  # how many attempts ended so
+    failed_nodes: tuple[str, ...] = ()  # a node for each attempt that it failed, or did not suit
     epoch: int = 0
     epochs: int = 0
     done: float = 0.0
@@ -132,12 +138,14 @@ def _intact_run_status(
     run: RunDir, queued: set[str], task: Task | None, config: RunConfig
 ) -> RunStatus:
     epochs = config.epochs
-    attempts = run.attempts()
     if (result := run.read_result()) is not None:
         return RunStatus(
             run.run_id,
             State.FINISHED,
+            cause=Cause.FINISHED,
             attempts=result["attempts"],
+            # Of most runs the only attempt is the one that finished it.
+            causes=_count(run.history()) if result["attempts"] > 1 else {Cause.FINISHED.value: 1},
             epoch=epochs,
             epochs=epochs,
             done=1.0,
@@ -145,14 +153,27 @@ def _intact_run_status(
             detail=STUCK if result.get("stuck_at_chance") else "",
         )
     holder = run.holder()
-    state, detail = _unfinished_state(run, attempts, queued, task, is_held=holder is not None)
+    history = run.history()
+    state, detail = _unfinished_state(run, history, queued, task, is_held=holder is not None)
     if state is State.STOPPED and run.needs_resume.exists():
         detail += "; it could not be requeued"
-    host = holder["host"] if holder is not None else ""
-    status = RunStatus(run.run_id, state, detail, attempts=len(attempts), epochs=epochs, host=host)
+    last = history[-1] if history else None
+    status = RunStatus(
+        run.run_id,
+        state,
+        detail,
+        cause=Cause(last["cause"]) if last and "cause" in last else None,
+        idle=tuple(idle_attempts(history[:-1] if state is State.RUNNING else history)),
+        code=last.get("code", "") if last else "",
+        attempts=len(history),
+        causes=_count(history),
+        failed_nodes=_failed_nodes(history),
+        epochs=epochs,
+        host=holder["host"] if holder is not None else "",
+    )
     if (progress := run.read_progress()) is None:
         return status
-    is_current = state is State.RUNNING and progress["attempt"] == len(attempts)
+    is_current = state is State.RUNNING and progress["attempt"] == len(history)
     if is_current and progress.get("stuck_at_chance"):
         status = replace(status, detail=STUCK)
     return replace(
@@ -164,8 +185,19 @@ def _intact_run_status(
     )
 
 
+def _count(history: Sequence[Attempt]) -> dict[str, int]:
+    return dict(Counter(Cause(attempt["cause"]).value for attempt in history if "cause" in attempt))
+
+
+def _failed_nodes(history: Sequence[Attempt]) -> tuple[str, ...]:
+    """By attempt. Of a job on several nodes, SLURM does not say which one has failed."""
+    bad = (Cause.NODE_FAILURE, Cause.DEVICE_UNFIT)
+    nodes = [a.get("node", "") for a in history if a.get("cause") in bad]
+    return tuple(node for node in nodes if re.fullmatch(r"[\w.-]+", node))
+
+
 def _unfinished_state(
-    run: RunDir, attempts: Sequence[Attempt], queued: set[str], task: Task | None, *, is_held: bool
+    run: RunDir, history: Sequence[Attempt], queued: set[str], task: Task | None, *, is_held: bool
 ) -> tuple[State, str]:
     if task is not None and not task.is_over:
         return task.state, task.reason if task.state is not State.RUNNING else ""
@@ -175,45 +207,59 @@ def _unfinished_state(
         return State.CANCELLED, ""
     if run.run_id in queued:
         return State.QUEUED, ""
-    if word := task.word if task is not None else _written_word(run, attempts):
-        return how_slurm_ended_it(attempts, word)
-    if attempts:
-        return how_it_ended(attempts[-1])
+    word, job_id = (task.word, task.id) if task is not None else _written_end(run, history)
+    if word and (not history or history[-1].get("job_id") != job_id):
+        return how_slurm_ended_it(word)
+    if history:
+        return how_it_ended(history, released_unix_s=run.released_unix_s())
     return State.PLANNED, ""
 
 
-def how_it_ended(attempt: Attempt) -> tuple[State, str]:
-    """What the record of a run's last attempt says, when nobody works on the run now."""
-    match attempt.get("cause"):
-        case None:
-            return State.STOPPED, "killed; goes on from its last checkpoint"
-        case "finished":
-            return State.STOPPED, "its result is missing; goes on from its last checkpoint"
-        case "stopped" | "interrupted" as cause:
-            return State.STOPPED, attempt.get("message") or cause
-        case cause:
-            return State.FAILED, f"{cause}: {attempt.get('message', '')}"
+def how_it_ended(history: Sequence[Attempt], released_unix_s: float = 0.0) -> tuple[State, str]:
+    """What is known of a run's last attempt, when nobody works on the run now."""
+    last = history[-1]
+    cause, message = Cause(last.get("cause", Cause.UNKNOWN)), last.get("message", "")
+    is_released = last.get("ended_unix_s", last["started_unix_s"]) < released_unix_s
+    match cause:
+        case Cause.UNKNOWN:
+            return State.STOPPED, f"killed{f' ({message})' if message else ''}{GOES_ON}"
+        case Cause.FINISHED:
+            return State.STOPPED, f"its result is missing{GOES_ON}"
+        case Cause.STOPPED | Cause.INTERRUPTED:
+            return State.STOPPED, message or cause
+        case Cause.CANCELLED:
+            return State.STOPPED if is_released else State.CANCELLED, message or cause
+        case Cause.TIME_LIMIT | Cause.PREEMPTED:
+            return State.STOPPED, f"{_nth(history, cause)}: {message}"
+        case Cause.NODE_FAILURE:
+            return State.STOPPED, f"{_nth(history, cause)} on {last.get('node', '?')}{GOES_ON}"
+        case _:
+            return State.FAILED, f"{cause}: {message}"
 
 
-def how_slurm_ended_it(attempts: Sequence[Attempt], word: str) -> tuple[State, str]:
-    """The same when a job of SLURM has ended, where the run itself may not have had a last word."""
-    if attempts and attempts[-1].get("cause"):
-        return how_it_ended(attempts[-1])
+def how_slurm_ended_it(word: str) -> tuple[State, str]:
+    """The same when the run's last job had ended before the run began."""
     if word == "OUT_OF_MEMORY":
-        return State.FAILED, "out_of_memory: SLURM killed it"
-    if attempts:
-        return State.STOPPED, f"killed ({word}); goes on from its last checkpoint"
+        return State.FAILED, "out_of_memory: SLURM killed its job before the run began"
     if word in ("FAILED", "COMPLETED", "LAUNCH_FAILED"):
         return State.FAILED, "its job ended before the run began; `launcher logs` shows its output"
     return State.STOPPED, f"its job ended ({word}) before the run began"
 
 
-def _written_word(run: RunDir, attempts: Sequence[Attempt]) -> str:
-    """SLURM's word for how the last job ended, if that was written down and nothing came later."""
+def _nth(history: Sequence[Attempt], cause: Cause) -> str:
+    """Such as `node failure`, `2nd node failure`."""
+    number = _count(history)[cause]
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10 * (number % 100 not in (11, 12, 13)), "th")
+    word = NOUNS.get(cause, cause.replace("_", " "))
+    return f"{number}{ending} {word}" if number > 1 else word
+
+
+def _written_end(run: RunDir, history: Sequence[Attempt]) -> tuple[str, str]:
+    """SLURM's word for how the last job ended, and the job, if nothing came after it."""
     ends = [event for event in run.observed() if event["event"] == "ended"]
-    if not ends or (attempts and attempts[-1]["started_unix_s"] > ends[-1]["time_unix_s"]):
-        return ""
-    return ends[-1]["word"]
+    if not ends or (history and history[-1]["started_unix_s"] > ends[-1]["time_unix_s"]):
+        return "", ""
+    return ends[-1]["word"], ends[-1]["job_id"]
 
 
 def count_states(statuses: Iterable[Standing]) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from jobs.causes import Cause
 from jobs.config import RunConfig, missing_data, missing_weights, mistakes
 from jobs.errors import ExecutionError, InputError
 from jobs.run_dir import RunDir, SweepDir
@@ -24,7 +26,7 @@ from launcher.cluster import (
 )
 from launcher.matrix import Matrix
 from launcher.plan import Action, Policy, Standing, State, Verb, plan
-from launcher.status import sweep_status
+from launcher.status import RunStatus, sweep_status
 
 
 def choose_profile(
@@ -114,7 +116,9 @@ def nothing_submitted_yet() -> Iterator[None]:
 
 
 @nothing_submitted_yet()
-def plan_submission(matrix: Matrix, runs: Path) -> Submission:
+def plan_submission(
+    matrix: Matrix, runs: Path, executor: Executor = "local", *, retry_failed: bool = False
+) -> Submission:
     """Compare a matrix with what is there; InputError if a run's configuration was edited."""
     sweep = SweepDir(runs / matrix.name)
     known = {status.run_id: status for status in sweep_status(sweep)}
@@ -123,7 +127,47 @@ def plan_submission(matrix: Matrix, runs: Path) -> Submission:
             sweep.run(run_id).read_config()
     standings = [known.get(run_id, Standing(run_id, State.PLANNED)) for run_id in matrix.runs]
     unnamed = sorted(known.keys() - matrix.runs)
-    return Submission(sweep, matrix, standings, plan(standings, Policy()), unnamed)
+    code = code_to_run(standings, executor)
+    actions = plan(standings, Policy(retry_failed=retry_failed, code=code))
+    return Submission(sweep, matrix, standings, actions, unnamed)
+
+
+def code_to_run(standings: Iterable[Standing], executor: Executor, code_hash: str = "") -> str:
+    """What runs would be started with: the frozen code of that hash, or the code as it is now.
+
+    Empty where it does not matter, since no run has failed by an error in the code.
+    """
+    if all(run.cause is not Cause.CODE_ERROR for run in standings):
+        return ""
+    if executor == "slurm":
+        from launcher.freeze import hash_of_code
+
+        return code_hash or hash_of_code()
+    from jobs.train_job import code_version
+
+    return code_version()
+
+
+def exclude_nodes(profile: SlurmProfile, nodes: Iterable[str]) -> SlurmProfile:
+    """This profile without these nodes, and without those that it excludes already."""
+    known = (profile.exclude or "").split(",")
+    new = sorted({node for node in nodes if node not in known})
+    return profile.model_copy(update={"exclude": ",".join([*filter(None, known), *new]) or None})
+
+
+def advise_on_nodes(statuses: Iterable[RunStatus], profile: Profile, sweep: SweepDir) -> str | None:
+    """What to do about nodes that have failed more than once, if there is anything to do."""
+    if not isinstance(profile, SlurmProfile):
+        return None
+    known = (profile.exclude or "").split(",")
+    counts = Counter(node for status in statuses for node in status.failed_nodes)
+    bad = [node for node, count in counts.items() if count > 1 and node not in known]
+    if not bad:
+        return None
+    return (
+        f"  {', '.join(sorted(bad))} failed more than once; "
+        f"`launcher resume {sweep.name} --exclude-failed` takes other nodes"
+    )
 
 
 def check_was_submitted(sweep: SweepDir) -> None:

@@ -16,6 +16,7 @@ ALLOWED = {
     "jobs": ["attention_models"],
     "launcher": [
         "attention_models",
+        "jobs.causes",
         "jobs.config",
         "jobs.errors",
         "jobs.processes",
@@ -26,6 +27,7 @@ ALLOWED = {
     ],
     "analysis": [
         "attention_models",
+        "jobs.causes",
         "jobs.config",
         "jobs.errors",
         "jobs.run_dir",

@@ -59,6 +59,11 @@ class FakeSlurm:
 
     # ---- what became of the tasks
 
+    def submit(self, name: str, array: str = "") -> str:
+        """The id of a job that somebody submitted, or of an array such as `0-4%2`."""
+        with self._state() as state:
+            return programs.accept(state, {"--job-name": name, "--array": array})
+
     def tasks(self) -> list[dict[str, Any]]:
         with self._state() as state:
             return state["tasks"]

@@ -103,6 +103,16 @@ SBATCH_FLAGS = "--parsable --test-only"
 def sbatch(state: State, words: list[str]) -> list[str]:
     given, (script, *_) = parse(words, SBATCH_FLAGS, "--array --job-name --begin")
     asked = script_options(script) | given
+    if "--test-only" in asked:
+        start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(time.time() + 3600))
+        said = f"sbatch: Job {state['next_id']} to start at {start} using 1 processors"
+        raise CommandError(f"{said} on nodes n1 in partition low", 0)
+    job_id = accept(state, asked)
+    return [job_id if "--parsable" in asked else f"Submitted batch job {job_id}"]
+
+
+def accept(state: State, asked: dict[str, str]) -> str:
+    """The id of a new job, or of an array of jobs; CommandError if there is a limit."""
     array, _, throttle = asked.get("--array", "").partition("%")
     indices = read_indices(array) if array else [None]
     largest = state["config"]["MaxArraySize"]
@@ -111,16 +121,12 @@ def sbatch(state: State, words: list[str]) -> list[str]:
     limit = state["limit"]
     if limit and len(indices) + sum(is_open(task) for task in state["tasks"]) > limit["tasks"]:
         raise refusal(limit["says"])
-    if "--test-only" in asked:
-        start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(time.time() + 3600))
-        said = f"sbatch: Job {state['next_id']} to start at {start} using 1 processors"
-        raise CommandError(f"{said} on nodes n1 in partition low", 0)
     job_id = str(state["next_id"])
     state["next_id"] += len(indices)
     for number, index in enumerate(indices):
         task = make_task(state, asked, job_id, index, number)
         state["tasks"].append(task | {"throttle": throttle})
-    return [job_id if "--parsable" in asked else f"Submitted batch job {job_id}"]
+    return job_id
 
 
 def refusal(says: str) -> CommandError:

@@ -18,7 +18,7 @@ from attention_models import create_model
 from jobs.checkpoint import load_checkpoint
 from jobs.data.augment import Normaliser
 from jobs.data.datasets import load_dataset
-from jobs.distributed import ALONE
+from jobs.distributed import ALONE, PORTS, choose_port
 from jobs.run_dir import RunDir
 from tests.jobs.conftest import plan_run
 from tests.jobs.test_train import outcome
@@ -263,3 +263,17 @@ def test_alone_there_is_nobody_to_ask() -> None:
     assert ALONE.sum(numbers) == [1.0, 2.0]
     assert ALONE.call("x") == "x"
     assert ALONE.hear_failure() is None
+
+
+def test_tasks_of_a_job_that_was_started_again_do_not_meet_those_of_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They may still be ending while the new ones begin, and hold the old port."""
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    ports = []
+    for restart in ("0", "1", "1", "2"):
+        monkeypatch.setenv("SLURM_RESTART_COUNT", restart)
+        ports.append(choose_port())
+    assert ports[1] == ports[2], "all tasks of a start choose the same"
+    assert len(set(ports)) == 3
+    assert all(port in PORTS for port in ports)

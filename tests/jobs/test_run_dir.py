@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.causes import Cause
 from jobs.config import RunConfig
 from jobs.errors import InputError
 from jobs.run_dir import (
@@ -46,6 +47,19 @@ def test_the_last_record_of_an_epoch_counts(run: RunDir) -> None:
     for epoch, step in [(1, 10), (2, 20), (3, 29), (2, 21), (3, 30)]:
         run.append_metrics({"epoch": epoch, "step": step})  # type: ignore[typeddict-item]
     assert [record["step"] for record in run.read_metrics()] == [10, 21, 30]
+
+
+def test_what_the_launcher_learnt_of_a_killed_attempt_completes_its_history(run: RunDir) -> None:
+    for number, end in enumerate([{}, {"cause": "stopped"}, {}, {}], start=1):
+        attempt = {"attempt": number, "started_unix_s": 1.0, "pid": 1, **end}
+        run.write_attempt(attempt)  # type: ignore[typeddict-item]
+    run.explain(1, Cause.NODE_FAILURE, "SLURM says NODE_FAIL", "n3")
+    run.explain(2, Cause.CANCELLED, "too late: it has spoken itself")
+    assert [attempt.get("cause") for attempt in run.history()] == [
+        "node_failure", "stopped", None, None,
+    ]  # fmt: skip
+    assert run.history()[0]["node"] == "n3"
+    assert "cause" not in run.attempts()[0], "the job's own record stays as it is"
 
 
 def test_what_a_killed_writer_left_is_removed(run: RunDir) -> None:

@@ -14,7 +14,7 @@ import pytest
 from jobs import slurm_job
 from jobs.errors import ExecutionError
 from jobs.run_dir import LeaseHolder, RunDir
-from jobs.slurm_job import ArrayJob, check_code, is_gone, job_state
+from jobs.slurm_job import ArrayJob, JobFacts, check_code, is_gone, job_state, why_stopped
 
 
 @pytest.fixture
@@ -34,39 +34,79 @@ def tool(folder: Path, name: str, script: str) -> None:
     path.chmod(0o755)
 
 
-def leave_in_a_process(run: RunDir) -> subprocess.CompletedProcess[str]:
+def squeue(state: str, preempted: object = "N/A", ends: object = "N/A", restarts: int = 0) -> str:
+    return f"echo '{state}    {preempted}   {ends}   {restarts}  None'"
+
+
+def add_stop(run: RunDir, **facts: Any) -> None:
+    """An attempt of the job that the tests are in, which was told to stop before it began."""
+    start = {"started_unix_s": time.time(), "job_id": "12", "restart": 0, "pid": 1}
+    run.write_attempt({"attempt": run.next_attempt(), "cause": "stopped", **start, **facts})  # type: ignore[typeddict-item]
+
+
+def leave_in_a_process(run: RunDir, stops: int = 1) -> subprocess.CompletedProcess[str]:
+    for _ in range(stops):
+        add_stop(run)
     code = f"from jobs.run_dir import RunDir; from jobs.slurm_job import leave; \
-leave(RunDir({str(run.path)!r})); print('still here')"
+leave(RunDir({str(run.path)!r}), 30); print('still here')"
     return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
 
 
 def test_a_running_job_is_requeued_and_left(tools: Path, run: RunDir) -> None:
-    tool(tools, "squeue", "echo RUNNING")
+    tool(tools, "squeue", squeue("RUNNING"))
     tool(tools, "scontrol", f'echo "$@" >{tools}/words')
     assert leave_in_a_process(run).stdout == "requeued: leaving\n"
     assert (tools / "words").read_text() == "requeue 12\n"
     assert not run.needs_resume.exists()
 
 
-@pytest.mark.parametrize("word", ["COMPLETING", "CANCELLED", "PENDING", "PREEMPTED", ""])
-def test_when_slurm_has_decided_the_job_only_leaves(word: str, tools: Path, run: RunDir) -> None:
-    tool(tools, "squeue", f"echo {word}")
+def test_a_task_of_an_array_requeues_itself_and_not_the_array(
+    tools: Path, run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "10")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
+    add_stop(run, job_id="10_2")
+    tool(tools, "squeue", squeue("RUNNING"))
+    tool(tools, "scontrol", f'echo "$@" >{tools}/words')
+    leave_in_a_process(run, stops=0)
+    assert (tools / "words").read_text() == "requeue 10_2\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "cause"),
+    [
+        (squeue("COMPLETING"), "cancelled"),
+        (squeue("COMPLETING", restarts=1), "stopped"),  # requeued from outside
+        (squeue("COMPLETING", preempted=9999999999), "preempted"),
+        (squeue("CANCELLED"), "cancelled"),
+        (squeue("PENDING"), "stopped"),
+        (squeue("PREEMPTED"), "preempted"),
+        (squeue("COMPLETING").replace("None", "TimeLimit"), "time_limit"),
+        (squeue("COMPLETING").replace("None", "NonZeroExitCode"), "stopped"),
+        ("true", "stopped"),  # forgotten
+    ],
+)
+def test_when_slurm_has_decided_the_job_only_leaves_and_says_why(
+    answer: str, cause: str, tools: Path, run: RunDir
+) -> None:
+    tool(tools, "squeue", answer)
     tool(tools, "scontrol", f"touch {tools}/asked")
     assert "leaving" in leave_in_a_process(run).stdout
+    assert run.attempts()[-1]["cause"] == cause
     assert not (tools / "asked").exists()
     assert not run.needs_resume.exists()
 
 
 @pytest.mark.parametrize(
-    ("squeue", "scontrol"),
-    [("echo RUNNING", "exit 1"), ("exit 1", "exit 0"), ("exec sleep 30", "exit 0")],
+    ("answer", "scontrol"),
+    [(squeue("RUNNING"), "exit 1"), ("exit 1", "exit 0"), ("exec sleep 30", "exit 0")],
 )
 def test_when_nobody_can_be_told_a_marker_is_left(
-    squeue: str, scontrol: str, tools: Path, run: RunDir
+    answer: str, scontrol: str, tools: Path, run: RunDir
 ) -> None:
-    tool(tools, "squeue", squeue)
+    tool(tools, "squeue", answer)
     tool(tools, "scontrol", scontrol)
     began_s = time.monotonic()
     leave_in = leave_in_a_process(run)
@@ -77,19 +117,36 @@ def test_when_nobody_can_be_told_a_marker_is_left(
 
 
 def test_a_requeue_that_is_refused_at_first_is_tried_again(tools: Path, run: RunDir) -> None:
-    tool(tools, "squeue", "echo RUNNING")
+    tool(tools, "squeue", squeue("RUNNING"))
     tool(tools, "scontrol", f"test -e {tools}/tried && exit 0; touch {tools}/tried; exit 1")
     assert leave_in_a_process(run).stdout == "requeued: leaving\n"
 
 
+@pytest.mark.parametrize(
+    ("preempted_s", "ends_s", "cause"),
+    [
+        (None, 3600, "stopped"),  # a signal by hand
+        (None, 80, "time_limit"),  # SLURM warns up to a minute too early
+        (0, 5, "preempted"),  # within its grace
+        (-1000, 3600, "stopped"),  # that was an earlier start of the job
+    ],
+)
+def test_a_job_that_still_runs_is_told_why_it_is_to_stop(
+    preempted_s: float | None, ends_s: float, cause: str
+) -> None:
+    now = time.time()
+    facts = JobFacts(
+        "RUNNING", 0.0 if preempted_s is None else now + preempted_s, now + ends_s, 0, "None"
+    )
+    attempt: Any = {"started_unix_s": now - 1, "restart": 0}
+    assert why_stopped(facts, attempt, warning_s=30) == cause
+
+
 def test_a_run_that_never_takes_a_step_is_not_requeued_for_ever(tools: Path, run: RunDir) -> None:
-    tool(tools, "squeue", "echo RUNNING")
+    tool(tools, "squeue", squeue("RUNNING"))
     tool(tools, "scontrol", f"touch {tools}/asked")
-    for number in (1, 2, 3):
-        attempt = {"attempt": number, "cause": "stopped", "started_unix_s": 1.0, "pid": 1}
-        run.write_attempt(attempt)  # type: ignore[arg-type]
-    assert "not requeued" in leave_in_a_process(run).stdout
-    assert run.needs_resume.exists()
+    assert "not requeued: no step of progress in 3" in leave_in_a_process(run, stops=3).stdout
+    assert [attempt["cause"] for attempt in run.attempts()] == ["stopped", "stopped", "no_progress"]
     assert not (tools / "asked").exists()
 
 
@@ -160,3 +217,15 @@ def test_code_that_is_not_the_frozen_one_is_refused(tmp_path: Path) -> None:
 def test_what_submitit_would_requeue_is_the_same_job(tmp_path: Path) -> None:
     again = ArrayJob(tmp_path / "1.json").checkpoint()
     assert again.function.submission == str(tmp_path / "1.json")
+
+
+def test_what_submitit_left_when_it_was_killed_is_removed_and_nothing_of_other_tasks(
+    tools: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """submitit refuses to write a result where a half-written one lies."""
+    monkeypatch.setenv("SUBMITIT_FOLDER", str(tools))
+    mine, other, others = "12_0_result.pkl.save_tmp", "12_1_result.pkl.save_tmp", "112_0_x.save_tmp"
+    for name in (mine, other, others, "12_0_result.pkl"):
+        (tools / name).touch()
+    slurm_job._remove_stale_results()
+    assert {path.name for path in tools.iterdir()} == {other, others, "12_0_result.pkl"}

@@ -9,10 +9,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from jobs.errors import DeviceError, InputError, NonFiniteLossError
+from jobs.causes import IDLE_LIMITS, Cause
+from jobs.errors import DeviceError, InputError, NonFiniteLossError, NoProgressError
 from jobs.run_dir import LeaseHeldError, RunDir
 from jobs.train_job import StopOnSignal, TrainJob, attempt_run, job_identity
 from tests.jobs.conftest import plan_run
@@ -187,6 +189,55 @@ def test_an_edited_configuration_is_not_trained(run: RunDir) -> None:
     with pytest.raises(InputError, match="was edited"):
         TrainJob(run.path)()
     assert run.attempts() == []
+
+
+# ---- a job that SLURM starts again
+
+
+@pytest.fixture
+def restarted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process is the tenth start of job 12, on node n3."""
+    values = {"SUBMITIT_EXECUTOR": "slurm", "SLURM_JOB_ID": "12", "SLURM_RESTART_COUNT": "9"}
+    values |= {"SLURMD_NODENAME": "n3", "SLURM_JOB_GPUS": "2,3"}
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+
+
+def add_starts(run: RunDir, *ends: dict[str, Any], job_id: str = "12") -> None:
+    for restart, end in enumerate(ends):
+        start = {"started_unix_s": 1.0, "pid": 1, "job_id": job_id, "restart": restart}
+        run.write_attempt({"attempt": run.next_attempt(), **start, **end})  # type: ignore[typeddict-item]
+
+
+def test_a_run_that_failed_is_not_tried_again_by_the_same_job(
+    run: RunDir, restarted: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its node may fail later, under another run of that job."""
+    add_starts(run, {"cause": "code_error"})
+    assert attempt_run(run, StopOnSignal()) == "given_up"
+    assert len(run.attempts()) == 1
+    monkeypatch.setenv("SLURM_JOB_ID", "13")
+    assert attempt_run(run, StopOnSignal()) == "finished"
+    attempt = run.attempts()[1]
+    assert (attempt["node"], attempt["gpu_ids"]) == ("n3", "2,3")
+
+
+def test_a_job_that_is_killed_again_and_again_before_a_step_gives_up(
+    run: RunDir, restarted: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_starts(run, *IDLE_LIMITS[Cause.UNKNOWN] * [{}])
+    with pytest.raises(NoProgressError):
+        attempt_run(run, StopOnSignal())
+    assert run.attempts()[-1]["cause"] == "no_progress"
+    assert run.attempts()[-1]["message"] == "no step of progress in 5 attempts: unknown 5"
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "10")
+    assert attempt_run(run, StopOnSignal()) == "given_up"
+
+
+def test_another_job_begins_the_count_of_idle_starts_anew(run: RunDir, restarted: None) -> None:
+    add_starts(run, *9 * [{}], job_id="11")
+    add_starts(run, *2 * [{"cause": "stopped"}])
+    assert attempt_run(run, StopOnSignal()) == "finished"
 
 
 def test_the_job_is_known_by_the_schedulers_words(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from jobs.run_dir import Attempt, RunDir, SweepDir, all_sweeps
 from launcher.matrix import read_matrix
 from launcher.submit import plan_submission
+from tests.fake_slurm import FakeSlurm
 
 # Two networks of which one run takes about a second, after the import of torch.
 MATRIX = """\
@@ -58,3 +60,10 @@ def sweep(matrix: Path, tmp_path: Path) -> SweepDir:
     submission = plan_submission(read_matrix(matrix), tmp_path / "runs")
     submission.write()
     return submission.sweep
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
+    fake = FakeSlurm(tmp_path / "slurm")
+    monkeypatch.setenv("PATH", f"{fake.bin}:{os.environ['PATH']}")
+    return fake

@@ -143,13 +143,17 @@ def test_runs_on_several_gpus_are_shown_with_what_they_take_and_checked_first(ma
     assert not Path("runs").exists()
 
 
-def test_a_failed_run_is_started_again_and_the_finished_ones_are_not(matrix: Path) -> None:
+def test_a_run_that_would_fail_again_is_left_until_it_is_asked_for(matrix: Path) -> None:
     data = ["--set", "train_images=1000", "--set", "model=resnet_small"]
     failed = launcher("submit", matrix, *data, status=1)
     assert "input_error: train_images: 1000, but synthetic has 512" in failed.stdout
     assert "error: not all runs of tiny finished: `launcher logs ID` says why" in failed.stderr
-    assert "retry" in launcher("submit", matrix, *data, "--dry-run").stdout
-    assert "retry" in launcher("resume", "tiny", "--dry-run").stdout
+    for command in (["submit", matrix, *data], ["resume", "tiny"]):
+        left = launcher(*command, "--dry-run").stdout
+        assert "1 run: leave 1" in left
+        assert "but synthetic has 512" in left
+        assert "; left without --failed" in left
+        assert "retry 1" in launcher(*command, "--failed", "--dry-run").stdout
 
 
 def test_missing_data_is_told_once_before_any_run_starts(matrix: Path) -> None:
@@ -166,7 +170,7 @@ def test_a_failure_in_one_sweep_does_not_keep_the_next_from_going_on(matrix: Pat
     launcher("submit", matrix, "--set", "name=b", "--set", "seeds=2", "--dry-run")
     for run in SweepDir("runs/b").runs():
         (run.path / "result.json").unlink()
-    failed = launcher("resume", "--workers", "2", status=1)
+    failed = launcher("resume", "--failed", "--workers", "2", status=1)
     assert "b: finished 2" in failed.stdout
     assert "error: not all runs of a finished" in failed.stderr
 

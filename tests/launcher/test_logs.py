@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import io
+import re
 import threading
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from jobs.causes import Cause
 from jobs.errors import InputError
 from jobs.processes import this_process
 from jobs.run_dir import RunDir, SweepDir
-from launcher.logs import find_run, print_log
+from launcher.logs import attempts_table, find_run, print_log
 from tests.launcher.conftest import add_attempt
 
 
@@ -102,3 +106,25 @@ def test_following_a_run_at_rest_prints_what_is_there_and_ends(
     write_log(run, 1, "all\n")
     print_log(run, None, follow=True)
     assert capsys.readouterr().out == "all\n"
+
+
+def test_the_attempts_of_a_run_are_a_table_of_where_they_were_and_why_they_ended(
+    run: RunDir,
+) -> None:
+    device: Any = {"environment": {"device": "Tesla V100"}, "gpu_ids": "3", "node": "n2"}
+    steps = {"first_step": 0, "last_step": 66, "ended_unix_s": 121.0}
+    add_attempt(run, cause="preempted", message="SIGUSR2 after step 66", **device, **steps)
+    add_attempt(run, first_step=66)
+    run.explain(2, Cause.NODE_FAILURE, "SLURM says NODE_FAIL", "n7")
+    add_attempt(run)
+    holder = run.take_lease("local", "1", 0)
+    console = Console(file=io.StringIO(), width=160)
+    console.print(attempts_table(run))
+    assert isinstance(console.file, io.StringIO)
+    _, first, second, third = console.file.getvalue().splitlines()
+    assert re.search(
+        r"^1 .* 2 min +n2 +Tesla V100 \(3\) +0-66 +preempted +SIGUSR2 after step 66 *$", first
+    )
+    assert re.search(r"^2 .* n7 +66-\? +node_failure SLURM says NODE_FAIL *$", second)
+    assert re.search(r"^3 .* here +running *$", third)
+    run.release_lease(holder)

@@ -449,7 +449,9 @@ def test_unknown_names_and_wrong_shapes_are_told_together_with_their_lines(compl
         "beginning with a letter or a digit",
     ]
     assert "Valid: accumulate_steps, augment, batch_size, " in lines[0]
-    assert lines[8].endswith("Valid: cpus_per_task, gres, mail_type, mail_user, mem, profile, time, workers")
+    assert lines[8].endswith(
+        "Valid: cpus_per_task, gres, mail_type, mail_user, mem, profile, time, workers"
+    )
 
 
 def test_an_unknown_option_of_a_network_is_told_at_its_line(complaints):
@@ -612,8 +614,8 @@ BASE = "base: {model: resnet18}\n"
          "2: time: 'soon' is not a time limit; write minutes (90), H:MM:SS (4:00:00), D-HH:MM:SS "
          "(1-12:00:00), or such as 2h or 30m"),
         (BASE + "overrides: [{when: seed == 0, set: {resources: {workers: 3}}}]",
-         "2: resources.workers is of the whole sweep; a run can have cpus_per_task, gres, mem, "
-         "time"),
+         "2: resources.workers is of the whole sweep; a run can have cpus_per_task, gres, "
+         "mail_type, mail_user, mem, time"),
         (BASE + "axes: {lr: [1, 2]}\noverrides:\n  - {when: lr == 2, set: {lr: 1}}",
          "4: two cells are one run, resnet18-cifar10-s0-2765c0ee8b40: lr=1, seed=0; and lr=1, "
          "seed=0. Remove one, or let them differ in an option that changes the result"),

@@ -1,12 +1,27 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.plan import Action, Policy, Standing, State, Verb, plan, summarise
+from jobs.causes import IDLE_LIMITS, NOT_RETRIED, Cause
+from launcher.plan import BUDGETS, Action, Policy, Standing, State, Verb, plan, summarise
 
-standings = st.lists(st.builds(Standing, st.text(), st.sampled_from(State), st.text()))
+causes = st.sampled_from(Cause)
+standings = st.lists(
+    st.builds(
+        Standing,
+        st.text(),
+        st.sampled_from(State),
+        st.text(),
+        st.none() | causes,
+        st.lists(st.sampled_from(sorted(IDLE_LIMITS)), max_size=20).map(tuple),
+        st.text(),
+    )
+)
+policies = st.builds(Policy, st.booleans(), st.booleans(), code=st.text())
 
 
 @pytest.mark.parametrize(
@@ -38,7 +53,48 @@ def test_every_run_has_one_action_in_its_place(runs: list[Standing]) -> None:
     assert [action.run_id for action in actions] == [run.run_id for run in runs]
 
 
-@given(standings, st.builds(Policy, st.booleans()))
+def verb_of(state: State, policy: Policy | None = None, **facts: Any) -> Verb:
+    return plan([Standing("a", state, **facts)], policy or Policy())[0].verb
+
+
+@pytest.mark.parametrize("cause", Cause)
+def test_what_would_fail_again_is_left_and_the_rest_goes_on(cause: Cause) -> None:
+    verb = verb_of(State.FAILED, cause=cause)
+    assert verb is (Verb.LEAVE if cause in NOT_RETRIED else Verb.RETRY)
+    assert verb_of(State.FAILED, Policy(retry_failed=True), cause=cause) is Verb.RETRY
+
+
+def test_an_error_in_the_code_is_tried_again_with_other_code() -> None:
+    run = Standing("a", State.FAILED, "code_error: KeyError", Cause.CODE_ERROR, code="abc")
+    for code, verb in [("abc", Verb.LEAVE), ("", Verb.LEAVE), ("def", Verb.RETRY)]:
+        assert plan([run], Policy(code=code))[0].verb is verb
+    assert "left without --failed" in plan([run], Policy())[0].reason
+    assert "the code is another one now" in plan([run], Policy(code="def"))[0].reason
+    assert verb_of(State.FAILED, Policy(code="def"), cause=Cause.OUT_OF_MEMORY) is Verb.LEAVE
+
+
+@pytest.mark.parametrize("cause", BUDGETS)
+def test_a_run_that_makes_no_progress_is_left_when_the_budget_of_the_cause_is_used_up(
+    cause: Cause,
+) -> None:
+    limit = IDLE_LIMITS[cause]
+    others = tuple(other for other in BUDGETS if other is not cause)
+    for idle, verb in [(limit - 1, Verb.CONTINUE), (limit, Verb.LEAVE)]:
+        facts: dict[str, Any] = {"cause": cause, "idle": (cause,) * idle + others}
+        assert verb_of(State.STOPPED, **facts) is verb
+        assert verb_of(State.STOPPED, Policy(retry_failed=True), **facts) is Verb.CONTINUE
+    (action,) = plan([Standing("a", State.STOPPED, "x", cause, (cause,) * limit)], Policy())
+    assert action.reason.startswith(f"x; no step of progress in {limit} attempts: {cause} {limit}")
+    assert verb_of(State.STOPPED, Policy(budgets={cause: 99}), idle=(cause,) * limit) is (
+        Verb.CONTINUE
+    )
+
+
+def test_a_person_may_stop_a_run_before_it_begins_as_often_as_it_pleases() -> None:
+    assert verb_of(State.STOPPED, idle=(Cause.STOPPED,) * 9) is Verb.CONTINUE
+
+
+@given(standings, policies)
 def test_nobody_is_disturbed_at_work_and_nothing_finished_is_done_again(
     runs: list[Standing], policy: Policy
 ) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -190,7 +191,7 @@ def test_the_demo_as_an_array_is_preempted_goes_on_and_ends_in_a_table(lab: Lab)
     wait_for(
         lambda: all(run.read_result() for run in sweep.runs()), 4 * TIMEOUT_S, "the demo to finish"
     )
-    assert [attempt["cause"] for attempt in first.attempts()] == ["stopped", "finished"]
+    assert [attempt["cause"] for attempt in first.attempts()] == ["preempted", "finished"]
     assert first.attempts()[0]["message"].startswith("SIGUSR2")
     assert [attempt["restart"] for attempt in first.attempts()] == [0, 1]
     assert "demo: finished 6" in lab.launcher("status")
@@ -237,15 +238,15 @@ def requeue_from_outside(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize(
-    ("disturb", "partition"),
+    ("disturb", "partition", "cause"),
     [
-        (user_signal, "low"),
-        (preemption_without_grace, "low0"),
-        (requeue_from_outside, "low"),
+        (user_signal, "low", "stopped"),
+        (preemption_without_grace, "low0", "preempted"),
+        (requeue_from_outside, "low", "stopped"),
     ],
 )
 def test_a_told_run_saves_is_requeued_and_ends_as_if_nothing_had_happened(
-    disturb: Callable[[Lab], None], partition: str, lab: Lab, undisturbed: RunDir
+    disturb: Callable[[Lab], None], partition: str, cause: str, lab: Lab, undisturbed: RunDir
 ) -> None:
     lab.profile(partition=partition)
     lab.submit()
@@ -253,8 +254,10 @@ def test_a_told_run_saves_is_requeued_and_ends_as_if_nothing_had_happened(
     lab.wait_until_training(run)
     disturb(lab)
     lab.wait_until_finished()
-    assert lab.causes() == ["stopped", "finished"]
+    assert lab.causes() == [cause, "finished"]
     first, second = run.attempts()
+    assert first["node"] in lab.cluster.node_states()
+    assert first["gpu_ids"] in "0123"
     assert second["first_step"] == first["last_step"]
     assert [first["restart"], second["restart"]] == [0, 1]
     assert outcome(run) == outcome(undisturbed)
@@ -274,7 +277,7 @@ def test_preempted_with_term_alone_a_run_loses_nothing(
         lab.wait_until_training(run)
         preemption_without_grace(lab)
         lab.wait_until_finished()
-        assert lab.causes() == ["stopped", "finished"]
+        assert lab.causes() == ["preempted", "finished"]
         assert run.attempts()[0]["message"].startswith("SIGTERM")
         assert run.attempts()[1]["first_step"] == run.attempts()[0]["last_step"]
         assert outcome(run) == outcome(undisturbed)
@@ -287,11 +290,20 @@ def test_a_run_on_a_lost_node_goes_on_elsewhere_from_its_last_checkpoint(
     run = lab.runs()[0]
     lab.wait_until_training(run)
     wait_for(run.checkpoint.exists, TIMEOUT_S, "a checkpoint")
-    lab.cluster.lose_node(lab.cluster.show_job(lab.job_id())["NodeList"])
+    node = lab.cluster.show_job(lab.job_id())["NodeList"]
+    lab.cluster.lose_node(node)
+    wait_for(
+        lambda: lab.status()[0]["causes"] == {"node_failure": 1}, TIMEOUT_S, "the cause to be known"
+    )
     lab.wait_until_finished()
-    assert lab.causes() == [None, "finished"]
+    assert lab.causes() == [None, "finished"], "the run itself could not say it"
     assert run.attempts()[1]["first_step"] > 0
     assert outcome(run) == outcome(undisturbed)
+    lab.program("sacct", "exit 1")
+    lab.environment["PATH"] = f"{lab.folder}/bin:{lab.environment['PATH']}"
+    assert lab.status()[0]["causes"] == {"node_failure": 1, "finished": 1}
+    said = lab.launcher("logs", "--attempts", run.run_id)
+    assert re.search(rf"{node} .* 0-\? +node_failure SLURM says NODE_FAIL\n", said)
 
 
 def test_a_preempted_run_on_two_nodes_is_requeued_and_ends_as_if_nothing_had_happened(
@@ -304,7 +316,7 @@ def test_a_preempted_run_on_two_nodes_is_requeued_and_ends_as_if_nothing_had_hap
     assert lab.cluster.show_job(lab.job_id())["NumNodes"].startswith("2")
     lab.cluster.sbatch("sleep 1", "-p", "high", "-w", "n2", "--gres=gpu:v100:4")
     lab.wait_until_finished()
-    assert lab.causes() == ["stopped", "finished"]
+    assert lab.causes() == ["preempted", "finished"]
     first, second = run.attempts()
     assert second["first_step"] == first["last_step"] > 0
     assert [attempt["environment"]["gpus"] for attempt in run.attempts()] == [2, 2]
@@ -340,7 +352,7 @@ def test_a_cancelled_run_stays_cancelled_until_it_is_asked_for(lab: Lab) -> None
     lab.wait_until_training(run)
     lab.cluster.run("scancel", lab.job_id())
     lab.wait_until_at_rest()
-    assert lab.causes() == ["stopped"]
+    assert lab.causes() == ["cancelled"]
     assert lab.states() == ["cancelled"]
     assert "leave 1" in lab.launcher("resume")
     assert "leave 1" in lab.submit()
@@ -348,7 +360,7 @@ def test_a_cancelled_run_stays_cancelled_until_it_is_asked_for(lab: Lab) -> None
     lab.wait_until_training(run, attempt=2)
     assert "cancelled 1 run, 1 of them running" in lab.launcher("cancel", "sweep")
     lab.wait_until_at_rest()
-    assert lab.causes() == ["stopped", "stopped"]
+    assert lab.causes() == ["cancelled", "cancelled"]
     assert run.attempts()[1]["first_step"] == run.attempts()[0]["last_step"]
     assert lab.states() == ["cancelled"]
 
@@ -564,7 +576,7 @@ def test_without_accounting_the_same_is_told_from_squeue_and_the_files(
         lab.launcher("resume", "--cancelled")
         lab.wait_until_finished()
         assert lab.states() == ["finished"]
-        assert lab.causes() == ["stopped", "finished"]
+        assert lab.causes() == ["cancelled", "finished"]
 
 
 def test_a_job_that_died_before_the_run_began_is_failed_and_its_output_is_named(lab: Lab) -> None:

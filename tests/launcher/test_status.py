@@ -11,6 +11,7 @@ from jobs.processes import this_process
 from jobs.run_dir import Progress, Result, RunDir, SweepDir
 from launcher.labels import short_id
 from launcher.plan import State
+from launcher.slurm import Task
 from launcher.status import format_duration, run_status, status_table, sweep_status
 from tests.launcher.conftest import add_attempt
 
@@ -72,6 +73,10 @@ def test_a_run_without_an_attempt_is_planned(run: RunDir) -> None:
         ({"cause": "finished"}, State.STOPPED, "its result is missing"),
         ({"cause": "code_error", "message": "KeyError: 'x'"}, State.FAILED, "code_error: KeyError"),
         ({"cause": "data_missing", "message": "no files"}, State.FAILED, "data_missing: no files"),
+        ({"cause": "no_progress", "message": "no step"}, State.FAILED, "no_progress: no step"),
+        ({"cause": "preempted", "message": "SIGUSR2 after"}, State.STOPPED, "preemption: SIGUSR2"),
+        ({"cause": "node_failure", "node": "n3"}, State.STOPPED, "node failure on n3; goes on"),
+        ({"cause": "unknown"}, State.STOPPED, "killed; goes on"),
     ],
 )
 def test_the_last_attempt_says_how_a_run_ended(
@@ -82,6 +87,43 @@ def test_the_last_attempt_says_how_a_run_ended(
     found, said = state_of(run)
     assert found is state
     assert said.startswith(detail)
+
+
+def test_how_often_it_ended_so_is_told_and_counted(run: RunDir) -> None:
+    for node in ("n3", "n4", "n3"):
+        add_attempt(run, cause="node_failure", node=node)
+        add_attempt(run, cause="time_limit", message="SIGUSR2 after step 7")
+    assert state_of(run)[1] == "3rd time limit: SIGUSR2 after step 7"
+    add_attempt(run, cause="node_failure", node="n[1-2]")
+    status = run_status(run, queued=set())
+    assert status.detail == "4th node failure on n[1-2]; goes on from its last checkpoint"
+    assert status.causes == {"node_failure": 4, "time_limit": 3}
+    assert status.failed_nodes == ("n3", "n4", "n3"), "of several nodes it is not known which"
+
+
+def test_a_run_that_slurm_cancelled_is_cancelled_until_it_is_released(run: RunDir) -> None:
+    """The run itself was told of it; SLURM may have forgotten its job by now."""
+    add_attempt(run, cause="cancelled", ended_unix_s=time.time() - 1)
+    assert state_of(run)[0] is State.CANCELLED
+    run.observe("released")
+    assert state_of(run)[0] is State.STOPPED
+
+
+def test_a_new_job_that_ends_before_the_run_begins_is_told_from_the_old_one(run: RunDir) -> None:
+    add_attempt(run, cause="stopped", message="SIGTERM after step 5", job_id="77_0")
+    newer = Task("tiny-t1", "78", 0, "FAILED")
+    assert "before the run began" in run_status(run, set(), newer).detail
+    assert run_status(run, set(), Task("tiny-t0", "77", 0, "FAILED")).detail.startswith("SIGTERM")
+
+
+def test_attempts_since_the_last_progress_are_told_to_the_plan(run: RunDir) -> None:
+    add_attempt(run, cause="stopped", first_step=0, last_step=9)
+    add_attempt(run, cause="preempted", code="abc")
+    status = run_status(run, set())
+    assert (status.idle, status.cause, status.code) == (("preempted",), "preempted", "abc")
+    add_attempt(run)
+    run.take_lease("local", "1", 0)
+    assert run_status(run, set()).idle == ("preempted",), "the one at work does not count"
 
 
 def test_a_held_run_is_running_whatever_its_attempts_say(run: RunDir) -> None:

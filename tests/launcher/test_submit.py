@@ -1,23 +1,30 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jobs.errors import ExecutionError, InputError
 from jobs.run_dir import SweepDir
+from jobs.train_job import code_version
 from launcher.cluster import Cluster, LocalProfile, Resources, SlurmProfile, read_cluster
+from launcher.freeze import hash_of_code
 from launcher.matrix import read_matrix
 from launcher.plan import Verb
+from launcher.status import sweep_status
 from launcher.submit import (
+    advise_on_nodes,
     check_data,
     check_gpus,
     check_was_submitted,
     choose_profile,
+    exclude_nodes,
     plan_submission,
     run_profile,
     run_profiles,
 )
+from tests.launcher.conftest import add_attempt
 
 CLUSTER = Cluster(
     {"v100": SlurmProfile(time="4:00:00"), "desk": LocalProfile(workers=3)}, default="v100"
@@ -77,6 +84,40 @@ def test_wishes_that_cannot_be_had_are_refused(sweep: SweepDir, matrix: Path) ->
     run.write_resources({"time": "soon"})
     with pytest.raises(InputError, match=f"what {run.run_id} asks for is damaged: time: 'soon'"):
         run_profile(run, base)
+
+
+def test_an_error_in_the_code_is_left_until_the_code_is_another_one_or_it_is_asked_for(
+    sweep: SweepDir, matrix: Path
+) -> None:
+    run = sweep.run(sweep.named_runs()[0])
+
+    def verb(**choices: Any) -> Verb:
+        return plan_submission(read_matrix(matrix), sweep.path.parent, **choices).actions[0].verb
+
+    add_attempt(run, cause="code_error", code=hash_of_code())
+    assert verb(executor="slurm") is Verb.LEAVE
+    assert verb(executor="slurm", retry_failed=True) is Verb.RETRY
+    add_attempt(run, cause="code_error", code="of yesterday")
+    assert verb(executor="slurm") is Verb.RETRY
+    add_attempt(run, cause="code_error", code=code_version())
+    assert verb(executor="local") is Verb.LEAVE
+
+
+def test_nodes_that_failed_twice_are_named_and_excluded_on_request(sweep: SweepDir) -> None:
+    first, second = sweep.runs()
+    add_attempt(first, cause="node_failure", node="n3")
+    add_attempt(first, cause="node_failure", node="n4")
+    add_attempt(second, cause="device_unfit", node="n3")
+    statuses = sweep_status(sweep)
+    profile = SlurmProfile(time="10", exclude="n1")
+    advice = advise_on_nodes(statuses, profile, sweep)
+    assert advice is not None
+    assert advice.startswith("  n3 failed more than once; `launcher resume tiny --exclude-failed`")
+    nodes = [node for status in statuses for node in status.failed_nodes]
+    profile = exclude_nodes(profile, nodes)
+    assert profile.exclude == "n1,n3,n4"
+    assert advise_on_nodes(statuses, profile, sweep) is None
+    assert exclude_nodes(SlurmProfile(time="10"), []).exclude is None
 
 
 def test_a_run_that_someone_edited_stops_the_submission(sweep: SweepDir, matrix: Path) -> None:

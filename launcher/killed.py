@@ -1,0 +1,108 @@
+"""Attempts that were killed: why, as SLURM tells it, since they had no last word themselves."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jobs.causes import SLURM_CAUSES, Cause
+from jobs.run_dir import Attempt, RunDir, SweepDir
+from launcher.slurm import Task
+
+# What the accounting does not know of an attempt after so long, it will not learn any more.
+ACCOUNTING_LAG_S = 600.0
+
+
+@dataclass(frozen=True)
+class Silent:
+    """An attempt on SLURM without a cause; the last one of a run may still be at work."""
+
+    run: RunDir
+    attempt: Attempt
+    is_last: bool
+    seen_unix_s: float
+    record: dict[str, Any]  # of its job's submission
+    index: int
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.record["name"], self.index
+
+
+def silent_attempts(sweep: SweepDir) -> list[Silent]:
+    """The attempts of a sweep's runs on SLURM of which nobody knows how they ended, if they did."""
+    jobs = {
+        record["job_id"]: record
+        for record in sweep.submissions().values()
+        if record["executor"] == "slurm" and "job_id" in record
+    }
+    run_ids = dict.fromkeys(run_id for record in jobs.values() for run_id in record["runs"])
+    return [silent for run_id in run_ids for silent in _silent(sweep.run(run_id), jobs)]
+
+
+def _silent(run: RunDir, jobs: dict[str, dict[str, Any]]) -> Iterable[Silent]:
+    result = run.read_result()
+    if result is not None and result["attempts"] == 1:
+        return
+    history = run.history()
+    for place, attempt in enumerate(history):
+        job_id, _, index = attempt["job_id"].partition("_")
+        if "cause" not in attempt and attempt["executor"] == "slurm" and job_id in jobs:
+            is_last = place == len(history) - 1
+            seen_s = _last_sign(run, attempt) if is_last else history[place + 1]["started_unix_s"]
+            yield Silent(run, attempt, is_last, seen_s, jobs[job_id], int(index or 0))
+
+
+def _last_sign(run: RunDir, attempt: Attempt) -> float:
+    progress = run.read_progress()
+    if progress is not None and progress["attempt"] == attempt["attempt"]:
+        return progress["time_unix_s"]
+    return attempt["started_unix_s"]
+
+
+def explain(killed: Sequence[Silent], told: Iterable[Task], *, is_final: bool) -> None:
+    """Write down why attempts were killed, so that nobody has to ask again.
+
+    `told` are all starts of their jobs that SLURM knows. Where it does not know one, that is
+    written down as well, once the accounting had its time, or at once if the answer `is_final`.
+    """
+    starts = defaultdict(list)
+    for task in sorted(told, key=lambda task: task.started_unix_s):
+        starts[task.name, task.index].append(task)
+    for silent in killed:
+        ended = _how_it_ended(silent, starts[silent.key])
+        if ended is not None:
+            cause = SLURM_CAUSES.get(ended.word, Cause.UNKNOWN)
+            message, nodes = f"SLURM says {ended.word}", ended.reason if ended.has_begun else ""
+        elif _would_be_known(silent, is_final=is_final):
+            cause, message, nodes = Cause.UNKNOWN, "SLURM does not know why", ""
+        else:
+            continue
+        # A sweep that belongs to a colleague can be looked at without being written.
+        with contextlib.suppress(PermissionError):
+            silent.run.explain(silent.attempt["attempt"], cause, message, nodes)
+
+
+def _how_it_ended(silent: Silent, starts: Sequence[Task]) -> Task | None:
+    """The start of the job that the attempt was part of, if SLURM knows that it is over.
+
+    The accounting has one record for each; squeue only knows the last start.
+    """
+    recorded = [task for task in starts if task.has_begun]
+    restart = silent.attempt["restart"]
+    if restart < len(recorded) and recorded[restart].has_ended:
+        return recorded[restart]
+    shown = [task for task in starts if not task.has_begun and task.is_over]
+    return shown[-1] if shown and silent.is_last else None
+
+
+def _would_be_known(silent: Silent, *, is_final: bool) -> bool:
+    """Whether SLURM would have told us by now: only of our own jobs it must."""
+    if silent.record["user"] != getpass.getuser():
+        return False
+    return is_final or time.time() - silent.seen_unix_s > ACCOUNTING_LAG_S
