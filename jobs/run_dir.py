@@ -344,6 +344,9 @@ class RunDir:
     def write_result(self, result: Result) -> None:
         write_atomic(self._result, pretty(result))
 
+    def is_finished(self) -> bool:
+        return self._result.exists()
+
     def read_result(self) -> Result | None:
         return read_record(self._result, Result.__required_keys__)
 

@@ -430,7 +430,7 @@ def tasks_of_runs(sweeps: Sequence[SweepDir]) -> dict[Path, slurm.Task]:
         place
         for sweep in sweeps
         for place in _newest_places(sweep)
-        if place.run.read_result() is None and not ended_in_slurm(place.run, place.record["token"])
+        if not place.run.is_finished() and not ended_in_slurm(place.run, place.record["token"])
     ]
     silent = [attempt for sweep in sweeps for attempt in silent_attempts(sweep)]  # before SLURM is
     found = _ask(places, silent)
