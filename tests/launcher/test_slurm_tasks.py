@@ -44,10 +44,18 @@ def cluster(slurm_cluster: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 def submit(sweep: SweepDir, *gpus: int) -> dict[int, Path]:
     """One run for each number of GPUs; the records of the submissions by that number."""
-    configs = [
-        RunConfig(model="resnet_small", dataset="synthetic", gpus=count, seed=count)
-        for count in gpus
-    ]
+    submit_all(
+        sweep,
+        [
+            RunConfig(model="resnet_small", dataset="synthetic", gpus=count, seed=count)
+            for count in gpus
+        ],
+    )
+    records = sweep.submissions().items()
+    return {sweep.run(run).read_config().gpus: path for path, rec in records for run in rec["runs"]}
+
+
+def submit_all(sweep: SweepDir, configs: list[RunConfig]) -> None:
     for config in configs:
         sweep.run(config.run_id).write_config(config)
     sweep.code_folder("ours").parent.mkdir()
@@ -55,8 +63,6 @@ def submit(sweep: SweepDir, *gpus: int) -> dict[int, Path]:
     profiles = {config.run_id: PROFILE for config in configs}
     counts = {config.run_id: config.gpus for config in configs}
     list(arrays.submit_arrays(sweep, profiles, counts, PROFILE, "ours"))
-    records = sweep.submissions().items()
-    return {sweep.run(run).read_config().gpus: path for path, rec in records for run in rec["runs"]}
 
 
 def wait_for_tasks(path: Path, count: int) -> list[dict[str, str]]:
@@ -99,9 +105,7 @@ def test_one_task_of_an_array_is_cancelled_and_the_other_goes_on(
 ) -> None:
     sweep = SweepDir(tmp_path / "sweep")
     configs = [RunConfig(model="resnet_small", dataset="synthetic", seed=seed) for seed in (0, 1)]
-    for config in configs:
-        sweep.run(config.run_id).write_config(config)
-    list(arrays.submit_arrays(sweep, [config.run_id for config in configs], PROFILE, PROJECT))
+    submit_all(sweep, configs)
 
     def wait_for_states(*states: str) -> None:
         wait_for(
