@@ -44,6 +44,8 @@ bench: $(INSTALLED)-test
 	$(BIN)/python -m tests.benchmarks.networks
 	$(BIN)/python -m tests.benchmarks.trainer
 	$(BIN)/python -m tests.benchmarks.launcher
+	$(BIN)/python -m tests.benchmarks.submission
+	$(BIN)/python -m tests.benchmarks.scheduler
 	$(BIN)/python -m tests.benchmarks.lambda_training --bf16 $(if $(CIFAR10),--cifar10 $(CIFAR10))
 
 clean:
