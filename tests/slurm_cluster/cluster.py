@@ -248,8 +248,15 @@ class SlurmCluster:
         self._update_node(name, "down", "reason=lost by a test")
 
     def restore_node(self, name: str) -> None:
-        self._start_node(name)
+        if not processes.recorded(self._record(name)):
+            self._start_node(name)
         self._wait_for_node(name, "idle", "mixed", "allocated")
+
+    def restart_node(self, name: str) -> None:
+        """Only the node's slurmd dies, and comes back; the jobs there go on."""
+        self._recorded(name).kill()
+        self._reap(name)
+        self._start_node(name)
 
     def wait_until_saved(self, job_id: str) -> None:
         """Until then a killed controller would forget the job, and give its id to another one."""
@@ -264,10 +271,13 @@ class SlurmCluster:
 
     def kill_controller(self) -> None:
         """The controller dies and forgets what it has not saved yet: see `wait_until_saved`."""
-        controller = processes.recorded(self._record("slurmctld"))
-        if controller is None:
-            raise SlurmClusterError("The controller does not run")
+        controller = self._recorded("slurmctld")
         processes.kill_at_once(lambda: {controller, *controller.children(recursive=True)})
+        self._reap("slurmctld")
+
+    def stop_controller(self) -> None:
+        """The controller saves its state and ends, as when its machine is rebooted."""
+        processes.end({self._recorded("slurmctld")}, DAEMON_TIMEOUT_S)
         self._reap("slurmctld")
 
     def start_controller(self) -> None:
@@ -448,6 +458,11 @@ class SlurmCluster:
 
     def _record(self, name: str) -> Path:
         return self.directory / "daemons" / name
+
+    def _recorded(self, name: str) -> psutil.Process:
+        if process := processes.recorded(self._record(name)):
+            return process
+        raise SlurmClusterError(f"{name} does not run")
 
     def _reap(self, name: str) -> None:
         self._record(name).unlink()

@@ -1,0 +1,215 @@
+"""A folder with two sweeps of small trainings, and the commands of those who look after them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from jobs.run_dir import LeaseHolder, RunDir, SweepDir
+from tests.slurm_cluster import SlurmCluster
+
+PROJECT = Path(__file__).parents[2]
+COMMAND_TIMEOUT_S = 240.0
+
+# Both sweeps hold the same runs; only their partitions differ: with a time of grace, and without.
+PARTITIONS = {"patient": "low", "abrupt": "low0"}
+
+BASE: dict[str, Any] = {
+    "dataset": "synthetic",
+    "train_images": 64,
+    "test_images": 32,
+    "batch_size": 32,
+    "mixup_alpha": 0.2,  # draws random numbers in every step
+    "threads": 1,
+    "progress_every_s": 0.2,
+    "checkpoint_every_s": 1,
+    "when_stuck": "go_on",  # of so few images, hardly anything is learnt
+}
+
+# A program of SLURM as the launcher and the jobs find it. A file that is named like the program
+# says what is wrong with it: `down`, it cannot reach the controller; `lost`, what was asked
+# happens and the answer never comes; `fatal`, the same, and who asked is killed.
+PROGRAM = """\
+#!/bin/sh
+echo {name} >>{calls}
+case $(cat {faults}/{name} 2>/dev/null) in
+    down)
+        echo '{name}: error: Unable to contact slurm controller (connect failure)' >&2
+        exit 1 ;;
+    lost)
+        {real} "$@" >/dev/null 2>&1
+        echo '{name}: error: Batch job submission failed: Socket timed out on send/recv' >&2
+        exit 1 ;;
+    fatal)
+        {real} "$@" >/dev/null 2>&1
+        kill -9 $PPID ;;
+    *)
+        exec {real} "$@" ;;
+esac
+"""
+PROGRAMS = ("sbatch", "squeue", "sacct", "scontrol", "scancel")
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is trained: every model with every seed, in each of the two sweeps."""
+
+    models: Sequence[str] = ("resnet_small", "sresnet_small")
+    seeds: int = 3
+    epochs: int = 400
+    at_once: int = 3
+
+    def matrix(self, name: str) -> str:
+        return json.dumps(
+            {
+                "name": name,
+                "base": {**BASE, "epochs": self.epochs},
+                "axes": {"model": list(self.models)},
+                "seeds": self.seeds,
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Mend:
+    """What ends a fault, when its time has come."""
+
+    due_s: float  # of the monotonic clock
+    what: str
+    do: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of the launcher that somebody typed."""
+
+    words: Sequence[str]
+    process: subprocess.Popen[bytes]
+    output: Path
+
+    def wait(self) -> tuple[int, str]:
+        """Its status and what it said; subprocess.TimeoutExpired if it hangs."""
+        status = self.process.wait(COMMAND_TIMEOUT_S)
+        return status, self.output.read_text()
+
+
+class Lab:
+    """The sweeps in their folder, on a cluster that is about to be broken."""
+
+    def __init__(self, cluster: SlurmCluster, folder: Path, size: Size) -> None:
+        self.cluster, self.folder = cluster, folder
+        self.sweeps = [SweepDir(folder / "runs" / name) for name in PARTITIONS]
+        self.calls = folder / "calls"
+        self._faults = folder / "faults"
+        self.commands: list[Command] = []
+        self.mends: list[Mend] = []
+        self._lock = threading.Lock()
+        for name in ("bin", "commands", "faults"):
+            (folder / name).mkdir(parents=True)
+        self.environment = cluster.env | {
+            "PATH": f"{folder / 'bin'}:{cluster.env['PATH']}",
+            "PYTHONPATH": str(PROJECT),
+            "OMP_NUM_THREADS": "1",
+            "CUDA_VISIBLE_DEVICES": "",
+            "COLUMNS": "150",
+        }
+        self._write_files(size)
+
+    def _write_files(self, size: Size) -> None:
+        for name in PROGRAMS:
+            real = shutil.which(name, path=self.cluster.env["PATH"])
+            text = PROGRAM.format(name=name, real=real, faults=self._faults, calls=self.calls)
+            program = self.folder / "bin" / name
+            program.write_text(text)
+            program.chmod(0o755)
+        profiles = {}
+        for name, partition in PARTITIONS.items():
+            (self.folder / f"{name}.yaml").write_text(size.matrix(name))
+            profiles[name] = {
+                "executor": "slurm",
+                "partition": partition,
+                "gres": "gpu:v100:1",
+                "mem": "200M",
+                "time": "2:00:00",
+                "signal_delay_s": 30,
+                "array_parallelism": size.at_once,
+            }
+        (self.folder / "cluster.yaml").write_text(json.dumps({"profiles": profiles}))
+
+    # ---- what is wrong with SLURM's programs
+
+    def spoil(self, programs: Sequence[str], how: str) -> None:
+        for name in programs:
+            (self._faults / name).write_text(how)
+
+    def mend(self, programs: Sequence[str] = PROGRAMS) -> None:
+        for name in programs:
+            (self._faults / name).unlink(missing_ok=True)
+
+    def number_of_calls(self) -> int:
+        """How often one of SLURM's programs was called by the launcher or a job."""
+        return len(self.calls.read_text().splitlines())
+
+    def later(self, seconds: float, what: str, mend: Callable[[], None]) -> None:
+        """Leave to the storm what it has to mend after some time, even if it ends before."""
+        self.mends.append(Mend(time.monotonic() + seconds, what, mend))
+
+    # ---- commands of people
+
+    def start(self, *words: str) -> Command:
+        """A launcher's command. It is remembered, whether anybody waits for it or not."""
+        with self._lock:
+            output = self.folder / "commands" / f"{len(self.commands) + 1}.txt"
+            with output.open("w") as file:
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "launcher", *words],
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    env=self.environment,
+                    cwd=self.folder,
+                )
+            self.commands.append(command := Command(words, process, output))
+        return command
+
+    def submit(self, sweep: SweepDir) -> Command:
+        return self.start("submit", f"{sweep.name}.yaml", "--profile", sweep.name)
+
+    # ---- what runs
+
+    def runs(self) -> list[RunDir]:
+        return [sweep.run(run_id) for sweep in self.sweeps for run_id in sweep.named_runs()]
+
+    def trainers(self) -> list[tuple[RunDir, LeaseHolder]]:
+        """The runs that are being trained, and by whom."""
+        return [(run, holder) for run in self.runs() if (holder := run.holder())]
+
+    def jobs(self, *states: str) -> dict[str, str]:
+        """The ids of the sweeps' jobs, and their nodes; of those in these states, or of all."""
+        which = ["-t", ",".join(states)] if states else []
+        partitions = ",".join(PARTITIONS.values())
+        words = ["squeue", "-h", "-r", "-p", partitions, *which, "-o", "%i %N"]
+        lines = (line.partition(" ") for line in self.cluster.run(*words).splitlines())
+        return {job_id: node for job_id, _, node in lines}
+
+    def processes(self) -> list[psutil.Process]:
+        """Every process of a job or of a command, also of those that should be gone."""
+        mark = f"{self.folder / 'bin'}:"
+        return [process for process in psutil.process_iter() if _has_path(process, mark)]
+
+
+def _has_path(process: psutil.Process, mark: str) -> bool:
+    try:
+        return process.environ().get("PATH", "").startswith(mark)
+    except psutil.Error:
+        return False

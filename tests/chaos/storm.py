@@ -1,0 +1,165 @@
+"""The storm: faults one after the other, somebody who resumes, and the judgement in the end."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from random import Random
+
+import psutil
+
+from tests.chaos.faults import FAULTS
+from tests.chaos.judge import Outcome, Witness, judge_sweep
+from tests.chaos.lab import Command, Lab
+from tests.slurm_cluster import SlurmClusterError, wait_for
+from tests.slurm_cluster.config import NODES
+
+MEAN_GAP_S = 2.0  # between two faults
+FINISH_TIMEOUT_S = 300.0  # for all that is left to do once the storm is over
+REST_TIMEOUT_S = 90.0
+
+# A fault that meets a cluster which is broken already does not always come about.
+FIZZLES = (SlurmClusterError, TimeoutError, psutil.Error)
+
+
+class Log:
+    """What happened, with the seconds since the beginning."""
+
+    def __init__(self, show: Callable[[str], None] = lambda line: None) -> None:
+        self.lines: list[str] = []
+        self._show, self._began_s = show, time.monotonic()
+
+    def __call__(self, text: str) -> None:
+        line = f"{time.strftime('%H:%M:%S')} {time.monotonic() - self._began_s:7.1f}  {text}"
+        self.lines.append(line)
+        self._show(line)
+
+
+class Operator(threading.Thread):
+    """A person who submits, and then calls `launcher resume` until all is finished."""
+
+    def __init__(self, lab: Lab, seed: str, log: Log) -> None:
+        super().__init__(name="operator")
+        self._lab, self._random, self._log = lab, Random(f"{seed}/operator"), log
+        self.is_done = threading.Event()
+
+    def run(self) -> None:
+        for sweep in self._lab.sweeps:
+            while not self.is_done.is_set() and self._wait(self._lab.submit(sweep)) != 0:
+                pass
+        while not self.is_done.wait(self._random.uniform(2, 8)):
+            self._wait(self._lab.start("resume", *self._options()))
+
+    def _options(self) -> list[str]:
+        """A person who looks at the table knows what to release."""
+        status, said = self._lab.start("status", "--json").wait()
+        states = {row["state"] for row in json.loads(said)} if status == 0 else set()
+        return ["--cancelled"] if "cancelled" in states else []
+
+    def _wait(self, command: Command) -> int:
+        status, said = command.wait()
+        last = said.strip().rpartition("\n")[2]
+        self._log(f"operator: `launcher {' '.join(command.words)}` ended with {status}: {last}")
+        return status
+
+
+class Storm:
+    """One round on fresh sweeps; `number` is that of the first fault, counted over all rounds."""
+
+    def __init__(self, lab: Lab, seed: str, log: Log, number: int = 1) -> None:
+        self.lab, self.seed, self.log, self.number = lab, seed, log, number
+        self.counts: Counter[str] = Counter()
+
+    def rage(self, seconds: float, undisturbed: Mapping[str, Outcome]) -> list[str]:
+        """Faults for so long, or until all runs are finished; then the judge's complaints."""
+        operator = Operator(self.lab, f"{self.seed}/{self.number}", self.log)
+        operator.start()
+        try:
+            wait_for(self._is_planned, REST_TIMEOUT_S, "the sweeps to be planned")
+            with Witness(self.lab.runs()) as witness:
+                end_s = time.monotonic() + seconds
+                while time.monotonic() < end_s and not self._is_finished():
+                    self._one_fault()
+                self._calm_down()
+                complaints = self._wait_for_the_end()
+        finally:
+            operator.is_done.set()
+            operator.join()
+        complaints += [f"`{said}` shows a stack trace" for said in self._stack_traces()]
+        complaints += witness.complaints
+        for sweep in self.lab.sweeps:
+            complaints += judge_sweep(sweep, undisturbed)
+        return complaints + self._submit_again()
+
+    # ---- the faults
+
+    def _one_fault(self) -> None:
+        random = Random(f"{self.seed}/{self.number}")
+        self._pause(random.expovariate(1 / MEAN_GAP_S))
+        (fault,) = random.choices(list(FAULTS), FAULTS.values())
+        try:
+            done = fault(self.lab, random)
+        except FIZZLES as error:
+            done = None
+            self.log(f"#{self.number} {fault.__name__} fizzled out: {error}")
+        if done is not None:
+            self.log(f"#{self.number} {fault.__name__}: {done}")
+            self.counts[fault.__name__] += 1
+        self.number += 1
+
+    def _pause(self, seconds: float) -> None:
+        end_s = time.monotonic() + seconds
+        while (now_s := time.monotonic()) < end_s:
+            self._mend(now_s)
+            time.sleep(min(0.1, end_s - now_s))
+
+    def _mend(self, now_s: float) -> None:
+        for mend in [mend for mend in self.lab.mends if mend.due_s <= now_s]:
+            self.lab.mends.remove(mend)
+            mend.do()
+            self.log(f"mended: {mend.what}")
+
+    def _calm_down(self) -> None:
+        self._mend(float("inf"))
+        for node in NODES:
+            self.lab.cluster.restore_node(node)
+        self.log("the storm is over")
+
+    # ---- the end
+
+    def _is_planned(self) -> bool:
+        return all(sweep.newest_matrix() for sweep in self.lab.sweeps)
+
+    def _is_finished(self) -> bool:
+        return all(run.read_result() for run in self.lab.runs())
+
+    def _wait_for_the_end(self) -> list[str]:
+        """Complaints about what does not end by itself."""
+        ends = {
+            "all runs finished": (self._is_finished, FINISH_TIMEOUT_S),
+            "no job in squeue": (lambda: not self.lab.jobs(), REST_TIMEOUT_S),
+            "no process": (lambda: not self.lab.processes(), REST_TIMEOUT_S),
+        }
+        try:
+            for what, (condition, timeout_s) in ends.items():
+                wait_for(condition, timeout_s, what)
+        except TimeoutError as error:
+            return [str(error)]
+        return []
+
+    def _stack_traces(self) -> list[str]:
+        said = {" ".join(command.words): command.wait()[1] for command in self.lab.commands}
+        return [words for words, text in said.items() if "Traceback" in text]
+
+    def _submit_again(self) -> list[str]:
+        """Complaints if SLURM is asked anything, or anything is started."""
+        before = self.lab.number_of_calls()
+        said = [self.lab.submit(sweep).wait()[1] for sweep in self.lab.sweeps]
+        if self.lab.number_of_calls() != before:
+            return ["`submit` of what is finished asked SLURM"]
+        return [
+            f"`submit` of what is finished said {text!r}" for text in said if ": leave" not in text
+        ]
