@@ -13,7 +13,7 @@ from pathlib import Path
 from launcher.matrix import read_matrix
 from tests.chaos.judge import Outcome, train_undisturbed
 from tests.chaos.lab import Lab, Size
-from tests.chaos.report import report_failure
+from tests.chaos.report import describe_failure
 from tests.chaos.storm import Log, Storm
 from tests.slurm_cluster import SlurmCluster, available
 
@@ -39,9 +39,10 @@ def main(minutes: float, seed: str) -> int:
             storm = Storm(lab, seed, log, number)
             complaints = storm.rage(ROUND_S, undisturbed)
             counts += storm.counts
+            counts += Counter({what: n for what, n in lab.calls().items() if " " in what})
             number = storm.number
             if complaints:
-                report_failure(lab, log, complaints)
+                print(describe_failure(lab, log, complaints))
                 print(f"seed {seed}, round {rounds}; everything is in {lab.folder}")
                 return 1
             shutil.rmtree(lab.folder)

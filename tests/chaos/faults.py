@@ -45,7 +45,7 @@ def terminate(lab: Lab, random: Random) -> str | None:
 
 def _tell(lab: Lab, random: Random, name: str) -> str | None:
     if job := _one_of(lab, random, "RUNNING"):
-        lab.cluster.run("scancel", f"--signal={name}", job)
+        lab.slurm("scancel", f"--signal={name}", job)
     return job and f"{name} to {job}"
 
 
@@ -63,14 +63,14 @@ def hold(lab: Lab, random: Random) -> str | None:
 
 def _control(lab: Lab, random: Random, verb: str, state: str) -> str | None:
     if job := _one_of(lab, random, state):
-        lab.cluster.run("scontrol", verb, job)
+        lab.slurm("scontrol", verb, job)
     return job and f"{verb} {job}"
 
 
 def cancel_a_job(lab: Lab, random: Random) -> str | None:
     """By SLURM's own command, of which the launcher is not told."""
     if job := _one_of(lab, random, "RUNNING", "PENDING"):
-        lab.cluster.run("scancel", job)
+        lab.slurm("scancel", job)
     return job and f"scancel {job}"
 
 
@@ -153,21 +153,48 @@ def _start_controller(lab: Lab, random: Random) -> str:
 
 def programs_down(lab: Lab, random: Random) -> str:
     """Some of SLURM's programs do not reach the controller, from the login node and from jobs."""
-    names = random.choice((["sbatch"], ["squeue"], ["sacct"], ["scontrol"], ["squeue", "scontrol"]))
+    names = random.choice(
+        (["squeue"], ["sacct"], ["scontrol"], ["scancel"], ["squeue", "scontrol"])
+    )
     return _spoil(lab, random, names, "down")
 
 
-def lost_answers(lab: Lab, random: Random) -> str:
+def answers_lost(lab: Lab, random: Random) -> str:
     """What is asked for happens, but who asked is told of a time-out."""
-    return _spoil(lab, random, [random.choice(("sbatch", "sbatch", "scontrol", "scancel"))], "lost")
+    return _spoil(lab, random, [random.choice(("squeue", "sacct", "scontrol", "scancel"))], "lost")
 
 
 def killed_while_asking(lab: Lab, random: Random) -> str:
-    return _spoil(lab, random, [random.choice(("sbatch", "squeue", "scontrol"))], "fatal")
+    """Whoever asks, the launcher or a job that is about to leave."""
+    return _spoil(lab, random, [random.choice(("squeue", "scontrol"))], "fatal")
+
+
+def sbatch_down(lab: Lab, random: Random) -> str:
+    return _resume_without_sbatch(lab, random, "down")
+
+
+def sbatch_lost(lab: Lab, random: Random) -> str:
+    """The job is accepted, and the launcher is told of a time-out."""
+    return _resume_without_sbatch(lab, random, "lost")
+
+
+def killed_in_sbatch(lab: Lab, random: Random) -> str:
+    """The job is accepted, and the launcher dies before it has its id."""
+    return _resume_without_sbatch(lab, random, "fatal")
+
+
+def _resume_without_sbatch(lab: Lab, random: Random, how: str) -> str:
+    """A trainer dies, and somebody resumes its sweep while sbatch is not what it should be."""
+    killed = kill_trainer(lab, random)
+    told = _spoil(lab, random, ["sbatch"], how)
+    sweep = random.choice(lab.sweeps)
+    time.sleep(0.5)
+    lab.start("resume", sweep.name)
+    return f"{told}; killed: {killed}; `launcher resume {sweep.name}`"
 
 
 def _spoil(lab: Lab, random: Random, names: list[str], how: str) -> str:
-    seconds = random.uniform(1, 6)
+    seconds = random.uniform(2, 6)
     lab.spoil(names, how)
     told = " ".join(names)
     lab.later(seconds, f"{told} as before", lambda: lab.mend(names))
@@ -179,7 +206,7 @@ def _spoil(lab: Lab, random: Random, names: list[str], how: str) -> str:
 
 def kill_launcher(lab: Lab, random: Random) -> str:
     """A `submit` or `resume` is killed somewhere on its way."""
-    sweep, seconds = random.choice(lab.sweeps), random.uniform(0.1, 1.5)
+    sweep, seconds = random.choice(lab.sweeps), random.uniform(0.1, 1.0)
     command = lab.submit(sweep) if random.random() < 0.5 else lab.start("resume", sweep.name)
     time.sleep(seconds)
     command.process.kill()
@@ -216,9 +243,12 @@ FAULTS: dict[Fault, int] = {
     restart_controller: 1,
     kill_controller: 1,
     programs_down: 3,
-    lost_answers: 3,
+    answers_lost: 2,
     killed_while_asking: 2,
-    kill_launcher: 4,
+    sbatch_down: 1,
+    sbatch_lost: 2,
+    killed_in_sbatch: 2,
+    kill_launcher: 3,
     two_people: 2,
     cancel_a_sweep: 1,
 }

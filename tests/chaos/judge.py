@@ -19,8 +19,12 @@ import psutil
 
 from jobs.config import RunConfig
 from jobs.run_dir import NOT_REPRODUCED, Attempt, RunDir, SweepDir
+from tests.jobs.test_distributed import train_on
 
 Outcome = tuple[list[dict[str, Any]], str]
+
+# An attempt that says so of itself has saved its last step.
+SAVED = ("stopped", "preempted", "cancelled", "time_limit", "finished")
 
 # Two clocks, that of a process and that of a file's record, and a moment between them.
 CLOCK_TOLERANCE_S = 0.5
@@ -49,6 +53,9 @@ def train_undisturbed(configs: Sequence[RunConfig], folder: Path) -> dict[str, O
 
 
 def _train(run: RunDir) -> None:
+    if (tasks := run.read_config().gpus) > 1:
+        train_on(run, tasks, network="resnet")
+        return
     code = f"from jobs.train_job import TrainJob; TrainJob({str(run.path)!r})()"
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
@@ -112,7 +119,7 @@ def _judge_steps(attempts: Sequence[Attempt]) -> Iterator[str]:
             continue  # it did not come so far
         if first < saved:
             yield f"attempt {attempt['attempt']} began at step {first}, and {saved} was saved"
-        told = attempt.get("cause") == "stopped"
+        told = attempt.get("cause") in SAVED
         saved = max(saved, first, attempt.get("last_step", 0) if told else 0)
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from tests.slurm_cluster import SlurmCluster
 
 PROJECT = Path(__file__).parents[2]
 COMMAND_TIMEOUT_S = 240.0
+SLURM_TIMEOUT_S = 10.0  # a command that waits for a node that is down is given up
 
 # Both sweeps hold the same runs; only their partitions differ: with a time of grace, and without.
 PARTITIONS = {"patient": "low", "abrupt": "low0"}
@@ -41,8 +43,9 @@ BASE: dict[str, Any] = {
 # happens and the answer never comes; `fatal`, the same, and who asked is killed.
 PROGRAM = """\
 #!/bin/sh
-echo {name} >>{calls}
-case $(cat {faults}/{name} 2>/dev/null) in
+fault=$(cat {faults}/{name} 2>/dev/null)
+echo "{name} $fault" >>{calls}
+case $fault in
     down)
         echo '{name}: error: Unable to contact slurm controller (connect failure)' >&2
         exit 1 ;;
@@ -67,6 +70,7 @@ class Size:
     models: Sequence[str] = ("resnet_small", "sresnet_small")
     seeds: int = 3
     epochs: int = 400
+    most_gpus: int = 2  # of the first run; the others take one
     at_once: int = 3
 
     def matrix(self, name: str) -> str:
@@ -76,6 +80,7 @@ class Size:
                 "base": {**BASE, "epochs": self.epochs},
                 "axes": {"model": list(self.models)},
                 "seeds": self.seeds,
+                "include": [{"model": self.models[0], "seed": 0, "gpus": self.most_gpus}],
             }
         )
 
@@ -109,7 +114,7 @@ class Lab:
     def __init__(self, cluster: SlurmCluster, folder: Path, size: Size) -> None:
         self.cluster, self.folder = cluster, folder
         self.sweeps = [SweepDir(folder / "runs" / name) for name in PARTITIONS]
-        self.calls = folder / "calls"
+        self._calls = folder / "calls"
         self._faults = folder / "faults"
         self.commands: list[Command] = []
         self.mends: list[Mend] = []
@@ -128,7 +133,7 @@ class Lab:
     def _write_files(self, size: Size) -> None:
         for name in PROGRAMS:
             real = shutil.which(name, path=self.cluster.env["PATH"])
-            text = PROGRAM.format(name=name, real=real, faults=self._faults, calls=self.calls)
+            text = PROGRAM.format(name=name, real=real, faults=self._faults, calls=self._calls)
             program = self.folder / "bin" / name
             program.write_text(text)
             program.chmod(0o755)
@@ -139,6 +144,7 @@ class Lab:
                 "executor": "slurm",
                 "partition": partition,
                 "gres": "gpu:v100:1",
+                "gpus_per_node": 4,
                 "mem": "200M",
                 "time": "2:00:00",
                 "signal_delay_s": 30,
@@ -156,9 +162,12 @@ class Lab:
         for name in programs:
             (self._faults / name).unlink(missing_ok=True)
 
-    def number_of_calls(self) -> int:
-        """How often one of SLURM's programs was called by the launcher or a job."""
-        return len(self.calls.read_text().splitlines())
+    def calls(self) -> Counter[str]:
+        """How often each of SLURM's programs was called, and with which fault, as in `sbatch lost`.
+
+        By the launcher or by a job.
+        """
+        return Counter(line.strip() for line in self._calls.read_text().splitlines())
 
     def later(self, seconds: float, what: str, mend: Callable[[], None]) -> None:
         """Leave to the storm what it has to mend after some time, even if it ends before."""
@@ -194,12 +203,16 @@ class Lab:
         """The runs that are being trained, and by whom."""
         return [(run, holder) for run in self.runs() if (holder := run.holder())]
 
+    def slurm(self, *words: str) -> str:
+        """What one of SLURM's commands says; SlurmClusterError if it does not answer soon."""
+        return self.cluster.run(*words, timeout=SLURM_TIMEOUT_S)
+
     def jobs(self, *states: str) -> dict[str, str]:
         """The ids of the sweeps' jobs, and their nodes; of those in these states, or of all."""
         which = ["-t", ",".join(states)] if states else []
         partitions = ",".join(PARTITIONS.values())
         words = ["squeue", "-h", "-r", "-p", partitions, *which, "-o", "%i %N"]
-        lines = (line.partition(" ") for line in self.cluster.run(*words).splitlines())
+        lines = (line.partition(" ") for line in self.slurm(*words).splitlines())
         return {job_id: node for job_id, _, node in lines}
 
     def processes(self) -> list[psutil.Process]:

@@ -2,49 +2,39 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Sequence
+
+from jobs.run_dir import RunDir
 from tests.chaos.lab import Lab
 from tests.chaos.storm import Log
 
 LAST_LINES = 60
+OF_INTEREST = (
+    *("attempt", "job_id", "restart", "pid", "started_unix_s", "ended_unix_s"),
+    *("first_step", "last_step", "cause", "message"),
+)
 
 
-def report_failure(lab: Lab, log: Log, complaints: list[str]) -> None:
-    """The complaints, the last faults, the attempts of the runs concerned, and SLURM's log."""
-    print("\n".join(["", "COMPLAINTS", *complaints]))
-    print("\n".join(["", "WHAT HAPPENED LAST", *log.lines[-LAST_LINES:]]))
+def describe_failure(lab: Lab, log: Log, complaints: Sequence[str]) -> str:
+    """The complaints, the last faults, the records of the runs concerned, and SLURM's log."""
+    lines = ["", "COMPLAINTS", *complaints, "", "WHAT HAPPENED LAST", *log.lines[-LAST_LINES:]]
     for run in lab.runs():
-        if (
-            not complaints
-            or any(run.run_id in text for text in complaints)
-            or not run.read_result()
-        ):
-            print(f"\nATTEMPTS OF {run.sweep.name}/{run.run_id}")
-            for attempt in run.attempts():
-                shown = (
-                    "attempt",
-                    "job_id",
-                    "restart",
-                    "pid",
-                    "started_unix_s",
-                    "ended_unix_s",
-                    "first_step",
-                    "last_step",
-                    "cause",
-                    "message",
-                )
-                print("  ", {key: attempt[key] for key in shown if key in attempt})
-            for event in run.observed():
-                print("  ", event)
-            _show_controller(lab, {attempt["job_id"] for attempt in run.attempts()})
+        name = f"{run.sweep.name}/{run.run_id}"
+        if run.read_result() is None or any(name in text for text in complaints):
+            lines += ["", f"RECORDS OF {name}", *_records(run), *_controller_lines(lab, run)]
+    return "\n".join(lines)
 
 
-def _show_controller(lab: Lab, job_ids: set[str]) -> None:
-    lines = (
-        (lab.cluster.directory / "log" / "slurmctld.log").read_text(errors="replace").splitlines()
-    )
-    ours = [
-        line
-        for line in lines
-        if any(f"JobId={job_id}(" in line or f"JobId={job_id} " in line for job_id in job_ids)
-    ]
-    print("\n".join(f"   {line}" for line in ours[-LAST_LINES:]))
+def _records(run: RunDir) -> Iterator[str]:
+    for attempt in run.attempts():
+        yield f"  { ({key: value for key, value in attempt.items() if key in OF_INTEREST}) }"
+    for event in run.observed():
+        yield f"  {event}"
+
+
+def _controller_lines(lab: Lab, run: RunDir) -> list[str]:
+    ids = "|".join({attempt["job_id"] for attempt in run.attempts()}) or "-"
+    text = (lab.cluster.directory / "log" / "slurmctld.log").read_text(errors="replace")
+    ours = re.compile(rf"JobId=({ids})\b(?!_)")
+    return [f"  {line}" for line in text.splitlines() if ours.search(line)][-LAST_LINES:]

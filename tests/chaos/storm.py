@@ -11,7 +11,8 @@ from random import Random
 
 import psutil
 
-from tests.chaos.faults import FAULTS
+from jobs.run_dir import SweepDir
+from tests.chaos.faults import FAULTS, Fault
 from tests.chaos.judge import Outcome, Witness, judge_sweep
 from tests.chaos.lab import Command, Lab
 from tests.slurm_cluster import SlurmClusterError, wait_for
@@ -23,6 +24,17 @@ REST_TIMEOUT_S = 90.0
 
 # A fault that meets a cluster which is broken already does not always come about.
 FIZZLES = (SlurmClusterError, TimeoutError, psutil.Error)
+
+
+def choose(seed: str, number: int) -> tuple[float, Fault, Random]:
+    """The gap before a fault in seconds, the fault, and what it makes its own choices with.
+
+    They depend on nothing that has happened, so that a storm can be had again.
+    """
+    random = Random(f"{seed}/{number}")
+    gap_s = random.expovariate(1 / MEAN_GAP_S)
+    (fault,) = random.choices(list(FAULTS), list(FAULTS.values()))
+    return gap_s, fault, random
 
 
 class Log:
@@ -44,14 +56,23 @@ class Operator(threading.Thread):
     def __init__(self, lab: Lab, seed: str, log: Log) -> None:
         super().__init__(name="operator")
         self._lab, self._random, self._log = lab, Random(f"{seed}/operator"), log
-        self.is_done = threading.Event()
+        self._is_done = threading.Event()
+
+    def stop(self) -> None:
+        self._is_done.set()
+        self.join()
 
     def run(self) -> None:
         for sweep in self._lab.sweeps:
-            while not self.is_done.is_set() and self._wait(self._lab.submit(sweep)) != 0:
+            while not self._is_done.is_set() and self._submit(sweep) != 0:
                 pass
-        while not self.is_done.wait(self._random.uniform(2, 8)):
+        while not self._is_done.wait(self._random.uniform(2, 8)):
             self._wait(self._lab.start("resume", *self._options()))
+
+    def _submit(self, sweep: SweepDir) -> int:
+        """Together with somebody else, at the same moment."""
+        both = [self._lab.submit(sweep) for _ in range(2)]
+        return max(map(self._wait, both))
 
     def _options(self) -> list[str]:
         """A person who looks at the table knows what to release."""
@@ -84,12 +105,11 @@ class Storm:
                 while time.monotonic() < end_s and not self._is_finished():
                     self._one_fault()
                 self._calm_down()
-                complaints = self._wait_for_the_end()
+                complaints = self._wait_for_the_end(operator)
         finally:
-            operator.is_done.set()
-            operator.join()
-        complaints += [f"`{said}` shows a stack trace" for said in self._stack_traces()]
-        complaints += witness.complaints
+            operator.stop()
+        complaints += sorted(witness.complaints)
+        complaints += [f"`{words}` shows a stack trace" for words in self._stack_traces()]
         for sweep in self.lab.sweeps:
             complaints += judge_sweep(sweep, undisturbed)
         return complaints + self._submit_again()
@@ -97,9 +117,8 @@ class Storm:
     # ---- the faults
 
     def _one_fault(self) -> None:
-        random = Random(f"{self.seed}/{self.number}")
-        self._pause(random.expovariate(1 / MEAN_GAP_S))
-        (fault,) = random.choices(list(FAULTS), FAULTS.values())
+        gap_s, fault, random = choose(self.seed, self.number)
+        self._pause(gap_s)
         try:
             done = fault(self.lab, random)
         except FIZZLES as error:
@@ -136,16 +155,13 @@ class Storm:
     def _is_finished(self) -> bool:
         return all(run.read_result() for run in self.lab.runs())
 
-    def _wait_for_the_end(self) -> list[str]:
+    def _wait_for_the_end(self, operator: Operator) -> list[str]:
         """Complaints about what does not end by itself."""
-        ends = {
-            "all runs finished": (self._is_finished, FINISH_TIMEOUT_S),
-            "no job in squeue": (lambda: not self.lab.jobs(), REST_TIMEOUT_S),
-            "no process": (lambda: not self.lab.processes(), REST_TIMEOUT_S),
-        }
         try:
-            for what, (condition, timeout_s) in ends.items():
-                wait_for(condition, timeout_s, what)
+            wait_for(self._is_finished, FINISH_TIMEOUT_S, "all runs are finished")
+            operator.stop()
+            wait_for(lambda: not self.lab.jobs(), REST_TIMEOUT_S, "no job is in squeue")
+            wait_for(lambda: not self.lab.processes(), REST_TIMEOUT_S, "no process is left")
         except TimeoutError as error:
             return [str(error)]
         return []
@@ -156,9 +172,9 @@ class Storm:
 
     def _submit_again(self) -> list[str]:
         """Complaints if SLURM is asked anything, or anything is started."""
-        before = self.lab.number_of_calls()
+        before = self.lab.calls()
         said = [self.lab.submit(sweep).wait()[1] for sweep in self.lab.sweeps]
-        if self.lab.number_of_calls() != before:
+        if self.lab.calls() != before:
             return ["`submit` of what is finished asked SLURM"]
         return [
             f"`submit` of what is finished said {text!r}" for text in said if ": leave" not in text

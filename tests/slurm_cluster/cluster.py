@@ -250,7 +250,7 @@ class SlurmCluster:
     def restore_node(self, name: str) -> None:
         if not processes.recorded(self._record(name)):
             self._start_node(name)
-        self._wait_for_node(name, "idle", "mixed", "allocated")
+        self._wait_for_node(name, "idle", "mixed", "allocated", "completing")
 
     def restart_node(self, name: str) -> None:
         """Only the node's slurmd dies, and comes back; the jobs there go on."""
