@@ -5,6 +5,8 @@
 # make bench     networks and layers beside their references, as ratios of time and memory; what the
 #                trainer costs, and what stopping it does; what the launcher costs; then whether
 #                LambdaResNets train, if data/ holds CIFAR-10 (or with CIFAR10=FILE.npz)
+# make chaos     half an hour of hundreds of faults on a private real SLURM while small runs train,
+#                and a judge of what is left; MINUTES=5 SEED=7 for another storm, or the same again
 # make install   what the others call first; a second call does nothing
 
 PYTHON ?= python3
@@ -18,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Most tests wait, or use one core. A single file is faster without: pytest tests/jobs/test_train.py
 IN_PARALLEL := --numprocesses=2 --dist=loadgroup
 
-.PHONY: install demo test check bench clean
+.PHONY: install demo test check bench chaos clean
 
 install: $(INSTALLED)
 
@@ -47,6 +49,9 @@ bench: $(INSTALLED)-test
 	$(BIN)/python -m tests.benchmarks.submission
 	$(BIN)/python -m tests.benchmarks.scheduler
 	$(BIN)/python -m tests.benchmarks.lambda_training --bf16 $(if $(CIFAR10),--cifar10 $(CIFAR10))
+
+chaos: $(INSTALLED)-test
+	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED))
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

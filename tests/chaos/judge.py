@@ -19,6 +19,7 @@ import psutil
 
 from jobs.config import RunConfig
 from jobs.run_dir import NOT_REPRODUCED, Attempt, RunDir, SweepDir
+from tests.chaos.lab import background
 from tests.jobs.test_distributed import train_on
 
 Outcome = tuple[list[dict[str, Any]], str]
@@ -142,15 +143,14 @@ class Witness:
         self._runs, self._every_s = runs, every_s
         self._results: dict[Path, tuple[int, int]] = {}
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="witness")
 
     def __enter__(self) -> Witness:
-        self._thread.start()
+        self._thread = background(self._watch)
         return self
 
     def __exit__(self, *error: object) -> None:
         self._over.set()
-        self._thread.join()
+        self._thread.result()
 
     def _watch(self) -> None:
         while not self._over.wait(self._every_s):

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,11 +102,12 @@ class Command:
     words: Sequence[str]
     process: subprocess.Popen[bytes]
     output: Path
+    errors: Path
 
     def wait(self) -> tuple[int, str]:
-        """Its status and what it said; subprocess.TimeoutExpired if it hangs."""
+        """Its status and all that it said; subprocess.TimeoutExpired if it hangs."""
         status = self.process.wait(COMMAND_TIMEOUT_S)
-        return status, self.output.read_text()
+        return status, self.output.read_text() + self.errors.read_text()
 
 
 class Lab:
@@ -178,17 +180,18 @@ class Lab:
     def start(self, *words: str) -> Command:
         """A launcher's command. It is remembered, whether anybody waits for it or not."""
         with self._lock:
-            output = self.folder / "commands" / f"{len(self.commands) + 1}.txt"
-            with output.open("w") as file:
+            name = self.folder / "commands" / f"{len(self.commands) + 1}"
+            output, errors = name.with_suffix(".out"), name.with_suffix(".err")
+            with output.open("wb") as out, errors.open("wb") as err:
                 process = subprocess.Popen(
                     [sys.executable, "-m", "launcher", *words],
                     stdin=subprocess.DEVNULL,
-                    stdout=file,
-                    stderr=subprocess.STDOUT,
+                    stdout=out,
+                    stderr=err,
                     env=self.environment,
                     cwd=self.folder,
                 )
-            self.commands.append(command := Command(words, process, output))
+            self.commands.append(command := Command(words, process, output, errors))
         return command
 
     def submit(self, sweep: SweepDir) -> Command:
@@ -219,6 +222,14 @@ class Lab:
         """Every process of a job or of a command, also of those that should be gone."""
         mark = f"{self.folder / 'bin'}:"
         return [process for process in psutil.process_iter() if _has_path(process, mark)]
+
+
+def background(work: Callable[[], None]) -> Future[None]:
+    """Begin to work in a thread; the result, also an error, is asked for when it is to end."""
+    pool = ThreadPoolExecutor(1)
+    future = pool.submit(work)
+    pool.shutdown(wait=False)
+    return future
 
 
 def _has_path(process: psutil.Process, mark: str) -> bool:

@@ -14,7 +14,7 @@ import psutil
 from jobs.run_dir import SweepDir
 from tests.chaos.faults import FAULTS, Fault
 from tests.chaos.judge import Outcome, Witness, judge_sweep
-from tests.chaos.lab import Command, Lab
+from tests.chaos.lab import Command, Lab, background
 from tests.slurm_cluster import SlurmClusterError, wait_for
 from tests.slurm_cluster.config import NODES
 
@@ -50,19 +50,19 @@ class Log:
         self._show(line)
 
 
-class Operator(threading.Thread):
+class Operator:
     """A person who submits, and then calls `launcher resume` until all is finished."""
 
     def __init__(self, lab: Lab, seed: str, log: Log) -> None:
-        super().__init__(name="operator")
         self._lab, self._random, self._log = lab, Random(f"{seed}/operator"), log
         self._is_done = threading.Event()
+        self._thread = background(self._work)
 
     def stop(self) -> None:
         self._is_done.set()
-        self.join()
+        self._thread.result()
 
-    def run(self) -> None:
+    def _work(self) -> None:
         for sweep in self._lab.sweeps:
             while not self._is_done.is_set() and self._submit(sweep) != 0:
                 pass
@@ -76,8 +76,9 @@ class Operator(threading.Thread):
 
     def _options(self) -> list[str]:
         """A person who looks at the table knows what to release."""
-        status, said = self._lab.start("status", "--json").wait()
-        states = {row["state"] for row in json.loads(said)} if status == 0 else set()
+        status, _ = (command := self._lab.start("status", "--json")).wait()
+        rows = json.loads(command.output.read_text()) if status == 0 else []
+        states = {row["state"] for row in rows}
         return ["--cancelled"] if "cancelled" in states else []
 
     def _wait(self, command: Command) -> int:
@@ -97,7 +98,6 @@ class Storm:
     def rage(self, seconds: float, undisturbed: Mapping[str, Outcome]) -> list[str]:
         """Faults for so long, or until all runs are finished; then the judge's complaints."""
         operator = Operator(self.lab, f"{self.seed}/{self.number}", self.log)
-        operator.start()
         try:
             wait_for(self._is_planned, REST_TIMEOUT_S, "the sweeps to be planned")
             with Witness(self.lab.runs()) as witness:
