@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from random import Random
 
 import psutil
@@ -109,7 +110,7 @@ class Storm:
         finally:
             operator.stop()
         complaints += sorted(witness.complaints)
-        complaints += [f"`{words}` shows a stack trace" for words in self._stack_traces()]
+        complaints += self._judge_commands()
         for sweep in self.lab.sweeps:
             complaints += judge_sweep(sweep, undisturbed)
         return complaints + self._submit_again()
@@ -138,8 +139,11 @@ class Storm:
     def _mend(self, now_s: float) -> None:
         for mend in [mend for mend in self.lab.mends if mend.due_s <= now_s]:
             self.lab.mends.remove(mend)
-            mend.do()
-            self.log(f"mended: {mend.what}")
+            try:
+                mend.do()
+                self.log(f"mended: {mend.what}")
+            except FIZZLES as error:
+                self.log(f"not mended: {mend.what}: {error}")
 
     def _calm_down(self) -> None:
         self._mend(float("inf"))
@@ -166,9 +170,12 @@ class Storm:
             return [str(error)]
         return []
 
-    def _stack_traces(self) -> list[str]:
-        said = {" ".join(command.words): command.wait()[1] for command in self.lab.commands}
-        return [words for words, text in said.items() if "Traceback" in text]
+    def _judge_commands(self) -> Iterator[str]:
+        """Complaints about what people were told: a failure is one sentence, and no mistake."""
+        for command in self.lab.commands:
+            status, said = command.wait()
+            if status not in (0, 1, -signal.SIGKILL) or "Traceback" in said:
+                yield f"`{' '.join(command.words)}` ended with {status}, and said: {said}"
 
     def _submit_again(self) -> list[str]:
         """Complaints if SLURM is asked anything, or anything is started."""
