@@ -43,6 +43,7 @@ def main(minutes: float, seed: str) -> int:
             number = storm.number
             if complaints:
                 print(describe_failure(lab, log, complaints))
+                shutil.copy(cluster.directory / "log" / "slurmctld.log", lab.folder)
                 print(f"seed {seed}, round {rounds}; everything is in {lab.folder}")
                 return 1
             shutil.rmtree(lab.folder)

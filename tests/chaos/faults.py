@@ -132,13 +132,21 @@ def restart_controller(lab: Lab, random: Random) -> str:
 
 
 def kill_controller(lab: Lab, random: Random) -> str | None:
-    """Once it has saved the newest job; of what came since then it forgets the most."""
+    """Once it has saved the newest job; what came since then it may forget."""
     jobs = sorted(lab.jobs(), key=lambda job: int(job.partition("_")[0]))
     if not jobs:
         return None
     lab.cluster.wait_until_saved(jobs[-1])
     lab.cluster.kill_controller()
     return _start_controller(lab, random)
+
+
+def crash_controller(lab: Lab, random: Random) -> str:
+    """It forgets the jobs that came in the last seconds, and gives their ids to others."""
+    command = lab.start("resume")
+    time.sleep(random.uniform(0.3, 1.5))
+    lab.cluster.kill_controller()
+    return f"`launcher {' '.join(command.words)}`, and then {_start_controller(lab, random)}"
 
 
 def _start_controller(lab: Lab, random: Random) -> str:
@@ -220,10 +228,10 @@ def two_people(lab: Lab, random: Random) -> str:
     return f"`launcher {' '.join(commands[0].words)}` twice at once"
 
 
-def cancel_a_sweep(lab: Lab, random: Random) -> str:
-    """Somebody changes their mind; the next round of the operator releases it."""
-    sweep = random.choice(lab.sweeps)
-    command = lab.start("cancel", sweep.name)
+def cancel_some(lab: Lab, random: Random) -> str:
+    """Somebody changes their mind about a network; the next round of the operator releases it."""
+    sweep, only = random.choice(lab.sweeps), f"model == '{random.choice(lab.size.models)}'"
+    command = lab.start("cancel", sweep.name, "--only", only)
     return f"`launcher {' '.join(command.words)}`"
 
 
@@ -242,6 +250,7 @@ FAULTS: dict[Fault, int] = {
     restart_slurmd: 3,
     restart_controller: 1,
     kill_controller: 1,
+    crash_controller: 1,
     programs_down: 3,
     answers_lost: 2,
     killed_while_asking: 2,
@@ -250,5 +259,5 @@ FAULTS: dict[Fault, int] = {
     killed_in_sbatch: 2,
     kill_launcher: 3,
     two_people: 2,
-    cancel_a_sweep: 1,
+    cancel_some: 2,
 }

@@ -101,9 +101,8 @@ def _judge_attempts(run: RunDir) -> Iterator[str]:
         yield "not exactly one of its attempts finished it"
     if run.read_result()["attempts"] != len(attempts):
         yield "there were attempts after it had finished"
-    ended = {event.get("attempt") for event in run.observed()}
-    for attempt in attempts:
-        if not attempt.get("cause") and attempt["attempt"] not in ended:
+    for attempt in run.history():
+        if "cause" not in attempt:
             yield f"nobody knows how attempt {attempt['attempt']} ended"
     for one, next_one in pairwise(attempts):
         if next_one["started_unix_s"] < one.get("ended_unix_s", one["started_unix_s"]):

@@ -52,7 +52,7 @@ case $fault in
         exit 1 ;;
     lost)
         {real} "$@" >/dev/null 2>&1
-        echo '{name}: error: Batch job submission failed: Socket timed out on send/recv' >&2
+        echo '{name}: error: {lost}' >&2
         exit 1 ;;
     fatal)
         {real} "$@" >/dev/null 2>&1
@@ -61,6 +61,8 @@ case $fault in
         exec {real} "$@" ;;
 esac
 """
+LOST = "Socket timed out on send/recv operation"
+LOST_BATCH = f"Batch job submission failed: {LOST}"
 PROGRAMS = ("sbatch", "squeue", "sacct", "scontrol", "scancel")
 
 
@@ -114,7 +116,7 @@ class Lab:
     """The sweeps in their folder, on a cluster that is about to be broken."""
 
     def __init__(self, cluster: SlurmCluster, folder: Path, size: Size) -> None:
-        self.cluster, self.folder = cluster, folder
+        self.cluster, self.folder, self.size = cluster, folder, size
         self.sweeps = [SweepDir(folder / "runs" / name) for name in PARTITIONS]
         self._calls = folder / "calls"
         self._faults = folder / "faults"
@@ -130,18 +132,20 @@ class Lab:
             "CUDA_VISIBLE_DEVICES": "",
             "COLUMNS": "150",
         }
-        self._write_files(size)
+        self._write_files()
 
-    def _write_files(self, size: Size) -> None:
+    def _write_files(self) -> None:
         for name in PROGRAMS:
             real = shutil.which(name, path=self.cluster.env["PATH"])
-            text = PROGRAM.format(name=name, real=real, faults=self._faults, calls=self._calls)
+            lost = LOST_BATCH if name == "sbatch" else LOST
+            places = {"faults": self._faults, "calls": self._calls}
+            text = PROGRAM.format(name=name, real=real, lost=lost, **places)
             program = self.folder / "bin" / name
             program.write_text(text)
             program.chmod(0o755)
         profiles = {}
         for name, partition in PARTITIONS.items():
-            (self.folder / f"{name}.yaml").write_text(size.matrix(name))
+            (self.folder / f"{name}.yaml").write_text(self.size.matrix(name))
             profiles[name] = {
                 "executor": "slurm",
                 "partition": partition,
@@ -150,7 +154,7 @@ class Lab:
                 "mem": "200M",
                 "time": "2:00:00",
                 "signal_delay_s": 30,
-                "array_parallelism": size.at_once,
+                "array_parallelism": self.size.at_once,
             }
         (self.folder / "cluster.yaml").write_text(json.dumps({"profiles": profiles}))
 
@@ -211,12 +215,15 @@ class Lab:
         return self.cluster.run(*words, timeout=SLURM_TIMEOUT_S)
 
     def jobs(self, *states: str) -> dict[str, str]:
-        """The ids of the sweeps' jobs, and their nodes; of those in these states, or of all."""
+        """The ids of the sweeps' jobs, and their nodes: of those in these states, or of all.
+
+        Those that complete have ended for us, however long SLURM takes to tidy up after them.
+        """
         which = ["-t", ",".join(states)] if states else []
         partitions = ",".join(PARTITIONS.values())
-        words = ["squeue", "-h", "-r", "-p", partitions, *which, "-o", "%i %N"]
-        lines = (line.partition(" ") for line in self.slurm(*words).splitlines())
-        return {job_id: node for job_id, _, node in lines}
+        words = ["squeue", "-h", "-r", "-p", partitions, *which, "-o", "%i|%T|%N"]
+        rows = (line.split("|") for line in self.slurm(*words).splitlines())
+        return {job_id: node for job_id, state, node in rows if state != "COMPLETING"}
 
     def processes(self) -> list[psutil.Process]:
         """Every process of a job or of a command, also of those that should be gone."""

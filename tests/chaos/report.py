@@ -27,7 +27,7 @@ def describe_failure(lab: Lab, log: Log, complaints: Sequence[str]) -> str:
 
 
 def _records(run: RunDir) -> Iterator[str]:
-    for attempt in run.attempts():
+    for attempt in run.history():
         yield f"  { ({key: value for key, value in attempt.items() if key in OF_INTEREST}) }"
     for event in run.observed():
         yield f"  {event}"

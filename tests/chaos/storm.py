@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import threading
 import time
@@ -22,6 +21,8 @@ from tests.slurm_cluster.config import NODES
 MEAN_GAP_S = 2.0  # between two faults
 FINISH_TIMEOUT_S = 300.0  # for all that is left to do once the storm is over
 REST_TIMEOUT_S = 90.0
+
+ASKED_FOR = ("--cancelled", "--failed")
 
 # A fault that meets a cluster which is broken already does not always come about.
 FIZZLES = (SlurmClusterError, TimeoutError, psutil.Error)
@@ -65,28 +66,25 @@ class Operator:
 
     def _work(self) -> None:
         for sweep in self._lab.sweeps:
-            while not self._is_done.is_set() and self._submit(sweep) != 0:
+            while not self._is_done.is_set() and not self._submit(sweep):
                 pass
+        options: list[str] = []
         while not self._is_done.wait(self._random.uniform(2, 8)):
-            self._wait(self._lab.start("resume", *self._options()))
+            said = self._wait(self._lab.start("resume", *options))[1]
+            # What is not done without asking is told, and how to ask for it.
+            options = [asked for asked in ASKED_FOR if f"without {asked}" in said]
 
-    def _submit(self, sweep: SweepDir) -> int:
-        """Together with somebody else, at the same moment."""
+    def _submit(self, sweep: SweepDir) -> bool:
+        """Together with somebody else, at the same moment; whether it went well."""
         both = [self._lab.submit(sweep) for _ in range(2)]
-        return max(map(self._wait, both))
+        ended = [self._wait(command)[0] for command in both]
+        return ended == [0, 0]
 
-    def _options(self) -> list[str]:
-        """A person who looks at the table knows what to release."""
-        status, _ = (command := self._lab.start("status", "--json")).wait()
-        rows = json.loads(command.output.read_text()) if status == 0 else []
-        states = {row["state"] for row in rows}
-        return ["--cancelled"] if "cancelled" in states else []
-
-    def _wait(self, command: Command) -> int:
+    def _wait(self, command: Command) -> tuple[int, str]:
         status, said = command.wait()
         last = said.strip().rpartition("\n")[2]
         self._log(f"operator: `launcher {' '.join(command.words)}` ended with {status}: {last}")
-        return status
+        return status, said
 
 
 class Storm:
@@ -159,15 +157,21 @@ class Storm:
     def _is_finished(self) -> bool:
         return all(run.read_result() for run in self.lab.runs())
 
+    def _is_explained(self) -> bool:
+        """The accounting lags behind, and the operator's next command asks it."""
+        return all("cause" in attempt for run in self.lab.runs() for attempt in run.history())
+
     def _wait_for_the_end(self, operator: Operator) -> list[str]:
         """Complaints about what does not end by itself."""
         try:
             wait_for(self._is_finished, FINISH_TIMEOUT_S, "all runs are finished")
+            wait_for(self._is_explained, REST_TIMEOUT_S, "all attempts have a cause")
             operator.stop()
             wait_for(lambda: not self.lab.jobs(), REST_TIMEOUT_S, "no job is in squeue")
             wait_for(lambda: not self.lab.processes(), REST_TIMEOUT_S, "no process is left")
         except TimeoutError as error:
-            return [str(error)]
+            shown = self.lab.slurm("squeue", "-r", "-o", "%i %j %T %r %N")
+            return [f"{error}\n{shown}{self.lab.processes()}"]
         return []
 
     def _judge_commands(self) -> Iterator[str]:
