@@ -12,7 +12,6 @@ import pytest
 
 from jobs.config import RunConfig
 from jobs.run_dir import Attempt, EpochMetrics, Result, RunDir, SweepDir
-from launcher.matrix import read_matrix
 from tests.chaos.faults import FAULTS
 from tests.chaos.judge import Witness, judge_sweep, outcome, train_undisturbed
 from tests.chaos.lab import Lab, Size
@@ -31,9 +30,7 @@ def test_after_a_storm_every_run_is_finished_once_and_as_if_nothing_had_happened
 ) -> None:
     require_slurm()
     size = Size(seeds=1, epochs=300, at_once=2)
-    matrix = tmp_path / "undisturbed.yaml"
-    matrix.write_text(size.matrix("undisturbed"))
-    undisturbed = train_undisturbed(read_matrix(matrix).configs, tmp_path / "undisturbed")
+    undisturbed = train_undisturbed(size, tmp_path / "undisturbed")
     with SlurmCluster() as cluster:
         lab, log = Lab(cluster, tmp_path / "lab", size), Log()
         storm = Storm(lab, SEED, log)

@@ -10,8 +10,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from launcher.matrix import read_matrix
-from tests.chaos.judge import Outcome, train_undisturbed
+from tests.chaos.judge import train_undisturbed
 from tests.chaos.lab import Lab, Size
 from tests.chaos.report import describe_failure
 from tests.chaos.storm import Log, Storm
@@ -29,7 +28,7 @@ def main(minutes: float, seed: str) -> int:
     folder = Path(tempfile.mkdtemp(prefix="chaos-", dir="/tmp"))
     counts: Counter[str] = Counter()
     number, rounds = 1, 0
-    undisturbed = reference(Size(), folder)
+    undisturbed = train_undisturbed(Size(), folder / "undisturbed")
     end_s = time.monotonic() + 60 * minutes
     with SlurmCluster() as cluster:
         while time.monotonic() < end_s:
@@ -52,12 +51,6 @@ def main(minutes: float, seed: str) -> int:
     for name, count in counts.most_common():
         print(f"{count:6}  {name}")
     return 0
-
-
-def reference(size: Size, folder: Path) -> dict[str, Outcome]:
-    matrix = folder / "undisturbed.yaml"
-    matrix.write_text(size.matrix("undisturbed"))
-    return train_undisturbed(read_matrix(matrix).configs, folder / "undisturbed")
 
 
 if __name__ == "__main__":

@@ -17,9 +17,9 @@ from typing import Any
 import orjson
 import psutil
 
-from jobs.config import RunConfig
 from jobs.run_dir import NOT_REPRODUCED, Attempt, RunDir, SweepDir
-from tests.chaos.lab import background
+from launcher.matrix import read_matrix
+from tests.chaos.lab import Size, background
 from tests.jobs.test_distributed import train_on
 
 Outcome = tuple[list[dict[str, Any]], str]
@@ -43,11 +43,14 @@ def outcome(run: RunDir) -> Outcome | None:
     return metrics, result["weights_sha256"]
 
 
-def train_undisturbed(configs: Sequence[RunConfig], folder: Path) -> dict[str, Outcome]:
-    """What each run comes to when nothing happens to it, each in a process as a job is one."""
-    sweep = SweepDir(folder)
-    for config in configs:
-        sweep.run(config.run_id).write_config(config)
+def train_undisturbed(size: Size, folder: Path) -> dict[str, Outcome]:
+    """What each run comes to when nothing happens to it, in processes of its own as a job is."""
+    folder.mkdir()
+    matrix = folder / "undisturbed.yaml"
+    matrix.write_text(size.matrix("undisturbed"))
+    sweep = SweepDir(folder / "undisturbed")
+    for run_id, config in read_matrix(matrix).runs.items():
+        sweep.run(run_id).write_config(config)
     with ThreadPool(2) as pool:
         pool.map(_train, runs := sweep.runs())
     return {run.run_id: found for run in runs if (found := outcome(run))}
