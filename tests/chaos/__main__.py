@@ -7,12 +7,12 @@ import shutil
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 from tests.chaos.judge import train_undisturbed
 from tests.chaos.lab import Lab, Size
-from tests.chaos.report import describe_failure
+from tests.chaos.report import count_attempts, count_calls, describe_counts, describe_failure
 from tests.chaos.storm import Log, Storm
 from tests.slurm_cluster import SlurmCluster, available
 
@@ -26,7 +26,7 @@ def main(minutes: float, seed: str) -> int:
     print(f"seed {seed}", flush=True)
     log = Log(lambda line: print(line, flush=True))
     folder = Path(tempfile.mkdtemp(prefix="chaos-", dir="/tmp"))
-    counts: Counter[str] = Counter()
+    totals: defaultdict[str, Counter[str]] = defaultdict(Counter)
     number, rounds = 1, 0
     undisturbed = train_undisturbed(Size(), folder / "undisturbed")
     end_s = time.monotonic() + 60 * minutes
@@ -36,20 +36,21 @@ def main(minutes: float, seed: str) -> int:
             log(f"round {rounds}")
             lab = Lab(cluster, folder / str(rounds), Size())
             storm = Storm(lab, seed, log, number)
-            complaints = storm.rage(ROUND_S, undisturbed)
-            counts += storm.counts
-            counts += Counter({what: n for what, n in lab.calls().items() if " " in what})
-            number = storm.number
-            if complaints:
+            if complaints := storm.rage(ROUND_S, undisturbed):
                 print(describe_failure(lab, log, complaints))
                 shutil.copy(cluster.directory / "log" / "slurmctld.log", lab.folder)
                 print(f"seed {seed}, round {rounds}; everything is in {lab.folder}")
                 return 1
+            number = storm.number
+            totals["faults"] += storm.counts
+            totals["programs that failed"] += count_calls(lab)
+            totals["attempts"] += count_attempts(lab)
+            totals["commands"] += Counter(command.words[0] for command in lab.commands)
             shutil.rmtree(lab.folder)
     shutil.rmtree(folder)
-    print(f"seed {seed}: {rounds} rounds, {counts.total()} faults, and all is well")
-    for name, count in counts.most_common():
-        print(f"{count:6}  {name}")
+    print(f"seed {seed}: all is well after {rounds} rounds of {len(undisturbed)} runs, twice each")
+    for title, counts in totals.items():
+        print(describe_counts(title, counts))
     return 0
 
 

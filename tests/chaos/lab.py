@@ -164,7 +164,7 @@ class Lab:
         for name in programs:
             (self._faults / name).write_text(how)
 
-    def mend(self, programs: Sequence[str] = PROGRAMS) -> None:
+    def mend(self, programs: Sequence[str]) -> None:
         for name in programs:
             (self._faults / name).unlink(missing_ok=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from jobs.run_dir import RunDir
@@ -14,6 +15,21 @@ OF_INTEREST = (
     *("attempt", "job_id", "restart", "pid", "started_unix_s", "ended_unix_s"),
     *("first_step", "last_step", "cause", "message"),
 )
+
+
+def count_attempts(lab: Lab) -> Counter[str]:
+    """How often an attempt ended in which way, in both sweeps."""
+    return Counter(attempt["cause"] for run in lab.runs() for attempt in run.history())
+
+
+def count_calls(lab: Lab) -> Counter[str]:
+    """How often a fault of one of SLURM's programs met somebody."""
+    return Counter({what: count for what, count in lab.calls().items() if " " in what})
+
+
+def describe_counts(title: str, counts: Counter[str]) -> str:
+    """Such as `attempts 512: preempted 211, ...`, the most frequent first."""
+    return f"{title} {counts.total()}: " + ", ".join(f"{k} {n}" for k, n in counts.most_common())
 
 
 def describe_failure(lab: Lab, log: Log, complaints: Sequence[str]) -> str:
