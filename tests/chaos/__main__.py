@@ -12,7 +12,13 @@ from pathlib import Path
 
 from tests.chaos.judge import train_undisturbed
 from tests.chaos.lab import Lab, Size
-from tests.chaos.report import count_attempts, count_calls, describe_counts, describe_failure
+from tests.chaos.report import (
+    count_attempts,
+    count_calls,
+    count_commands,
+    describe_counts,
+    describe_failure,
+)
 from tests.chaos.storm import Log, Storm
 from tests.slurm_cluster import SlurmCluster, available
 
@@ -45,7 +51,7 @@ def main(minutes: float, seed: str) -> int:
             totals["faults"] += storm.counts
             totals["programs that failed"] += count_calls(lab)
             totals["attempts"] += count_attempts(lab)
-            totals["commands"] += Counter(command.words[0] for command in lab.commands)
+            totals["commands"] += count_commands(lab)
             shutil.rmtree(lab.folder)
     shutil.rmtree(folder)
     print(f"seed {seed}: all is well after {rounds} rounds of {len(undisturbed)} runs, twice each")

@@ -81,8 +81,8 @@ def judge_sweep(sweep: SweepDir, undisturbed: Mapping[str, Outcome]) -> Iterator
 
 def judge_run(run: RunDir, undisturbed: Outcome) -> Iterator[str]:
     """Complaints about one run that is finished."""
-    found = outcome(run)
-    if found is None:
+    found, result = outcome(run), run.read_result()
+    if found is None or result is None:
         yield "it has no result"
         return
     for what, ours, theirs in zip(("metrics", "weights"), found, undisturbed, strict=True):
@@ -92,19 +92,19 @@ def judge_run(run: RunDir, undisturbed: Outcome) -> Iterator[str]:
         yield "somebody still holds its lease"
     if run.needs_resume.exists():
         yield "it is finished and says that it needs to be resumed"
-    yield from _judge_attempts(run)
+    yield from _judge_attempts(run, result["attempts"])
     yield from _judge_writers(run)
 
 
-def _judge_attempts(run: RunDir) -> Iterator[str]:
-    attempts = run.attempts()
+def _judge_attempts(run: RunDir, finished_by: int) -> Iterator[str]:
+    attempts = run.history()
     if [attempt["attempt"] for attempt in attempts] != list(range(1, len(attempts) + 1)):
         yield "its attempts are not numbered without a gap"
     if [attempt.get("cause") for attempt in attempts].count("finished") != 1:
         yield "not exactly one of its attempts finished it"
-    if run.read_result()["attempts"] != len(attempts):
+    if len(attempts) > finished_by:
         yield "there were attempts after it had finished"
-    for attempt in run.history():
+    for attempt in attempts:
         if "cause" not in attempt:
             yield f"nobody knows how attempt {attempt['attempt']} ended"
     for one, next_one in pairwise(attempts):

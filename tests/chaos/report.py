@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from jobs.run_dir import RunDir
 from tests.chaos.lab import Lab
-from tests.chaos.storm import Log
+from tests.chaos.storm import ASKED_FOR, Log
 
 LAST_LINES = 60
 OF_INTEREST = (
@@ -25,6 +25,14 @@ def count_attempts(lab: Lab) -> Counter[str]:
 def count_calls(lab: Lab) -> Counter[str]:
     """How often a fault of one of SLURM's programs met somebody."""
     return Counter({what: count for what, count in lab.calls().items() if " " in what})
+
+
+def count_commands(lab: Lab) -> Counter[str]:
+    """How often people called the launcher, without the names of sweeps."""
+    return Counter(
+        " ".join(word for word in command.words if word == command.words[0] or word in ASKED_FOR)
+        for command in lab.commands
+    )
 
 
 def describe_counts(title: str, counts: Counter[str]) -> str:
