@@ -146,6 +146,8 @@ def crash_controller(lab: Lab, random: Random) -> str:
     command = lab.start("resume")
     time.sleep(random.uniform(0.3, 1.5))
     lab.cluster.kill_controller()
+    # It drains nodes on which jobs run that it does not know, and whose ids others have by now.
+    lab.later(10, "an administrator sees to the nodes", lab.cluster.restore_nodes)
     return f"`launcher {' '.join(command.words)}`, and then {_start_controller(lab, random)}"
 
 

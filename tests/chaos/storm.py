@@ -16,7 +16,6 @@ from tests.chaos.faults import FAULTS, Fault
 from tests.chaos.judge import Outcome, Witness, judge_sweep
 from tests.chaos.lab import Command, Lab, background
 from tests.slurm_cluster import SlurmClusterError, wait_for
-from tests.slurm_cluster.config import NODES
 
 MEAN_GAP_S = 2.0  # between two faults
 FINISH_TIMEOUT_S = 300.0  # for all that is left to do once the storm is over
@@ -145,8 +144,7 @@ class Storm:
 
     def _calm_down(self) -> None:
         self._mend(float("inf"))
-        for node in NODES:
-            self.lab.cluster.restore_node(node)
+        self.lab.cluster.restore_nodes()
         self.log("the storm is over")
 
     # ---- the end

@@ -252,6 +252,11 @@ class SlurmCluster:
             self._start_node(name)
         self._wait_for_node(name, "idle", "mixed", "allocated", "completing")
 
+    def restore_nodes(self) -> None:
+        """All that are down, and those that the controller has drained."""
+        for name in config.NODES:
+            self.restore_node(name)
+
     def restart_node(self, name: str) -> None:
         """Only the node's slurmd dies, and comes back; the jobs there go on."""
         self._recorded(name).kill()
