@@ -165,12 +165,18 @@ class Storm:
             wait_for(self._is_finished, FINISH_TIMEOUT_S, "all runs are finished")
             wait_for(self._is_explained, REST_TIMEOUT_S, "all attempts have a cause")
             operator.stop()
+            self._release_what_is_held()
             wait_for(lambda: not self.lab.jobs(), REST_TIMEOUT_S, "no job is in squeue")
             wait_for(lambda: not self.lab.processes(), REST_TIMEOUT_S, "no process is left")
         except TimeoutError as error:
             shown = self.lab.slurm("squeue", "-r", "-o", "%i %j %T %r %N")
             return [f"{error}\n{shown}{self.lab.processes()}"]
         return []
+
+    def _release_what_is_held(self) -> None:
+        """Who has held a job of a run that was just finishing lets it go; it has nothing to do."""
+        if jobs := self.lab.jobs("PENDING"):
+            self.lab.slurm("scontrol", "release", ",".join(jobs))
 
     def _judge_commands(self) -> Iterator[str]:
         """Complaints about what people were told: a failure is one sentence, and no mistake."""
