@@ -20,7 +20,7 @@ from tests.chaos.storm import Log, Storm, choose
 from tests.slurm_cluster import SlurmCluster
 from tests.slurm_cluster.fixtures import require_slurm
 
-SEED = "1"
+SEED = "41"
 STORM_S = 50.0
 
 

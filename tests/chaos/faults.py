@@ -194,13 +194,12 @@ def killed_in_sbatch(lab: Lab, random: Random) -> str:
 
 
 def _resume_without_sbatch(lab: Lab, random: Random, how: str) -> str:
-    """A trainer dies, and somebody resumes its sweep while sbatch is not what it should be."""
+    """A trainer dies, and somebody resumes while sbatch is not what it should be."""
     killed = kill_trainer(lab, random)
     told = _spoil(lab, random, ["sbatch"], how)
-    sweep = random.choice(lab.sweeps)
     time.sleep(0.5)
-    lab.start("resume", sweep.name)
-    return f"{told}; killed: {killed}; `launcher resume {sweep.name}`"
+    lab.start("resume")
+    return f"{told}; killed: {killed}; `launcher resume`"
 
 
 def _spoil(lab: Lab, random: Random, names: list[str], how: str) -> str:
