@@ -50,7 +50,7 @@ def cancel_sweep(
 def _cancel_jobs(sweep: SweepDir, run_ids: Collection[str] | None) -> None:
     """Those that work on these runs; without, also jobs that newer ones have replaced."""
     from launcher import slurm
-    from launcher.arrays import open_tasks, tasks_of_runs
+    from launcher.tasks import open_tasks, tasks_of_runs
 
     if run_ids is None:
         tasks = open_tasks(sweep)

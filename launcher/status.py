@@ -102,7 +102,7 @@ def _config_or_none(run: RunDir) -> RunConfig | None:
 def _ask_slurm(sweeps: Sequence[SweepDir]) -> dict[Path, Task]:
     if not any(sweep.is_on_slurm() for sweep in sweeps):
         return {}
-    from launcher.arrays import tasks_of_runs  # with submitit, which others need not load
+    from launcher.tasks import tasks_of_runs  # with submitit, which others need not load
 
     return tasks_of_runs(sweeps)
 
