@@ -106,7 +106,7 @@ def submit_arrays(
 
 @dataclass
 class _Room:
-    """How many runs SLURM still takes, as far as its refusals tell: fewer than `too_many`."""
+    """How many jobs SLURM still takes, as far as its refusals tell: fewer than `too_many`."""
 
     too_many: int
     said: str = ""
@@ -128,13 +128,13 @@ def estimate_starts(
     folder = sweep.path.resolve() / "test-only"
     for array in cut(profiles, gpus, slurm.ask_config().max_array_size):
         script = _batch_script(sweep, folder, {"name": sweep.name, "code": "test-only"}, array)
-        start_unix_s, nodes = sbatch.test_only(script.text(len(array.run_ids)))
+        start_unix_s, nodes = sbatch.test_only(script.text(array.jobs))
         yield len(array.run_ids), start_unix_s, nodes
 
 
 @dataclass(frozen=True)
 class Array:
-    """Runs in the order of the tasks, what each asks for, and how many may run at once."""
+    """Runs in the order of the jobs, what each job asks for, and how many may run at once."""
 
     run_ids: list[str]
     profile: SlurmProfile
@@ -146,15 +146,26 @@ class Array:
         """What SLURM's limits of submission are about."""
         return self.profile.partition, self.profile.account, self.profile.qos
 
+    @property
+    def jobs(self) -> int:
+        return math.ceil(len(self.run_ids) / self.layout.runs_per_job)
+
+    @property
+    def runs_of_jobs(self) -> list[int]:
+        """How many runs each job trains."""
+        size = self.layout.runs_per_job
+        return [min(size, len(self.run_ids) - job * size) for job in range(self.jobs)]
+
     def split(self, size: int, room: int) -> tuple[Array, Array]:
-        """The first `size` runs, with their share of what may run at once, and the others.
+        """The first `size` jobs, with their share of what may run at once, and the others.
 
         If SLURM takes fewer than `room` in all, the share is of these.
         """
-        share = min(size, math.ceil(self.parallelism * size / min(room, len(self.run_ids))))
+        share = min(size, math.ceil(self.parallelism * size / min(room, self.jobs)))
         left = max(1, self.parallelism - share)
-        first = replace(self, run_ids=self.run_ids[:size], parallelism=share)
-        return first, replace(self, run_ids=self.run_ids[size:], parallelism=left)
+        runs = size * self.layout.runs_per_job
+        first = replace(self, run_ids=self.run_ids[:runs], parallelism=share)
+        return first, replace(self, run_ids=self.run_ids[runs:], parallelism=left)
 
 
 def cut(
@@ -162,20 +173,21 @@ def cut(
 ) -> list[Array]:
     """The arrays for runs, each with indices from 0 on.
 
-    The jobs of an array ask for the same. SLURM's limit of its size is one of the index, so an
-    array that began higher would be refused. The arrays of a profile share its parallelism as
+    The jobs of an array ask for the same; where each trains several runs, the last one may have
+    fewer. SLURM's limit of its size is one of the index, so an array that began higher would be
+    refused. The arrays of a profile share its parallelism as
     evenly as it goes, but each gets at least one.
     """
-    largest = min(max(1, max_array_size), MAX_TASKS)  # 0 where a site has switched arrays off
     groups: dict[SlurmProfile, dict[Layout, list[str]]] = defaultdict(lambda: defaultdict(list))
     for run_id, profile in profiles.items():
         groups[profile][profile.layout(gpus[run_id])].append(run_id)
     arrays = []
     for profile, layouts in groups.items():
         pieces = [
-            (run_ids[start : start + largest], layout)
-            for layout, run_ids in layouts.items()
-            for start in range(0, len(run_ids), largest)
+            (run_ids[start : start + size], layout)
+            for layout, run_ids in map(_without_idle_tasks, layouts.items())
+            for size in [_runs_of_an_array(layout, max_array_size)]
+            for start in range(0, len(run_ids), size)
         ]
         share, rest = divmod(profile.array_parallelism, len(pieces))
         arrays += [
@@ -183,6 +195,20 @@ def cut(
             for number, (run_ids, layout) in enumerate(pieces)
         ]
     return arrays
+
+
+def _without_idle_tasks(group: tuple[Layout, list[str]]) -> tuple[Layout, list[str]]:
+    """The layout of runs that share a GPU, if they are too few to fill it."""
+    layout, run_ids = group
+    if len(run_ids) < layout.runs_per_job:
+        layout = Layout(1, len(run_ids), len(run_ids))
+    return layout, run_ids
+
+
+def _runs_of_an_array(layout: Layout, max_array_size: int) -> int:
+    """How many runs an array can have; SLURM's limit is 0 where a site has switched arrays off."""
+    jobs = min(max_array_size, MAX_TASKS // layout.runs_per_job)
+    return max(1, jobs) * layout.runs_per_job
 
 
 def _submit_first(
@@ -194,7 +220,7 @@ def _submit_first(
     job does not exist. Raises LimitError when SLURM does not take a single run.
     """
     token = secrets.token_hex(4)
-    first, rest = array.split(room.size(len(array.run_ids)), room.too_many)
+    first, rest = array.split(room.size(array.jobs), room.too_many)
     record: dict[str, Any] = {
         "token": token,
         "executor": "slurm",
@@ -215,13 +241,13 @@ def _submit_first(
             break
         except sbatch.RefusedError as error:
             if isinstance(error, sbatch.LimitError):
-                room.too_many, room.said = len(first.run_ids), str(error)
+                room.too_many, room.said = first.jobs, str(error)
             if not isinstance(error, sbatch.LimitError) or room.is_full:
                 sweep.write_submission({**record, "refused": str(error)}, path)
                 raise
-        first, rest = array.split(room.size(len(array.run_ids)), room.too_many)
+        first, rest = array.split(room.size(array.jobs), room.too_many)
         record["runs"] = first.run_ids
-    room.too_many -= len(first.run_ids)
+    room.too_many -= first.jobs
     sweep.write_submission({**record, "job_id": job_id}, path)
     return job_id, rest
 
@@ -232,7 +258,7 @@ def _write_script(sweep: SweepDir, path: Path, record: Mapping[str, Any], array:
     script = _batch_script(sweep, folder, record, array)
     script.write_pickle(ArrayJob(path), folder / PICKLE)
     file = folder / "submission.sh"
-    file.write_text(script.text(len(array.run_ids)))
+    file.write_text(script.text(array.jobs))
     return file
 
 
@@ -352,7 +378,7 @@ def sbatch_parameters(
         "array_parallelism": array.parallelism,
         "setup": setup,
         "srun_args": [
-            "--kill-on-bad-exit=1",  # the others would wait for ever for a task that has died
+            *_when_a_task_ends(array.layout),
             f"--cpus-per-task={profile.cpus_per_task}",  # SLURM 22.05 and later forget sbatch's
             *(sys.executable, "-I", "-S", "-c", BLOCK_STOP_SIGNALS),
         ],
@@ -361,6 +387,16 @@ def sbatch_parameters(
         "additional_parameters": {"requeue": True, **_given(unknown_to_submitit)},
         **_given(named),
     }
+
+
+def _when_a_task_ends(layout: Layout) -> list[str]:
+    """The others would wait for ever for one that has died, unless each is a run of its own.
+
+    Said in both cases, as sites have defaults of their own.
+    """
+    if layout.runs_per_job == 1:
+        return ["--kill-on-bad-exit=1"]
+    return ["--kill-on-bad-exit=0", "--wait=0"]
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:

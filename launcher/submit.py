@@ -274,4 +274,6 @@ def check_gpus(gpus: Mapping[str, int], profile: Profile, workers: int | None) -
     else:
         from launcher.local import make_workers
 
-        make_workers(workers or profile.workers, max(gpus.values(), default=1))
+        make_workers(
+            workers or profile.workers, max(gpus.values(), default=1), profile.runs_per_gpu
+        )

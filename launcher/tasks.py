@@ -24,6 +24,9 @@ from launcher.plan import State
 # An sbatch that outlived its launcher may still be accepted, and the accounting lags behind.
 ANSWER_LAG_S = 60.0
 
+# As long as SLURM has an ended job in mind, which is MinJobAge, somebody can requeue it by hand.
+REMEMBERED_S = 600.0
+
 
 def find_job(record: Mapping[str, Any]) -> str | None:
     """The id of a submission's job, by its token: from squeue, else from the accounting."""
@@ -69,6 +72,11 @@ class _Place:
     def key(self) -> tuple[str, int]:
         return self.record["name"], self.index
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether SLURM has ever shown that it ended: it has, if SLURM does not show it now."""
+        return bool(_written_ends(self.run, self.record["token"]))
+
 
 def tasks_of_runs(sweeps: Sequence[SweepDir]) -> dict[Path, slurm.Task]:
     """What SLURM says of each unfinished run that was submitted to it, by the run's path.
@@ -92,7 +100,7 @@ def tasks_of_runs(sweeps: Sequence[SweepDir]) -> dict[Path, slurm.Task]:
             _adopt(submission, record, job_ids.get(record["name"]))
     tasks = {}
     for place in places:
-        task = found.get(place.key) or _absent(place)
+        task = found.get(place.key) or (None if place.has_ended else _absent(place))
         if task is None:
             continue
         tasks[place.run.path] = task
@@ -108,7 +116,7 @@ def _ask(places: Sequence[_Place], silent: Sequence[Silent]) -> dict[tuple[str, 
     one that waits or runs only there was lost by a controller that crashed.
     """
     queue = _by_key(slurm.squeue(*_names_and_since(places)) if places else [])
-    missing = [place for place in places if place.key not in queue]
+    missing = [place for place in places if place.key not in queue and not place.has_ended]
     killed = [
         attempt
         for attempt in silent
@@ -173,7 +181,9 @@ def _absent(place: _Place) -> slurm.Task | None:
 
 def _is_settled(record: dict[str, Any]) -> bool:
     """Whether a submission that SLURM does not know will not turn up there any more."""
-    return time.time() - record["submitted_unix_s"] > ANSWER_LAG_S and _is_here(record)
+    is_mine = record["user"] == getpass.getuser()  # those of others may be hidden
+    is_old = time.time() - record["submitted_unix_s"] > ANSWER_LAG_S
+    return is_mine and is_old and _is_here(record)
 
 
 def _is_here(record: dict[str, Any]) -> bool:
@@ -191,8 +201,19 @@ def open_tasks(sweep: SweepDir) -> list[slurm.Task]:
 
 
 def ended_in_slurm(run: RunDir, token: str) -> bool:
-    """Whether it is written down that the run's job of this submission has ended."""
-    return any(event["event"] == "ended" and event["token"] == token for event in run.observed())
+    """Whether it is written down that the run's job of this submission has ended for good.
+
+    What squeue showed may have been requeued since, as long as SLURM remembers it.
+    """
+    return any(
+        not event.get("shown") or time.time() - event["time_unix_s"] > REMEMBERED_S
+        for event in _written_ends(run, token)
+    )
+
+
+def _written_ends(run: RunDir, token: str) -> list[dict[str, Any]]:
+    events = run.observed()
+    return [event for event in events if event["event"] == "ended" and event["token"] == token]
 
 
 def _newest_places(sweep: SweepDir) -> list[_Place]:
@@ -201,8 +222,10 @@ def _newest_places(sweep: SweepDir) -> list[_Place]:
     for path, record in sweep.submissions().items():
         if "refused" in record or is_being_submitted(record):
             continue
-        for index, run_id in enumerate(record["runs"]):
+        runs_per_job = record.get("runs_per_job", 1)
+        for position, run_id in enumerate(record["runs"]):
             if record["executor"] == "slurm":
+                index = position // runs_per_job
                 newest[run_id] = _Place(sweep.run(run_id), path, record, index)
             else:
                 newest.pop(run_id, None)
@@ -210,8 +233,16 @@ def _newest_places(sweep: SweepDir) -> list[_Place]:
 
 
 def _write_down(run: RunDir, token: str, task: slurm.Task) -> None:
+    facts = {
+        "word": task.word,
+        "job_id": task.id,
+        "nodes": task.reason,
+        "shown": not (task.has_begun or task.has_ended),  # by squeue; the accounting knows when
+    }
+    if any(facts.items() <= event.items() for event in _written_ends(run, token)):
+        return
     # A sweep that belongs to a colleague can be looked at without being written.
     with contextlib.suppress(PermissionError):
-        run.observe("ended", token=token, word=task.word, job_id=task.id, nodes=task.reason)
+        run.observe("ended", token=token, **facts)
         if task.state is State.CANCELLED:
             run.observe("cancelled", token=token)

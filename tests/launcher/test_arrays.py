@@ -35,6 +35,7 @@ from tests.launcher.answers import Slurm, record_of
 
 GOLDEN = Path(__file__).parent / "golden_sbatch.sh"
 GOLDEN_TWO_NODES = Path(__file__).parent / "golden_sbatch_two_nodes.sh"
+GOLDEN_SHARED = Path(__file__).parent / "golden_sbatch_shared_gpu.sh"
 
 PROFILE = SlurmProfile(
     time="1-12:00:00",
@@ -69,7 +70,9 @@ def script(profile: SlurmProfile, gpus: int = 1, after: Sequence[str] = ()) -> s
     code, pickle = Path("/runs/it's/code/abc"), Path("/runs/it's/slurm/me/t0/task.pkl")
     array = Array(["a run"] * 20, profile, profile.layout(gpus), parallelism=8)
     parameters = sbatch_parameters(array, "sweep-1f2e3d4c", code, pickle, after)
-    return BatchScript(pickle.parent, **parameters).text(20).replace(sys.executable, "PYTHON")
+    return (
+        BatchScript(pickle.parent, **parameters).text(array.jobs).replace(sys.executable, "PYTHON")
+    )
 
 
 def test_the_batch_script_is_the_golden_one() -> None:
@@ -78,6 +81,10 @@ def test_the_batch_script_is_the_golden_one() -> None:
 
 def test_the_batch_script_of_runs_on_two_nodes_that_wait_for_others_is_the_golden_one() -> None:
     assert script(PROFILE, gpus=8, after=["77", "78"]) == GOLDEN_TWO_NODES.read_text()
+
+
+def test_the_batch_script_of_runs_that_share_a_gpu_is_the_golden_one() -> None:
+    assert script(PROFILE.with_resources(Resources(runs_per_gpu=3))) == GOLDEN_SHARED.read_text()
 
 
 def test_what_a_profile_leaves_open_is_left_to_the_cluster() -> None:
@@ -171,6 +178,28 @@ def test_runs_go_into_one_array_for_each_number_of_gpus_that_they_were_last_give
         (Layout(nodes=1, tasks_per_node=4), [first, second]),
         (Layout(nodes=1, tasks_per_node=1), [third, fourth]),
     ]
+
+
+@given(st.integers(1, 300), st.integers(1, 70), st.integers(0, 50), st.integers(1, 60))
+def test_runs_that_share_a_gpu_fill_jobs_and_stand_in_arrays_that_are_allowed(
+    count: int, together: int, max_array_size: int, size: int
+) -> None:
+    profile = SlurmProfile(time="10", gpus_per_node=4, runs_per_gpu=together)
+    gpus = {str(run): 1 for run in range(count)} | {"large": 4}
+    pieces = cut(dict.fromkeys(gpus, profile), gpus, max_array_size)
+    assert [run_id for piece in pieces for run_id in piece.run_ids] == list(gpus)
+    large = pieces.pop()
+    assert (large.run_ids, large.layout.runs_per_job) == (["large"], 1)
+    for piece in pieces:
+        assert piece.layout.runs_per_job == min(together, count)
+        assert 1 <= piece.jobs <= max(1, max_array_size)
+        assert piece.jobs == 1 or piece.jobs * piece.layout.tasks_per_node <= MAX_TASKS
+        assert sum(piece.runs_of_jobs) == len(piece.run_ids)
+        assert set(piece.runs_of_jobs[:-1]) <= {piece.layout.runs_per_job}
+        first, rest = piece.split(min(size, piece.jobs), 100)
+        assert first.jobs + rest.jobs == piece.jobs
+        assert first.run_ids + rest.run_ids == piece.run_ids
+    assert all(len(piece.run_ids) % piece.layout.runs_per_job == 0 for piece in pieces[:-1])
 
 
 # ---- limits, and answers that are lost
@@ -279,6 +308,18 @@ def test_as_many_runs_go_as_a_limit_allows_and_the_others_stay_planned(
     ]
     states = [status.state for status in sweep_status(many)]
     assert states == ["queued"] * limit + ["planned"] * (40 - limit)
+
+
+def test_a_limit_counts_jobs_and_not_the_runs_that_share_them(
+    many: SweepDir, answering_sbatch: Sbatch
+) -> None:
+    answering_sbatch.limit = 4
+    shared = PROFILE.with_resources(Resources(runs_per_gpu=6))
+    with pytest.raises(SubmitLimitError, match="24 of 40 runs submitted, 16 wait"):
+        submit(many, many.named_runs(), shared)
+    assert answering_sbatch.sizes == [7, 4, 2, 1]
+    (accepted,) = (record for record in many.submissions().values() if "job_id" in record)
+    assert (accepted["runs"], accepted["runs_per_job"]) == (many.named_runs()[:24], 6)
 
 
 def test_a_full_queue_is_not_asked_again_and_another_one_is(

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import time
+from pathlib import Path
 
 import pytest
 
 from jobs.processes import this_process
 from jobs.run_dir import SweepDir
 from launcher import slurm
+from launcher.cancel import cancel_sweep
+from launcher.matrix import read_matrix
 from launcher.slurm import Task
 from launcher.status import sweep_status
+from launcher.submit import plan_submission
 from launcher.tasks import tasks_of_runs
 from tests.launcher.answers import Slurm, add_submission, record_of
+from tests.launcher.conftest import add_attempt
 
 
 @pytest.fixture
@@ -166,3 +172,116 @@ def test_of_two_jobs_of_one_name_the_first_is_kept_and_the_other_cancelled(
     assert {task.job_id for task in tasks_of_runs([sweep]).values()} == {"99"}
     assert record_of(sweep)["job_id"] == "99"
     assert cancelled == ["100"]
+
+
+def test_what_squeue_still_shows_as_ended_may_be_requeued_by_hand(
+    sweep: SweepDir, answers: Slurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_submission(sweep, job_id="77")
+    answers.queue = [Task("tiny-t0", "77", index, "TIMEOUT") for index in (0, 1)]
+    for _ in range(2):
+        assert {status.state for status in sweep_status(sweep)} == {"stopped"}
+    assert [len(run.observed()) for run in sweep.runs()] == [1, 1], "it is written down once"
+    answers.queue[0] = Task("tiny-t0", "77", 0, "PENDING", "BeginTime")
+    assert [status.state for status in sweep_status(sweep)] == ["queued", "stopped"]
+    # What SLURM has forgotten, nobody can requeue; and the accounting need not be asked.
+    answers.queue, answers.asked = [], []
+    assert {status.state for status in sweep_status(sweep)} == {"stopped"}
+    assert answers.asked == ["squeue"]
+    monkeypatch.setattr("launcher.tasks.REMEMBERED_S", 0.0)
+    sweep_status(sweep)
+    assert answers.asked == ["squeue"]
+
+
+def test_what_the_accounting_says_that_squeue_has_forgotten_is_final(
+    sweep: SweepDir, answers: Slurm
+) -> None:
+    add_submission(sweep, job_id="77")
+    ended = {"started_unix_s": 1001.0, "ended_unix_s": 1100.0}
+    answers.accounting = [Task("tiny-t0", "77", i, "TIMEOUT", "n1", **ended) for i in (0, 1)]
+    for _ in range(2):
+        assert {status.state for status in sweep_status(sweep)} == {"stopped"}
+    assert answers.asked == ["squeue", "sacct"]
+
+
+def test_the_lease_of_a_job_that_slurm_has_ended_is_a_dead_one(
+    sweep: SweepDir, answers: Slurm
+) -> None:
+    add_submission(sweep, job_id="77")
+    run = sweep.run(sweep.named_runs()[0])
+    holder = run.take_lease("lab", "77_0", 0) | {"host": "elsewhere"}
+    (run.path / "lease").write_text(json.dumps(holder))
+    ended = {"started_unix_s": 1001.0, "ended_unix_s": 1100.0}
+    answers.accounting = [Task("tiny-t0", "77", 0, "NODE_FAIL", "n1", **ended)]
+    assert [sweep_status(sweep)[0].state for _ in range(2)] == ["stopped"] * 2
+    other = holder | {"job_id": "4711", "cluster": "local"}
+    (run.path / "lease").write_text(json.dumps(other))
+    assert sweep_status(sweep)[0].state == "running", "trained on another machine since"
+
+
+def test_a_colleagues_submission_that_is_not_shown_is_not_taken_for_lost(
+    sweep: SweepDir, answers: Slurm
+) -> None:
+    add_submission(sweep, user="colleague")
+    assert {status.state for status in sweep_status(sweep)} == {"queued"}
+    assert "refused" not in record_of(sweep)
+
+
+# ---- runs that share a job
+
+
+@pytest.fixture
+def pack(matrix: Path, tmp_path: Path) -> SweepDir:
+    """Six runs in two jobs, of which the first has four."""
+    submission = plan_submission(read_matrix(matrix, ["seeds=3"]), tmp_path / "runs")
+    submission.write()
+    add_submission(submission.sweep, job_id="77", runs_per_job=4)
+    return submission.sweep
+
+
+def test_runs_that_share_a_job_have_its_task(pack: SweepDir, answers: Slurm) -> None:
+    answers.queue = [
+        Task("tiny-t0", "77", 0, "RUNNING"),
+        Task("tiny-t0", "77", 1, "PENDING", "Priority"),
+    ]
+    rows = [(status.state, status.detail) for status in sweep_status(pack)]
+    assert rows == [("running", "")] * 4 + [("queued", "Priority")] * 2
+    (tasks,) = [tasks_of_runs([pack])]
+    assert [tasks[pack.run(run_id).path].id for run_id in pack.named_runs()] == (
+        ["77_0"] * 4 + ["77_1"] * 2
+    )
+
+
+def test_a_run_that_failed_in_a_job_is_not_running_because_others_are(
+    pack: SweepDir, answers: Slurm
+) -> None:
+    answers.queue = [Task("tiny-t0", "77", index, "RUNNING") for index in (0, 1)]
+    failed, stopped, cancelled, *_ = (pack.run(run_id) for run_id in pack.named_runs())
+    start = {"executor": "slurm", "job_id": "77_0", "restart": 0}
+    add_attempt(failed, **start, cause="loss_not_finite", message="at step 3")
+    add_attempt(stopped, **start, cause="preempted", message="SIGUSR2 after step 4")
+    add_attempt(cancelled, **start, cause="cancelled", message="alone")
+    cancelled.observe("cancelled")
+    states = [status.state for status in sweep_status(pack)]
+    assert states == ["failed", "running", "cancelled", "running", "running", "running"]
+    answers.queue[0] = Task("tiny-t0", "77", 0, "PENDING")
+    states = [status.state for status in sweep_status(pack)][:4]
+    assert states == ["failed", "queued", "cancelled", "queued"]
+
+
+def test_a_job_is_cancelled_with_the_last_of_its_runs(
+    pack: SweepDir, answers: Slurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed: list[str] = []
+    monkeypatch.setattr(slurm, "scancel", killed.extend)
+    answers.queue = [Task("tiny-t0", "77", index, "RUNNING") for index in (0, 1)]
+    rows, said = sweep_status(pack), list[str]()
+    cancel_sweep(pack, said.append, only=rows[1:2])
+    assert killed == []
+    assert said[0].startswith(f"{rows[1].run_id}: the job goes on for other runs")
+    cancel_sweep(pack, said.append, only=rows[2:5])
+    assert killed == []
+    cancel_sweep(pack, said.append, only=rows[5:])
+    assert killed == ["77_1"]
+    cancel_sweep(pack, said.append, only=rows[:1])
+    assert killed == ["77_1", "77_0"]
