@@ -9,7 +9,6 @@ token and adopts it.
 
 from __future__ import annotations
 
-import contextlib
 import getpass
 import itertools
 import math
@@ -24,13 +23,12 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import ExecutionError
-from jobs.processes import is_running, this_host, this_process
-from jobs.run_dir import RunDir, SweepDir
+from jobs.processes import this_process
+from jobs.run_dir import SweepDir
 from jobs.slurm_job import ArrayJob
 from launcher import sbatch, slurm
 from launcher.cluster import Layout, SlurmProfile
-from launcher.killed import Silent, explain, silent_attempts
-from launcher.plan import State
+from launcher.tasks import find_job
 
 # A signal that comes before the run's own handler stands must wait for it, not kill the process.
 # `env --block-signal` would do, but the coreutils of many clusters are older.
@@ -40,15 +38,11 @@ BLOCK_STOP_SIGNALS = (
     "os.execv(sys.argv[1], sys.argv[1:])"
 )
 
-# An sbatch that outlived its launcher may still be accepted, and the accounting lags behind.
-ANSWER_LAG_S = 60.0
-
 # More tasks go into several arrays, also where a cluster would take them in one: each has some
 # files in the submission's folder while it runs, and file systems become slow in huge folders.
 MAX_TASKS = 1000
 
-# How long sbatch is tried again, and how long it waits between two tries.
-RETRY_FOR_S = 300.0
+# How long is waited between two tries.
 BACK_OFF_S = (1.0, 2.0, 4.0, 8.0, 16.0)
 LONGEST_WAIT_S = 30.0
 
@@ -112,7 +106,7 @@ def submit_arrays(
 
 @dataclass
 class _Room:
-    """How many runs SLURM still takes, as far as its refusals tell: fewer than `too_many`."""
+    """How many jobs SLURM still takes, as far as its refusals tell: fewer than `too_many`."""
 
     too_many: int
     said: str = ""
@@ -134,13 +128,13 @@ def estimate_starts(
     folder = sweep.path.resolve() / "test-only"
     for array in cut(profiles, gpus, slurm.ask_config().max_array_size):
         script = _batch_script(sweep, folder, {"name": sweep.name, "code": "test-only"}, array)
-        start_unix_s, nodes = sbatch.test_only(script.text(len(array.run_ids)))
+        start_unix_s, nodes = sbatch.test_only(script.text(array.jobs))
         yield len(array.run_ids), start_unix_s, nodes
 
 
 @dataclass(frozen=True)
 class Array:
-    """Runs in the order of the tasks, what each asks for, and how many may run at once."""
+    """Runs in the order of the jobs, what each job asks for, and how many may run at once."""
 
     run_ids: list[str]
     profile: SlurmProfile
@@ -152,15 +146,26 @@ class Array:
         """What SLURM's limits of submission are about."""
         return self.profile.partition, self.profile.account, self.profile.qos
 
+    @property
+    def jobs(self) -> int:
+        return math.ceil(len(self.run_ids) / self.layout.runs_per_job)
+
+    @property
+    def runs_of_jobs(self) -> list[int]:
+        """How many runs each job trains."""
+        size = self.layout.runs_per_job
+        return [min(size, len(self.run_ids) - job * size) for job in range(self.jobs)]
+
     def split(self, size: int, room: int) -> tuple[Array, Array]:
-        """The first `size` runs, with their share of what may run at once, and the others.
+        """The first `size` jobs, with their share of what may run at once, and the others.
 
         If SLURM takes fewer than `room` in all, the share is of these.
         """
-        share = min(size, math.ceil(self.parallelism * size / min(room, len(self.run_ids))))
+        share = min(size, math.ceil(self.parallelism * size / min(room, self.jobs)))
         left = max(1, self.parallelism - share)
-        first = replace(self, run_ids=self.run_ids[:size], parallelism=share)
-        return first, replace(self, run_ids=self.run_ids[size:], parallelism=left)
+        runs = size * self.layout.runs_per_job
+        first = replace(self, run_ids=self.run_ids[:runs], parallelism=share)
+        return first, replace(self, run_ids=self.run_ids[runs:], parallelism=left)
 
 
 def cut(
@@ -168,20 +173,21 @@ def cut(
 ) -> list[Array]:
     """The arrays for runs, each with indices from 0 on.
 
-    The jobs of an array ask for the same. SLURM's limit of its size is one of the index, so an
-    array that began higher would be refused. The arrays of a profile share its parallelism as
+    The jobs of an array ask for the same; where each trains several runs, the last one may have
+    fewer. SLURM's limit of its size is one of the index, so an array that began higher would be
+    refused. The arrays of a profile share its parallelism as
     evenly as it goes, but each gets at least one.
     """
-    largest = min(max(1, max_array_size), MAX_TASKS)  # 0 where a site has switched arrays off
     groups: dict[SlurmProfile, dict[Layout, list[str]]] = defaultdict(lambda: defaultdict(list))
     for run_id, profile in profiles.items():
         groups[profile][profile.layout(gpus[run_id])].append(run_id)
     arrays = []
     for profile, layouts in groups.items():
         pieces = [
-            (run_ids[start : start + largest], layout)
-            for layout, run_ids in layouts.items()
-            for start in range(0, len(run_ids), largest)
+            (run_ids[start : start + size], layout)
+            for layout, run_ids in map(_without_idle_tasks, layouts.items())
+            for size in [_runs_of_an_array(layout, max_array_size)]
+            for start in range(0, len(run_ids), size)
         ]
         share, rest = divmod(profile.array_parallelism, len(pieces))
         arrays += [
@@ -189,6 +195,20 @@ def cut(
             for number, (run_ids, layout) in enumerate(pieces)
         ]
     return arrays
+
+
+def _without_idle_tasks(group: tuple[Layout, list[str]]) -> tuple[Layout, list[str]]:
+    """The layout of runs that share a GPU, if they are too few to fill it."""
+    layout, run_ids = group
+    if len(run_ids) < layout.runs_per_job:
+        layout = Layout(1, len(run_ids), len(run_ids))
+    return layout, run_ids
+
+
+def _runs_of_an_array(layout: Layout, max_array_size: int) -> int:
+    """How many runs an array can have; SLURM's limit is 0 where a site has switched arrays off."""
+    jobs = min(max_array_size, MAX_TASKS // layout.runs_per_job)
+    return max(1, jobs) * layout.runs_per_job
 
 
 def _submit_first(
@@ -200,7 +220,7 @@ def _submit_first(
     job does not exist. Raises LimitError when SLURM does not take a single run.
     """
     token = secrets.token_hex(4)
-    first, rest = array.split(room.size(len(array.run_ids)), room.too_many)
+    first, rest = array.split(room.size(array.jobs), room.too_many)
     record: dict[str, Any] = {
         "token": token,
         "executor": "slurm",
@@ -221,13 +241,13 @@ def _submit_first(
             break
         except sbatch.RefusedError as error:
             if isinstance(error, sbatch.LimitError):
-                room.too_many, room.said = len(first.run_ids), str(error)
+                room.too_many, room.said = first.jobs, str(error)
             if not isinstance(error, sbatch.LimitError) or room.is_full:
                 sweep.write_submission({**record, "refused": str(error)}, path)
                 raise
-        first, rest = array.split(room.size(len(array.run_ids)), room.too_many)
+        first, rest = array.split(room.size(array.jobs), room.too_many)
         record["runs"] = first.run_ids
-    room.too_many -= len(first.run_ids)
+    room.too_many -= first.jobs
     sweep.write_submission({**record, "job_id": job_id}, path)
     return job_id, rest
 
@@ -238,7 +258,7 @@ def _write_script(sweep: SweepDir, path: Path, record: Mapping[str, Any], array:
     script = _batch_script(sweep, folder, record, array)
     script.write_pickle(ArrayJob(path), folder / PICKLE)
     file = folder / "submission.sh"
-    file.write_text(script.text(len(array.run_ids)))
+    file.write_text(script.text(array.jobs))
     return file
 
 
@@ -258,7 +278,7 @@ def _submit_once(sweep: SweepDir, path: Path, record: dict[str, Any], script: Pa
     It is tried again only when the request before has made no job. Raises RefusedError if there is
     none in the end, and ExecutionError if SLURM does not say whether there is.
     """
-    give_up_s = time.monotonic() + RETRY_FOR_S
+    give_up_s = time.monotonic() + sbatch.RETRY_FOR_S
     may_be_there = False
     for wait_s in itertools.chain(BACK_OFF_S, itertools.repeat(LONGEST_WAIT_S)):
         record["submitted_unix_s"] = time.time()
@@ -267,7 +287,7 @@ def _submit_once(sweep: SweepDir, path: Path, record: dict[str, Any], script: Pa
             return sbatch.submit(script)
         except sbatch.FullError:
             # It was stopped between two tries, or was it in the second?
-            if (job_id := _find_job(record)) is not None:
+            if (job_id := find_job(record)) is not None:
                 return job_id
             raise
         except sbatch.NotSentError as error:
@@ -292,7 +312,7 @@ def _wait_for_job(record: Mapping[str, Any], said: str, give_up_s: float) -> str
     shown_none_s = None
     while time.monotonic() < give_up_s:
         try:
-            if (job_id := _find_job(record)) is not None:
+            if (job_id := find_job(record)) is not None:
                 return job_id
         except ExecutionError:
             shown_none_s = None
@@ -358,7 +378,7 @@ def sbatch_parameters(
         "array_parallelism": array.parallelism,
         "setup": setup,
         "srun_args": [
-            "--kill-on-bad-exit=1",  # the others would wait for ever for a task that has died
+            *_when_a_task_ends(array.layout),
             f"--cpus-per-task={profile.cpus_per_task}",  # SLURM 22.05 and later forget sbatch's
             *(sys.executable, "-I", "-S", "-c", BLOCK_STOP_SIGNALS),
         ],
@@ -369,197 +389,15 @@ def sbatch_parameters(
     }
 
 
+def _when_a_task_ends(layout: Layout) -> list[str]:
+    """The others would wait for ever for one that has died, unless each is a run of its own.
+
+    Said in both cases, as sites have defaults of their own.
+    """
+    if layout.runs_per_job == 1:
+        return ["--kill-on-bad-exit=1"]
+    return ["--kill-on-bad-exit=0", "--wait=0"]
+
+
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in options.items() if value is not None}
-
-
-def _find_job(record: Mapping[str, Any]) -> str | None:
-    """The id of a submission's job, by its token: from squeue, else from the accounting."""
-    asked = [record["name"]], record["submitted_unix_s"]
-    tasks = keep_first_jobs(slurm.squeue(*asked) or slurm.sacct(*asked) or [])
-    return tasks[0].job_id if tasks else None
-
-
-def keep_first_jobs(tasks: Sequence[slurm.Task]) -> list[slurm.Task]:
-    """The tasks without those of a second job of the same name, which is cancelled.
-
-    There is one when SLURM carried out a request that it had seemed to have lost.
-    """
-    first: dict[str, int] = {}
-    for task in tasks:
-        first[task.name] = min(int(task.job_id), first.get(task.name, int(task.job_id)))
-    doubles = [task for task in tasks if int(task.job_id) != first[task.name]]
-    if alive := {task.job_id for task in doubles if not task.is_over}:
-        with contextlib.suppress(ExecutionError):  # it may be a colleague's
-            slurm.scancel(sorted(alive))
-    return [task for task in tasks if task not in doubles]
-
-
-def is_being_submitted(record: dict[str, Any]) -> bool:
-    """Whether a launcher is between writing the record and knowing the job's id."""
-    if "job_id" in record or "refused" in record:
-        return False
-    if record["host"] == this_host():
-        return is_running(record)
-    return time.time() - record["submitted_unix_s"] < RETRY_FOR_S + sbatch.TIMEOUT_S
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where a run stands in the newest submission that holds it."""
-
-    run: RunDir
-    submission: Path
-    record: dict[str, Any]
-    index: int
-
-    @property
-    def key(self) -> tuple[str, int]:
-        return self.record["name"], self.index
-
-
-def tasks_of_runs(sweeps: Sequence[SweepDir]) -> dict[Path, slurm.Task]:
-    """What SLURM says of each unfinished run that was submitted to it, by the run's path.
-
-    One squeue for everything, and one sacct for what squeue has forgotten and for why attempts
-    were killed. A submission whose launcher did not live to write down the job's id is adopted.
-    What ended for good is written down, so that nobody has to ask again; nothing is asked when
-    nothing is open.
-    """
-    places = [
-        place
-        for sweep in sweeps
-        for place in _newest_places(sweep)
-        if not place.run.is_finished() and not ended_in_slurm(place.run, place.record["token"])
-    ]
-    silent = [attempt for sweep in sweeps for attempt in silent_attempts(sweep)]  # before SLURM is
-    found = _ask(places, silent)
-    job_ids = {name: task.job_id for (name, _), task in found.items()}
-    for submission, record in {place.submission: place.record for place in places}.items():
-        if "job_id" not in record:
-            _adopt(submission, record, job_ids.get(record["name"]))
-    tasks = {}
-    for place in places:
-        task = found.get(place.key) or _absent(place)
-        if task is None:
-            continue
-        tasks[place.run.path] = task
-        if task.is_over and place.key in found:
-            _write_down(place.run, place.record["token"], task)
-    return tasks
-
-
-def _ask(places: Sequence[_Place], silent: Sequence[Silent]) -> dict[tuple[str, int], slurm.Task]:
-    """The tasks that SLURM knows, by name and index; what it tells of the dead is written down.
-
-    What squeue shows, it knows best. What it does not show has ended, and the accounting tells how:
-    one that waits or runs only there was lost by a controller that crashed.
-    """
-    queue = _by_key(slurm.squeue(*_names_and_since(places)) if places else [])
-    missing = [place for place in places if place.key not in queue]
-    killed = [
-        attempt
-        for attempt in silent
-        if not _is_at_work(attempt, queue.get(attempt.key)) and _is_here(attempt.record)
-    ]
-    if not missing and not killed:
-        return queue
-    try:
-        starts = slurm.sacct(*_names_and_since([*missing, *killed]))
-    except ExecutionError:
-        if missing:
-            raise
-        return queue  # why something died can wait
-    explain(killed, [*queue.values(), *(starts or [])], is_final=starts is None)
-    newest = _by_key(starts or [])
-    return {key: task for key, task in newest.items() if task.is_over} | queue
-
-
-def _by_key(tasks: Sequence[slurm.Task]) -> dict[tuple[str, int], slurm.Task]:
-    return {(task.name, task.index): task for task in keep_first_jobs(tasks)}
-
-
-def _names_and_since(asked: Sequence[_Place | Silent]) -> tuple[list[str], float]:
-    names = {item.record["name"] for item in asked}
-    return sorted(names), min(item.record["submitted_unix_s"] for item in asked)
-
-
-def _is_at_work(silent: Silent, task: slurm.Task | None) -> bool:
-    """Whether an attempt that has not said how it ended may still be at work."""
-    if not silent.is_last:
-        return False
-    return silent.run.holder() is not None if task is None else task.state is State.RUNNING
-
-
-def _adopt(submission: Path, record: dict[str, Any], job_id: str | None) -> None:
-    """Complete the record of a submission whose launcher did not live to do it."""
-    sweep = SweepDir(submission.parents[1])
-    if job_id is not None:
-        sweep.write_submission({**record, "job_id": job_id}, submission)
-    elif _is_settled(record):
-        sweep.write_submission({**record, "refused": "never reached SLURM"}, submission)
-
-
-def _absent(place: _Place) -> slurm.Task | None:
-    """What is to be thought of a task that neither squeue nor the accounting shows.
-
-    Only on its own cluster has it ended. None if it never got to SLURM.
-    """
-    record = place.record
-    if not _is_here(record):
-        word, reason = "PENDING", f"submitted to cluster {record['cluster']}: ask there"
-    elif record["user"] != getpass.getuser():
-        word, reason = "PENDING", f"submitted by {record['user']}, whose jobs are not shown to you"
-    elif not _is_settled(record):
-        word, reason = "PENDING", "SLURM does not show it yet; ask again in a minute"
-    elif "job_id" in record:
-        word, reason = "UNKNOWN", ""
-    else:
-        return None
-    return slurm.Task(record["name"], record.get("job_id", ""), place.index, word, reason)
-
-
-def _is_settled(record: dict[str, Any]) -> bool:
-    """Whether a submission that SLURM does not know will not turn up there any more."""
-    return time.time() - record["submitted_unix_s"] > ANSWER_LAG_S and _is_here(record)
-
-
-def _is_here(record: dict[str, Any]) -> bool:
-    return record["cluster"] == slurm.ask_config().name
-
-
-def open_tasks(sweep: SweepDir) -> list[slurm.Task]:
-    """Every task that waits or runs for a sweep, also of submissions that newer ones replaced."""
-    names = [
-        record["name"]
-        for record in sweep.submissions().values()
-        if record["executor"] == "slurm" and "refused" not in record
-    ]
-    return [task for task in slurm.squeue(names) if not task.is_over] if names else []
-
-
-def ended_in_slurm(run: RunDir, token: str) -> bool:
-    """Whether it is written down that the run's job of this submission has ended."""
-    return any(event["event"] == "ended" and event["token"] == token for event in run.observed())
-
-
-def _newest_places(sweep: SweepDir) -> list[_Place]:
-    """The places of the runs that SLURM was given last, and not refused."""
-    newest: dict[str, _Place] = {}
-    for path, record in sweep.submissions().items():
-        if "refused" in record or is_being_submitted(record):
-            continue
-        for index, run_id in enumerate(record["runs"]):
-            if record["executor"] == "slurm":
-                newest[run_id] = _Place(sweep.run(run_id), path, record, index)
-            else:
-                newest.pop(run_id, None)
-    return list(newest.values())
-
-
-def _write_down(run: RunDir, token: str, task: slurm.Task) -> None:
-    # A sweep that belongs to a colleague can be looked at without being written.
-    with contextlib.suppress(PermissionError):
-        run.observe("ended", token=token, word=task.word, job_id=task.id, nodes=task.reason)
-        if task.state is State.CANCELLED:
-            run.observe("cancelled", token=token)

@@ -33,8 +33,11 @@ def cancel_sweep(
         # Written before the signal, so that no queue starts the run again.
         sweep.run(status.run_id).observe("cancelled")
     chosen = None if only is None else {status.run_id for status in only}
-    if sweep.is_on_slurm():
-        _cancel_jobs(sweep, chosen)
+    if sweep.is_on_slurm() and (sharing := _cancel_jobs(sweep, chosen)):
+        report(
+            f"{', '.join(sharing)}: the job goes on for other runs, and sees within a minute that "
+            "this is over"
+        )
     problems: list[str] = []
     runs = [run for run in sweep.runs() if chosen is None or run.run_id in chosen]
     held = [(run, holder) for run in runs if (holder := run.holder()) is not None]
@@ -47,18 +50,26 @@ def cancel_sweep(
         raise ExecutionError("; ".join(problems))
 
 
-def _cancel_jobs(sweep: SweepDir, run_ids: Collection[str] | None) -> None:
-    """Those that work on these runs; without, also jobs that newer ones have replaced."""
-    from launcher import slurm
-    from launcher.arrays import open_tasks, tasks_of_runs
+def _cancel_jobs(sweep: SweepDir, run_ids: Collection[str] | None) -> list[str]:
+    """Those that work on these runs; without, also jobs that newer ones have replaced.
 
+    A job that goes on for other runs is left: there, a run sees by itself that it was cancelled.
+    Returns the runs of such jobs.
+    """
+    from launcher import slurm
+    from launcher.tasks import open_tasks, tasks_of_runs
+
+    sharing: list[str] = []
     if run_ids is None:
-        tasks = open_tasks(sweep)
+        ids = {task.id for task in open_tasks(sweep)}
     else:
-        found = tasks_of_runs([sweep]).items()
-        tasks = [task for path, task in found if path.name in run_ids and not task.is_over]
-    if tasks:
-        slurm.scancel(task.id for task in tasks)
+        found = {p.name: t for p, t in tasks_of_runs([sweep]).items() if not t.is_over}
+        needed = {task.id for run, task in found.items() if not sweep.run(run).is_cancelled()}
+        ids = {task.id for run, task in found.items() if run in run_ids} - needed
+        sharing = [run for run, task in found.items() if run in run_ids and task.id in needed]
+    if ids:
+        slurm.scancel(sorted(ids))
+    return sharing
 
 
 def _stop(run: RunDir, holder: LeaseHolder, problems: list[str]) -> bool:

@@ -122,7 +122,7 @@ def submit(
     from launcher.labels import label_runs
     from launcher.matrix import read_matrix
     from launcher.selected import select_actions
-    from launcher.show import show_plan, show_start_times
+    from launcher.show import show_jobs, show_plan, show_start_times
     from launcher.submit import (
         check_gpus,
         choose_name,
@@ -154,6 +154,7 @@ def submit(
         profile_name=name or known.default or "",
         show_all=show_all,
     )
+    show_jobs(profiles, gpus)
     if left_out := len(asked.runs) - len(submission.actions):
         print(f"  {left_out} more in the matrix, which --only leaves as they are, or planned")
     if after:
@@ -215,7 +216,7 @@ def resume(
     from launcher.cluster import SlurmProfile
     from launcher.plan import Policy, State, Verb, plan
     from launcher.selected import Selected
-    from launcher.show import show_plan
+    from launcher.show import show_jobs, show_plan
     from launcher.status import status_of_sweeps
     from launcher.submit import (
         advise_on_nodes,
@@ -226,6 +227,7 @@ def resume(
         gpus_to_start,
         last_profile,
         nothing_submitted_yet,
+        run_profile,
     )
 
     found = _find_sweeps(sweeps, runs, started_by_hand=False)
@@ -252,6 +254,7 @@ def resume(
         check_gpus(gpus, profile, workers)
         labels = {status.run_id: status.label for status in standings}
         show_plan(sweep, actions, labels, profile, gpus, show_all=show_all)
+        show_jobs({run_id: run_profile(sweep.run(run_id), profile) for run_id in gpus}, gpus)
         if advice := advise_on_nodes(statuses, profile, sweep):
             print(advice)
         plans.append((sweep, actions, profile, code_hash, gpus))
@@ -530,7 +533,7 @@ def _carry_out(
         from launcher.local import make_workers
         from launcher.show import train_here
 
-        places = make_workers(workers or profile.workers, max(gpus.values()))
+        places = make_workers(workers or profile.workers, max(gpus.values()), profile.runs_per_gpu)
         return train_here(sweep, gpus, places)
     from launcher.arrays import SubmitLimitError
     from launcher.submit import submit_to_slurm

@@ -92,6 +92,7 @@ class Resources(_Section):
     cpus_per_task: Count | None = None
     gres: Gres | None = None
     workers: Count | None = None
+    runs_per_gpu: Count | None = None
     mail_user: Mail | None = None
     mail_type: MailType | None = None
 
@@ -109,10 +110,18 @@ class _Profile(_Section):
 
 @dataclass(frozen=True)
 class Layout:
-    """How the tasks of a job are spread over nodes; each task has a GPU where there are GPUs."""
+    """How the tasks of a job are spread over nodes, and how many runs it trains.
+
+    Each task has a GPU where there are GPUs, or shares one: then each is a run of its own.
+    """
 
     nodes: int = 1
     tasks_per_node: int = 1
+    runs_per_job: int = 1
+
+    @property
+    def gpus_per_node(self) -> int:
+        return self.tasks_per_node // self.runs_per_job
 
 
 class SlurmProfile(_Profile):
@@ -125,6 +134,7 @@ class SlurmProfile(_Profile):
     qos: Words | None = None
     gres: Gres | None = None
     gpus_per_node: Count | None = Field(None, description="GPUs of a node, for runs on several")
+    runs_per_gpu: Count = Field(1, description="runs on one GPU that share it, as one job")
     cpus_per_task: Count = 1
     mem: Memory | None = None
     constraint: Annotated[str, _like(r"[\w.&|!*,:()\[\]-]+", "v100&nvlink")] | None = None
@@ -147,7 +157,7 @@ class SlurmProfile(_Profile):
         """Where the tasks of a run go; InputError if it does not fit the nodes of this profile."""
         size = self.gpus_per_node
         if gpus == 1:
-            return Layout()
+            return Layout(1, self.runs_per_gpu, self.runs_per_gpu)
         if size is None:
             raise InputError(
                 f"gpus {gpus}: the profile does not say how many GPUs a node has; add "
@@ -162,13 +172,13 @@ class SlurmProfile(_Profile):
         return Layout(max(1, gpus // size), min(gpus, size))
 
     def gres_per_node(self, layout: Layout) -> str | None:
-        """The tasks' `gres` taken together, since SLURM counts it per node."""
+        """The `gres` of all GPUs' tasks together, since SLURM counts it per node."""
         if self.gres is None:
             return None
         name, _, count = self.gres.rpartition(":")
         if not count.isdigit():
             name, count = self.gres, "1"
-        return f"{name}:{int(count) * layout.tasks_per_node}"
+        return f"{name}:{int(count) * layout.gpus_per_node}"
 
     def mem_per_node(self, layout: Layout) -> str | None:
         """The tasks' `mem` taken together."""
@@ -180,6 +190,7 @@ class LocalProfile(_Profile):
 
     executor: Literal["local"] = "local"
     workers: Count | None = Field(None, description="runs at once; None leaves it to the launcher")
+    runs_per_gpu: Count = Field(1, description="runs at once on each GPU, without `workers`")
 
 
 Profile = SlurmProfile | LocalProfile

@@ -17,6 +17,9 @@ from launcher.slurm import Task
 # What the accounting does not know of an attempt after so long, it will not learn any more.
 ACCOUNTING_LAG_S = 600.0
 
+# The clocks of the machines may differ by so much.
+CLOCK_SKEW_S = 60.0
+
 
 @dataclass(frozen=True)
 class Silent:
@@ -36,26 +39,41 @@ class Silent:
 
 def silent_attempts(sweep: SweepDir) -> list[Silent]:
     """The attempts of a sweep's runs on SLURM of which nobody knows how they ended, if they did."""
-    jobs = {
-        record["job_id"]: record
-        for record in sweep.submissions().values()
-        if record["executor"] == "slurm" and "job_id" in record
-    }
-    run_ids = dict.fromkeys(run_id for record in jobs.values() for run_id in record["runs"])
-    return [silent for run_id in run_ids for silent in _silent(sweep.run(run_id), jobs)]
+    records_of: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for record in sweep.submissions().values():
+        if record["executor"] == "slurm" and "job_id" in record:
+            for run_id in record["runs"]:
+                records_of[run_id].append(record)
+    return [
+        silent
+        for run_id, records in records_of.items()
+        for silent in _silent(sweep.run(run_id), records)
+    ]
 
 
-def _silent(run: RunDir, jobs: dict[str, dict[str, Any]]) -> Iterable[Silent]:
+def _silent(run: RunDir, records: Sequence[dict[str, Any]]) -> Iterable[Silent]:
     result = run.read_result()
     if result is not None and result["attempts"] == 1:
         return
     history = run.history()
     for place, attempt in enumerate(history):
+        if "cause" in attempt or attempt["executor"] != "slurm":
+            continue
         job_id, _, index = attempt["job_id"].partition("_")
-        if "cause" not in attempt and attempt["executor"] == "slurm" and job_id in jobs:
+        if (record := _submission_of(attempt, job_id, records)) is not None:
             is_last = place == len(history) - 1
             seen_s = _last_sign(run, attempt) if is_last else history[place + 1]["started_unix_s"]
-            yield Silent(run, attempt, is_last, seen_s, jobs[job_id], int(index or 0))
+            yield Silent(run, attempt, is_last, seen_s, record, int(index or 0))
+
+
+def _submission_of(
+    attempt: Attempt, job_id: str, records: Sequence[dict[str, Any]]
+) -> dict[str, Any] | None:
+    """The record of an attempt's job. A controller that began anew has given out ids again: then
+    it is the last one from before the attempt."""
+    found = [record for record in records if record["job_id"] == job_id]
+    before = [r for r in found if r["submitted_unix_s"] <= attempt["started_unix_s"] + CLOCK_SKEW_S]
+    return (before or found)[-1] if found else None
 
 
 def _last_sign(run: RunDir, attempt: Attempt) -> float:

@@ -258,14 +258,14 @@ class LocalQueue:
             training.end_now()
 
 
-def make_workers(count: int | None, largest: int = 1) -> list[Worker]:
-    """`count` workers, spread over the GPUs; by default one per GPU, or one for two CPUs.
+def make_workers(count: int | None, largest: int = 1, runs_per_gpu: int = 1) -> list[Worker]:
+    """`count` workers, spread over the GPUs; by default `runs_per_gpu`, or one for two CPUs.
 
     InputError unless the largest run, on `largest` GPUs, finds enough of them.
     """
     gpus = local_gpus()
     if count is None:
-        count = len(gpus) or max(largest, _cpus() // 2)
+        count = len(gpus) * runs_per_gpu or max(largest, _cpus() // 2)
     if count < 1:
         raise InputError(f"--workers {count}: at least one is needed")
     if gpus and largest > len(gpus):

@@ -27,6 +27,9 @@ from jobs.slurm_job import ArrayJob
 # sbatch waits for MessageTimeout: 10 s, or up to 100 s where a site has chosen so.
 TIMEOUT_S = 120.0
 
+# A launcher goes on trying for so long.
+RETRY_FOR_S = 300.0
+
 # submitit counts time-outs and gives up; here a run that makes progress may be stopped for ever.
 MAX_TIMEOUTS = 1_000_000
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -66,6 +67,22 @@ def _where(profile: Profile, gpus: int) -> str:
     layout = profile.layout(gpus)
     nodes = f"{layout.nodes} node{'' if layout.nodes == 1 else 's'}"
     return f", on {nodes} x {layout.tasks_per_node} {'GPUs' if profile.gres else 'tasks'}"
+
+
+def show_jobs(profiles: Mapping[str, Profile], gpus: Mapping[str, int]) -> None:
+    """Print how many jobs a submission is, where runs share a GPU."""
+    from launcher.arrays import MAX_TASKS, cut
+
+    asked = {run_id: profiles[run_id] for run_id in gpus}
+    on_slurm = {run_id: own for run_id, own in asked.items() if isinstance(own, SlurmProfile)}
+    if all(profile.runs_per_gpu == 1 for profile in on_slurm.values()):
+        return
+    sizes = Counter(runs for a in cut(on_slurm, gpus, MAX_TASKS) for runs in a.runs_of_jobs)
+    parts = [
+        f"{jobs} job{'' if jobs == 1 else 's'} of {runs} run{'' if runs == 1 else 's'}"
+        for runs, jobs in sorted(sizes.items(), reverse=True)
+    ]
+    print(f"  {' and '.join(parts)}; those of a job share its GPU")
 
 
 def show_start_times(

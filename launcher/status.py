@@ -13,11 +13,11 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from jobs.causes import Cause, idle_attempts
+from jobs.causes import NOT_RETRIED, Cause, idle_attempts
 from jobs.config import RunConfig
 from jobs.errors import InputError
 from jobs.processes import is_running, this_host
-from jobs.run_dir import Attempt, RunDir, SweepDir
+from jobs.run_dir import Attempt, LeaseHolder, RunDir, SweepDir
 from launcher.labels import label_runs, short_id
 from launcher.plan import Standing, State
 
@@ -102,7 +102,7 @@ def _config_or_none(run: RunDir) -> RunConfig | None:
 def _ask_slurm(sweeps: Sequence[SweepDir]) -> dict[Path, Task]:
     if not any(sweep.is_on_slurm() for sweep in sweeps):
         return {}
-    from launcher.arrays import tasks_of_runs  # with submitit, which others need not load
+    from launcher.tasks import tasks_of_runs  # with submitit, which others need not load
 
     return tasks_of_runs(sweeps)
 
@@ -154,7 +154,7 @@ def _intact_run_status(
         )
     holder = run.holder()
     history = run.history()
-    state, detail = _unfinished_state(run, history, queued, task, is_held=holder is not None)
+    state, detail = _unfinished_state(run, history, queued, task, holder)
     if state is State.STOPPED and run.needs_resume.exists():
         detail += "; it could not be requeued"
     last = history[-1] if history else None
@@ -197,22 +197,39 @@ def _failed_nodes(history: Sequence[Attempt]) -> tuple[str, ...]:
 
 
 def _unfinished_state(
-    run: RunDir, history: Sequence[Attempt], queued: set[str], task: Task | None, *, is_held: bool
+    run: RunDir,
+    history: Sequence[Attempt],
+    queued: set[str],
+    task: Task | None,
+    holder: LeaseHolder | None,
 ) -> tuple[State, str]:
     if task is not None and not task.is_over:
+        if _has_left(run, history, task, holder):
+            return how_it_ended(history)
         return task.state, task.reason if task.state is not State.RUNNING else ""
-    if task is None and is_held:
+    word, job_id = (task.word, task.id) if task is not None else _written_end(run, history)
+    # The lease of a job that SLURM has ended is a dead one.
+    if holder is not None and not (word and holder["job_id"] == job_id):
         return State.RUNNING, ""
     if run.is_cancelled():
         return State.CANCELLED, ""
     if run.run_id in queued:
         return State.QUEUED, ""
-    word, job_id = (task.word, task.id) if task is not None else _written_end(run, history)
     if word and (not history or history[-1].get("job_id") != job_id):
         return how_slurm_ended_it(word)
     if history:
         return how_it_ended(history, released_unix_s=run.released_unix_s())
     return State.PLANNED, ""
+
+
+def _has_left(
+    run: RunDir, history: Sequence[Attempt], task: Task, holder: LeaseHolder | None
+) -> bool:
+    """Whether a run will not go on in its job, which other runs still need."""
+    if holder is not None or not history or history[-1]["job_id"] != task.id:
+        return False
+    cause = history[-1].get("cause")
+    return cause in NOT_RETRIED or (cause == Cause.CANCELLED and run.is_cancelled())
 
 
 def how_it_ended(history: Sequence[Attempt], released_unix_s: float = 0.0) -> tuple[State, str]:

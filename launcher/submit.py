@@ -208,8 +208,9 @@ def submit_to_slurm(
     more now, and ExecutionError while another launcher submits runs of this sweep.
     """
     from launcher import slurm
-    from launcher.arrays import submit_arrays, tasks_of_runs
+    from launcher.arrays import submit_arrays
     from launcher.freeze import check_frozen, freeze_code
+    from launcher.tasks import tasks_of_runs
 
     with sweep.claim():
         # Another launcher may have been faster between the plan and the claim.
@@ -236,7 +237,7 @@ def submit_to_slurm(
 @nothing_submitted_yet()
 def jobs_to_wait_for(sweep: SweepDir) -> list[str]:
     """The ids of the jobs of a sweep that have not ended yet."""
-    from launcher.arrays import open_tasks
+    from launcher.tasks import open_tasks
 
     return sorted({task.job_id for task in open_tasks(sweep)}, key=int)
 
@@ -273,4 +274,6 @@ def check_gpus(gpus: Mapping[str, int], profile: Profile, workers: int | None) -
     else:
         from launcher.local import make_workers
 
-        make_workers(workers or profile.workers, max(gpus.values(), default=1))
+        make_workers(
+            workers or profile.workers, max(gpus.values(), default=1), profile.runs_per_gpu
+        )

@@ -84,7 +84,7 @@ def _fit_partition(
             f"{where} is {partition.state}: jobs are not started there",
             "take another, or wait until it is up (`sinfo -s`)",
         )
-    one = nodes_for(profile, Layout(), partition.nodes)
+    one = nodes_for(profile, profile.layout(1), partition.nodes)
     if one.nodes:
         yield _usable(topic, partition, one.nodes)
         yield from _fit_full_node(topic, profile, one.nodes)

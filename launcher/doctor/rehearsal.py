@@ -19,7 +19,6 @@ from rich.text import Text
 
 from jobs.errors import ExecutionError, InputError
 from jobs.run_dir import Attempt, Progress, RunDir, SweepDir
-from launcher.arrays import open_tasks
 from launcher.cancel import cancel_sweep
 from launcher.cluster import Cluster, Resources, SlurmProfile
 from launcher.doctor.findings import COLOURS, Verdict
@@ -31,6 +30,7 @@ from launcher.show import make_console
 from launcher.slurm import run_slurm
 from launcher.status import RunStatus, format_duration, sweep_status
 from launcher.submit import choose_profile, plan_submission, submit_to_slurm
+from launcher.tasks import open_tasks
 
 MATRIX = Path(__file__).with_name("rehearsal.yaml")
 

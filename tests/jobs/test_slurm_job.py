@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import getpass
+import json
 import os
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jobs import slurm_job
 from jobs.errors import ExecutionError
-from jobs.run_dir import LeaseHolder, RunDir
-from jobs.slurm_job import ArrayJob, JobFacts, check_code, is_gone, job_state, why_stopped
+from jobs.processes import this_process
+from jobs.run_dir import LeaseHolder, RunDir, SweepDir
+from jobs.slurm_job import (
+    ArrayJob,
+    JobFacts,
+    StopOrCancel,
+    ask_state_and_name,
+    check_code,
+    is_gone,
+    runs_of_this_job,
+    why_stopped,
+)
+
+NO_SWEEP = SweepDir("there is none")
 
 
 @pytest.fixture
@@ -152,14 +169,12 @@ def test_a_run_that_never_takes_a_step_is_not_requeued_for_ever(tools: Path, run
 
 def test_a_job_that_slurm_has_forgotten_has_an_empty_state(tools: Path) -> None:
     tool(tools, "squeue", 'echo "slurm_load_jobs error: Invalid job id specified" >&2; exit 1')
-    assert job_state("12") == ""
+    assert ask_state_and_name("12") == ("", "")
     tool(tools, "squeue", 'echo "Unable to contact slurm controller" >&2; exit 1')
-    assert job_state("12") is None
+    assert ask_state_and_name("12") is None
 
 
 def holder(**changes: Any) -> LeaseHolder:
-    import getpass
-
     values: dict[str, Any] = {
         "token": "x", "cluster": "lab", "job_id": "7", "restart": 0, "user": getpass.getuser(),
         "host": "elsewhere", "pid": 1, "start_ticks": 1, "boot_id": "", "time_unix_s": time.time(),
@@ -171,8 +186,8 @@ def test_an_earlier_start_of_the_same_job_is_over(
     tools: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
-    assert is_gone(holder(job_id="12", restart=0)) is True
-    assert is_gone(holder(job_id="12", restart=1)) is None, "ids may have begun anew"
+    assert is_gone(NO_SWEEP, holder(job_id="12", restart=0)) is True
+    assert is_gone(NO_SWEEP, holder(job_id="12", restart=1)) is None, "ids may have begun anew"
 
 
 @pytest.mark.parametrize(
@@ -190,22 +205,20 @@ def test_another_job_is_over_when_slurm_does_not_run_it(
     said: str, gone: bool | None, tools: Path
 ) -> None:
     tool(tools, "squeue", said)
-    assert is_gone(holder()) is gone
+    assert is_gone(NO_SWEEP, holder()) is gone
 
 
 def test_the_job_of_a_colleague_that_is_not_shown_may_still_run(tools: Path) -> None:
     """A site can hide the jobs of others; then the heartbeat decides."""
     tool(tools, "squeue", "exit 0")
-    assert is_gone(holder(user="colleague")) is None
-    assert is_gone(holder(cluster="another")) is None
+    assert is_gone(NO_SWEEP, holder(user="colleague")) is None
+    assert is_gone(NO_SWEEP, holder(cluster="another")) is None
 
 
 def test_a_lease_of_an_ended_job_is_taken_over_at_once(tools: Path, run: RunDir) -> None:
-    import json
-
     (run.path / "lease").write_text(json.dumps(holder()))
     tool(tools, "squeue", "echo PENDING")
-    assert run.take_lease("lab", "12", 0, is_gone)["job_id"] == "12"
+    assert run.take_lease("lab", "12", 0, partial(is_gone, NO_SWEEP))["job_id"] == "12"
 
 
 def test_code_that_is_not_the_frozen_one_is_refused(tmp_path: Path) -> None:
@@ -229,3 +242,93 @@ def test_what_submitit_left_when_it_was_killed_is_removed_and_nothing_of_other_t
         (tools / name).touch()
     slurm_job._remove_stale_results()
     assert {path.name for path in tools.iterdir()} == {other, others, "12_0_result.pkl"}
+
+
+@pytest.mark.parametrize(("name", "gone"), [("sweep-t7", False), ("somebody-elses", None)])
+def test_an_id_that_was_given_out_again_keeps_no_dead_lease_alive(
+    name: str, gone: bool | None, tools: Path, run: RunDir
+) -> None:
+    facts = {"executor": "slurm", "job_id": "7", "runs": [run.run_id], "user": "me"}
+    record = {"token": "t7", "name": "sweep-t7", "submitted_unix_s": 1.0, **facts}
+    run.sweep.write_submission({**this_process(), **record})
+    tool(tools, "squeue", f"echo 'RUNNING|{name}'")
+    assert is_gone(run.sweep, holder(job_id="7_3")) is gone
+
+
+# ---- runs that share a job
+
+
+@given(st.integers(1, 9), st.integers(1, 40))
+def test_the_jobs_of_a_submission_together_train_every_run_once(size: int, count: int) -> None:
+    record = {"runs": [str(number) for number in range(count)], "runs_per_job": size}
+    trained = []
+    for index in range(-(-count // size)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SLURM_ARRAY_TASK_ID", str(index))
+            trained.append(runs_of_this_job(record))
+    assert [run_id for runs in trained for run_id in runs] == record["runs"]
+    assert {len(runs) for runs in trained[:-1]} <= {size}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("SLURM_ARRAY_TASK_ID", raising=False)
+        assert runs_of_this_job({"runs": ["an old record"]}) == ["an old record"]
+
+
+def test_whoever_saves_first_waits_for_the_others_before_the_job_is_requeued(
+    tools: Path, run: RunDir
+) -> None:
+    tool(tools, "squeue", squeue("RUNNING", ends=int(time.time()) + 20))
+    tool(tools, "scontrol", f'echo "$@" >{tools}/words')
+    add_stop(run)
+    other = run.sweep.run("other")
+    other.path.mkdir()
+    lease = other.take_lease("lab", "12", 0)
+    code = "import sys; from jobs.run_dir import RunDir; from jobs.slurm_job import leave; \
+leave(RunDir(sys.argv[1]), 30, [RunDir(sys.argv[2])])"
+    words = [sys.executable, "-c", code, str(run.path), str(other.path)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "saved; waiting for the other runs of this job\n"
+        assert run.attempts()[-1]["cause"] == "time_limit", "written, should SLURM be faster"
+        time.sleep(0.5)
+        assert not (tools / "words").exists()
+        # The other one is last, and requeues the job; the end of that is no news about the stop.
+        other.release_lease(lease)
+        tool(tools, "squeue", squeue("PENDING", restarts=1))
+        assert process.stdout.read() == "SLURM says PENDING: leaving\n"
+    assert not (tools / "words").exists()
+    assert run.attempts()[-1]["cause"] == "time_limit"
+
+
+@pytest.mark.parametrize("elsewhere", [{"job_id": "13"}, {"restart": 1}])
+def test_nobody_waits_for_a_run_that_another_job_trains(
+    elsewhere: dict[str, Any], tools: Path, run: RunDir
+) -> None:
+    add_stop(run)
+    other = run.sweep.run("other")
+    other.path.mkdir()
+    other.take_lease("lab", **{"job_id": "12", "restart": 0} | elsewhere)
+    assert not slurm_job._are_at_work([other], run.attempts()[-1])
+
+
+def test_a_run_that_shares_its_job_sees_that_it_alone_was_cancelled(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm_job, "LOOK_EVERY_S", 0.0)
+    watching, other = StopOrCancel(), StopOrCancel()
+    watching.watch(run)
+    assert not watching.is_set
+    run.observe("cancelled")
+    assert watching.is_set
+    assert not other.is_set, "SLURM tells a run that has its job for itself"
+
+
+def test_a_task_without_a_run_ends_at_once(
+    tmp_path: Path, tools: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm_job, "check_code", lambda folder: None)
+    monkeypatch.setattr(StopOrCancel, "install", lambda *signals: None)
+    monkeypatch.setenv("SLURM_PROCID", "2")
+    record = {"token": "t", "executor": "slurm", "runs": ["a", "b"], "runs_per_job": 3}
+    facts = {"user": "me", "submitted_unix_s": 1.0, "code": "c", **this_process()}
+    path = SweepDir(tmp_path).write_submission({**record, **facts})
+    assert ArrayJob(path)() == "not needed"

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import getpass
 import os
 import re
 import shlex
@@ -9,14 +8,12 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.errors import ExecutionError
-from jobs.processes import this_process
 from jobs.run_dir import SweepDir
 from launcher import arrays, sbatch, slurm
 from launcher.arrays import (
@@ -27,7 +24,6 @@ from launcher.arrays import (
     cut,
     sbatch_parameters,
     submit_arrays,
-    tasks_of_runs,
 )
 from launcher.cluster import Layout, Resources, SlurmProfile
 from launcher.matrix import read_matrix
@@ -35,9 +31,11 @@ from launcher.sbatch import BatchScript
 from launcher.slurm import Task
 from launcher.status import sweep_status
 from launcher.submit import last_profile, plan_submission
+from tests.launcher.answers import Slurm, record_of
 
 GOLDEN = Path(__file__).parent / "golden_sbatch.sh"
 GOLDEN_TWO_NODES = Path(__file__).parent / "golden_sbatch_two_nodes.sh"
+GOLDEN_SHARED = Path(__file__).parent / "golden_sbatch_shared_gpu.sh"
 
 PROFILE = SlurmProfile(
     time="1-12:00:00",
@@ -72,7 +70,9 @@ def script(profile: SlurmProfile, gpus: int = 1, after: Sequence[str] = ()) -> s
     code, pickle = Path("/runs/it's/code/abc"), Path("/runs/it's/slurm/me/t0/task.pkl")
     array = Array(["a run"] * 20, profile, profile.layout(gpus), parallelism=8)
     parameters = sbatch_parameters(array, "sweep-1f2e3d4c", code, pickle, after)
-    return BatchScript(pickle.parent, **parameters).text(20).replace(sys.executable, "PYTHON")
+    return (
+        BatchScript(pickle.parent, **parameters).text(array.jobs).replace(sys.executable, "PYTHON")
+    )
 
 
 def test_the_batch_script_is_the_golden_one() -> None:
@@ -81,6 +81,10 @@ def test_the_batch_script_is_the_golden_one() -> None:
 
 def test_the_batch_script_of_runs_on_two_nodes_that_wait_for_others_is_the_golden_one() -> None:
     assert script(PROFILE, gpus=8, after=["77", "78"]) == GOLDEN_TWO_NODES.read_text()
+
+
+def test_the_batch_script_of_runs_that_share_a_gpu_is_the_golden_one() -> None:
+    assert script(PROFILE.with_resources(Resources(runs_per_gpu=3))) == GOLDEN_SHARED.read_text()
 
 
 def test_what_a_profile_leaves_open_is_left_to_the_cluster() -> None:
@@ -176,7 +180,34 @@ def test_runs_go_into_one_array_for_each_number_of_gpus_that_they_were_last_give
     ]
 
 
+@given(st.integers(1, 300), st.integers(1, 70), st.integers(0, 50), st.integers(1, 60))
+def test_runs_that_share_a_gpu_fill_jobs_and_stand_in_arrays_that_are_allowed(
+    count: int, together: int, max_array_size: int, size: int
+) -> None:
+    profile = SlurmProfile(time="10", gpus_per_node=4, runs_per_gpu=together)
+    gpus = {str(run): 1 for run in range(count)} | {"large": 4}
+    pieces = cut(dict.fromkeys(gpus, profile), gpus, max_array_size)
+    assert [run_id for piece in pieces for run_id in piece.run_ids] == list(gpus)
+    large = pieces.pop()
+    assert (large.run_ids, large.layout.runs_per_job) == (["large"], 1)
+    for piece in pieces:
+        assert piece.layout.runs_per_job == min(together, count)
+        assert 1 <= piece.jobs <= max(1, max_array_size)
+        assert piece.jobs == 1 or piece.jobs * piece.layout.tasks_per_node <= MAX_TASKS
+        assert sum(piece.runs_of_jobs) == len(piece.run_ids)
+        assert set(piece.runs_of_jobs[:-1]) <= {piece.layout.runs_per_job}
+        first, rest = piece.split(min(size, piece.jobs), 100)
+        assert first.jobs + rest.jobs == piece.jobs
+        assert first.run_ids + rest.run_ids == piece.run_ids
+    assert all(len(piece.run_ids) % piece.layout.runs_per_job == 0 for piece in pieces[:-1])
+
+
 # ---- limits, and answers that are lost
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> Slurm:
+    return Slurm(monkeypatch)
 
 
 class Sbatch:
@@ -279,6 +310,18 @@ def test_as_many_runs_go_as_a_limit_allows_and_the_others_stay_planned(
     assert states == ["queued"] * limit + ["planned"] * (40 - limit)
 
 
+def test_a_limit_counts_jobs_and_not_the_runs_that_share_them(
+    many: SweepDir, answering_sbatch: Sbatch
+) -> None:
+    answering_sbatch.limit = 4
+    shared = PROFILE.with_resources(Resources(runs_per_gpu=6))
+    with pytest.raises(SubmitLimitError, match="24 of 40 runs submitted, 16 wait"):
+        submit(many, many.named_runs(), shared)
+    assert answering_sbatch.sizes == [7, 4, 2, 1]
+    (accepted,) = (record for record in many.submissions().values() if "job_id" in record)
+    assert (accepted["runs"], accepted["runs_per_job"]) == (many.named_runs()[:24], 6)
+
+
 def test_a_full_queue_is_not_asked_again_and_another_one_is(
     many: SweepDir, answering_sbatch: Sbatch
 ) -> None:
@@ -361,201 +404,3 @@ def test_an_sbatch_that_was_stopped_in_a_full_cluster_may_have_come_through(
     answering_sbatch.errors = [sbatch.FullError("Slurm temporarily unable to accept job")]
     monkeypatch.setattr(slurm, "squeue", lambda names, _: [Task(names[0], "99", 0, "PENDING")])
     assert submit(sweep, sweep.named_runs()) == ["99"]
-
-
-def test_of_two_jobs_of_one_name_the_first_is_kept_and_the_other_cancelled(
-    sweep: SweepDir, answers: Slurm, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cancelled: list[str] = []
-    monkeypatch.setattr(slurm, "scancel", cancelled.extend)
-    add_submission(sweep)
-    answers.queue = [
-        Task("tiny-t0", job_id, index, "PENDING") for job_id in ("100", "99") for index in (0, 1)
-    ]
-    assert {task.job_id for task in tasks_of_runs([sweep]).values()} == {"99"}
-    assert record_of(sweep)["job_id"] == "99"
-    assert cancelled == ["100"]
-
-
-# ---- adoption and what SLURM says, with a SLURM that says what the real one cannot be made to
-
-
-class Slurm:
-    """Answers in place of squeue and sacct, and counts the questions."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.queue: list[Task] = []
-        self.accounting: list[Task] = []
-        self.asked: list[str] = []
-        monkeypatch.setattr(slurm, "squeue", self.squeue)
-        monkeypatch.setattr(slurm, "sacct", self.sacct)
-        monkeypatch.setattr(slurm, "ask_config", lambda: slurm.Config("lab", 1001))
-
-    def squeue(self, names: list[str], since_unix_s: float) -> list[Task]:
-        self.asked.append("squeue")
-        return [task for task in self.queue if task.name in names]
-
-    def sacct(self, names: list[str], since_unix_s: float) -> list[Task]:
-        self.asked.append("sacct")
-        return [task for task in self.accounting if task.name in names]
-
-
-@pytest.fixture
-def answers(monkeypatch: pytest.MonkeyPatch) -> Slurm:
-    return Slurm(monkeypatch)
-
-
-def add_submission(sweep: SweepDir, **facts: Any) -> dict[str, Any]:
-    record = {
-        "token": "t0",
-        "executor": "slurm",
-        "name": "tiny-t0",
-        "cluster": "lab",
-        "runs": sweep.named_runs(),
-        "user": getpass.getuser(),
-        "submitted_unix_s": 1000.0,
-        **this_process(),
-        "start_ticks": 1,  # a launcher that is gone
-        **facts,
-    }
-    sweep.write_submission(record)
-    return record
-
-
-def record_of(sweep: SweepDir) -> dict[str, Any]:
-    (record,) = sweep.submissions().values()
-    return record
-
-
-def test_a_job_that_squeue_shows_is_adopted(sweep: SweepDir, answers: Slurm) -> None:
-    add_submission(sweep)
-    answers.queue = [Task("tiny-t0", "77", 0, "PENDING"), Task("tiny-t0", "77", 1, "PENDING")]
-    tasks_of_runs([sweep])
-    assert record_of(sweep)["job_id"] == "77"
-    assert answers.asked == ["squeue"]
-    assert {status.state for status in sweep_status(sweep)} == {"queued"}
-
-
-def test_a_job_that_only_the_accounting_remembers_is_adopted(
-    sweep: SweepDir, answers: Slurm
-) -> None:
-    add_submission(sweep)
-    answers.accounting = [Task("tiny-t0", "77", 0, "FAILED")]
-    tasks_of_runs([sweep])
-    assert record_of(sweep)["job_id"] == "77"
-
-
-def test_a_submission_that_never_reached_slurm_is_given_up_after_a_while(
-    sweep: SweepDir, answers: Slurm
-) -> None:
-    add_submission(sweep, submitted_unix_s=time.time())
-    tasks_of_runs([sweep])
-    assert "refused" not in record_of(sweep)
-    assert {status.state for status in sweep_status(sweep)} == {"queued"}, "it may yet turn up"
-    (path,) = sweep.submissions()
-    sweep.write_submission(record_of(sweep) | {"submitted_unix_s": time.time() - 100}, path)
-    tasks_of_runs([sweep])
-    assert record_of(sweep)["refused"] == "never reached SLURM"
-    assert {status.state for status in sweep_status(sweep)} == {"planned"}
-
-
-def test_a_submission_under_way_is_left_to_its_launcher(sweep: SweepDir, answers: Slurm) -> None:
-    add_submission(sweep, **this_process())
-    tasks_of_runs([sweep])
-    assert answers.asked == []
-    assert {status.state for status in sweep_status(sweep)} == {"queued"}
-
-
-def test_one_question_to_squeue_and_one_to_the_accounting_is_enough(
-    sweep: SweepDir, answers: Slurm
-) -> None:
-    add_submission(sweep, job_id="77")
-    answers.queue = [Task("tiny-t0", "77", 0, "RUNNING")]
-    answers.accounting = [Task("tiny-t0", "77", 1, "NODE_FAIL", "n1")]
-    first, second = sweep_status(sweep)
-    assert answers.asked == ["squeue", "sacct"]
-    assert (first.state, second.state) == ("running", "stopped")
-    assert "NODE_FAIL" in second.detail
-    # What has ended is written down, and not asked for again.
-    answers.asked.clear()
-    answers.accounting = []
-    first, second = sweep_status(sweep)
-    assert answers.asked == ["squeue"]
-    assert (first.state, second.state) == ("running", "stopped")
-
-
-def test_a_job_that_slurm_has_forgotten_has_ended(sweep: SweepDir, answers: Slurm) -> None:
-    add_submission(sweep, job_id="77")
-    assert {status.state for status in sweep_status(sweep)} == {"stopped"}
-
-
-def test_a_job_of_another_cluster_is_not_taken_for_ended(sweep: SweepDir, answers: Slurm) -> None:
-    add_submission(sweep, job_id="77", cluster="another")
-    statuses = sweep_status(sweep)
-    assert {status.state for status in statuses} == {"queued"}
-    assert statuses[0].detail == "submitted to cluster another: ask there"
-
-
-def test_the_job_of_a_colleague_that_is_not_shown_is_not_taken_for_ended(
-    sweep: SweepDir, answers: Slurm
-) -> None:
-    add_submission(sweep, job_id="77", user="colleague")
-    assert {status.state for status in sweep_status(sweep)} == {"queued"}
-    assert [run.observed() for run in sweep.runs()] == [[], []]
-
-
-def test_what_nobody_knows_is_not_written_down(sweep: SweepDir, answers: Slurm) -> None:
-    add_submission(sweep, job_id="77")
-    assert {status.state for status in sweep_status(sweep)} == {"stopped"}
-    answers.accounting = [Task("tiny-t0", "77", index, "CANCELLED") for index in (0, 1)]
-    assert {status.state for status in sweep_status(sweep)} == {"cancelled"}
-
-
-def test_a_late_word_of_slurm_does_not_undo_a_release(sweep: SweepDir, answers: Slurm) -> None:
-    add_submission(sweep, job_id="77")
-    answers.queue = [Task("tiny-t0", "77", index, "CANCELLED") for index in (0, 1)]
-    sweep_status(sweep)
-    run = sweep.runs()[0]
-    run.observe("released")
-    run.observe("cancelled", token="t0")
-    assert not run.is_cancelled()
-    run.observe("cancelled")
-    assert run.is_cancelled()
-
-
-def test_a_job_cancelled_elsewhere_stays_cancelled_when_slurm_has_forgotten_it(
-    sweep: SweepDir, answers: Slurm
-) -> None:
-    add_submission(sweep, job_id="77")
-    answers.queue = [Task("tiny-t0", "77", index, "CANCELLED") for index in (0, 1)]
-    assert {status.state for status in sweep_status(sweep)} == {"cancelled"}
-    answers.queue = []
-    assert {status.state for status in sweep_status(sweep)} == {"cancelled"}
-
-
-def test_the_newest_submission_of_a_run_counts(sweep: SweepDir, answers: Slurm) -> None:
-    first, second = sweep.named_runs()
-    add_submission(sweep, job_id="77")
-    newer = {"token": "t1", "name": "tiny-t1", "submitted_unix_s": 1001.0}
-    add_submission(sweep, **newer, runs=[second], job_id="78")
-    answers.queue = [
-        Task("tiny-t0", "77", 0, "RUNNING"),
-        Task("tiny-t0", "77", 1, "CANCELLED"),
-        Task("tiny-t1", "78", 0, "PENDING", "Priority", is_array=False),
-    ]
-    tasks = {path.name: task.id for path, task in tasks_of_runs([sweep]).items()}
-    assert tasks == {first: "77_0", second: "78"}
-    states = {status.run_id: (status.state, status.detail) for status in sweep_status(sweep)}
-    assert states == {first: ("running", ""), second: ("queued", "Priority")}
-
-
-def test_a_sweep_of_somebody_else_can_be_looked_at(
-    sweep: SweepDir, answers: Slurm, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refused(*anything: object, **facts: object) -> None:
-        raise PermissionError
-
-    monkeypatch.setattr("jobs.run_dir.RunDir.observe", refused)
-    add_submission(sweep, job_id="77")
-    answers.queue = [Task("tiny-t0", "77", index, "COMPLETED") for index in (0, 1)]
-    assert {status.state for status in sweep_status(sweep)} == {"failed"}

@@ -99,8 +99,8 @@ def test_a_mistake_names_its_line_and_what_is_valid_and_all_are_told_at_once(wri
         "c.yaml:5: mem: '32' is not valid; write it like 32G",
         "c.yaml:6: 'tme' is not a known key; did you mean 'time'? Valid: account, "
         "array_parallelism, constraint, cpus_per_task, exclude, executor, gpus_per_node, gres, "
-        "mail_type, mail_user, mem, nice, nodelist, partition, qos, reservation, setup, "
-        "signal_delay_s, time",
+        "mail_type, mail_user, mem, nice, nodelist, partition, qos, reservation, "
+        "runs_per_gpu, setup, signal_delay_s, time",
         "c.yaml:7: cpus_per_task: Input should be a valid integer, not '4'",
         "c.yaml:8: gres: 'gpu:v100:1; rm' is not valid; write it like gpu:v100:1",
         "c.yaml:9: time: '4:00:00:00' is not a time limit; write minutes (90), H:MM:SS (4:00:00), "
@@ -178,6 +178,14 @@ def test_gres_and_mem_are_those_of_all_tasks_of_a_node(gres, of_four):
     layout = Layout(nodes=2, tasks_per_node=4)
     assert (profile.gres_per_node(layout), profile.mem_per_node(layout)) == (of_four, "64G")
     assert SlurmProfile(time="2h").mem_per_node(layout) is None
+
+
+def test_runs_that_share_a_gpu_ask_for_it_once_and_for_their_own_memory():
+    profile = SlurmProfile(time="2h", gres="gpu:v100:1", mem="4G", gpus_per_node=4, runs_per_gpu=3)
+    layout = profile.layout(1)
+    assert layout == Layout(nodes=1, tasks_per_node=3, runs_per_job=3)
+    assert (profile.gres_per_node(layout), profile.mem_per_node(layout)) == ("gpu:v100:1", "12G")
+    assert profile.layout(4) == Layout(nodes=1, tasks_per_node=4), "has its GPUs for itself"
 
 
 @pytest.mark.parametrize("field", ["exclude", "nodelist"])

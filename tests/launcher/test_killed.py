@@ -134,7 +134,7 @@ def test_without_accounting_squeue_tells_of_the_last_start_and_the_others_stay_u
     assert status_of(run).causes == {"unknown": 1, "time_limit": 1}
     answers.asked.clear()
     status_of(run)
-    assert answers.asked == []
+    assert answers.asked == ["squeue"], "whether it was requeued by hand"
 
 
 def test_what_the_accounting_does_not_know_yet_is_asked_again_and_at_last_unknown(
@@ -177,3 +177,15 @@ def test_of_the_jobs_of_others_silence_says_nothing(
     add_start(run, 0, **LONG_AGO)
     status_of(run)
     assert "cause" not in run.history()[0]
+
+
+def test_an_id_that_was_given_out_again_belongs_to_the_job_before_the_attempt(
+    run: RunDir, answers: Slurm
+) -> None:
+    again = {"token": "t1", "name": "tiny-t1", "submitted_unix_s": 5000.0}
+    add_submission(run.sweep, **again)
+    add_start(run, 0, **LONG_AGO)
+    add_start(run, 0, started_unix_s=5001.0)
+    late = Task("tiny-t1", "77", 0, "TIMEOUT", "n2", True, 5001.0, 6000.0)
+    answers.accounting = [start("NODE_FAIL", 1001.0, 1100.0), late]
+    assert status_of(run).causes == {"node_failure": 1, "time_limit": 1}

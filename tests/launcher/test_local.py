@@ -289,6 +289,8 @@ def test_each_worker_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
     assert [worker.gpu for worker in make_workers(None)] == [2, 5]
     assert [worker.gpu for worker in make_workers(3)] == [2, 5, 2]
+    assert [worker.gpu for worker in make_workers(None, runs_per_gpu=2)] == [2, 5, 2, 5]
+    assert [worker.gpu for worker in make_workers(1, runs_per_gpu=2)] == [2]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert [worker.gpu for worker in make_workers(2)] == [None, None]
 

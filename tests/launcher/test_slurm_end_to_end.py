@@ -397,6 +397,53 @@ def test_a_held_job_is_shown_as_held_and_resume_releases_it(lab: Lab) -> None:
     assert len(lab.sweep.submissions()) == 1
 
 
+# ---- runs that share a GPU
+
+
+FAILS_AND_IS_CANCELLED = """
+seeds: 4
+overrides:
+  - {when: seed == 1, set: {lr: 1.0e+30}}
+resources: {runs_per_gpu: 4}
+"""
+
+
+def test_of_runs_that_share_a_gpu_one_fails_one_is_cancelled_and_the_others_go_on_together(
+    lab: Lab, undisturbed: RunDir
+) -> None:
+    lab.profile(mem="100M", partition="low0")
+    lab.matrix.write_text(MATRIX + FAILS_AND_IS_CANCELLED)
+    assert "1 job of 4 runs; those of a job share its GPU" in lab.submit()
+    first, failed, cancelled, last = lab.runs()
+    for run in (first, cancelled, last):
+        lab.wait_until_training(run)
+    wait_for(lambda: failed.holder() is None, TIMEOUT_S, "a run to fail")
+    assert lab.states() == ["running", "failed", "running", "running"]
+    facts = lab.cluster.show_job(lab.job_id())
+    assert (facts["NumTasks"], facts["MinMemoryNode"]) == ("4", "400M")
+    assert facts["TresPerNode"].endswith("gpu:v100:1")
+    assert "the job goes on for other runs" in lab.launcher(
+        "cancel", "sweep", "--only", "seed == 2"
+    )
+    preemption_without_grace(lab)
+    wait_for(lambda: first.is_finished() and last.is_finished(), TIMEOUT_S, "two to finish")
+    lab.wait_until_at_rest()
+    causes = [[attempt["cause"] for attempt in run.attempts()] for run in lab.runs()]
+    assert causes == [
+        ["preempted", "finished"], ["loss_not_finite"], ["cancelled"], ["preempted", "finished"],
+    ]  # fmt: skip
+    assert {attempt["gpu_ids"] for run in lab.runs() for attempt in run.attempts()} <= set("0123")
+    for run in (first, last):
+        stopped, went_on = run.attempts()
+        assert went_on["first_step"] == stopped["last_step"] > 0
+        assert [stopped["restart"], went_on["restart"]] == [0, 1]
+    assert outcome(first) == outcome(undisturbed)
+    assert lab.cluster.job_state(lab.job_id()) == "COMPLETED"
+    assert lab.states() == ["finished", "failed", "cancelled", "finished"]
+    assert "leave 4" in lab.launcher("resume")
+    assert len(lab.sweep.submissions()) == 1
+
+
 # ---- exactly once
 
 
