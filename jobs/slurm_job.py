@@ -61,6 +61,7 @@ class ArrayJob:
         stop.install(*STOP_SIGNALS)
         path = Path(self.submission)
         record = read_submission(path)
+        stop.pilot_steps = record.get("pilot_steps")
         sweep = SweepDir(path.parents[1])
         check_code(sweep.code_folder(record["code"]))
         run = sweep.run(record["runs"][int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))])
@@ -72,7 +73,8 @@ class ArrayJob:
         if outcome == "stopped":
             if not tasks.leads:
                 os._exit(0)  # the first task leaves for all
-            leave(run, record["profile"]["signal_delay_s"])
+            if not stop.is_pilot_done:
+                leave(run, record["profile"]["signal_delay_s"])
         return outcome
 
     def checkpoint(self) -> DelayedSubmission:
