@@ -70,7 +70,8 @@ class StopOrCancel(StopOnSignal):
         self._is_cancelled = False
         self._looked_s = time.monotonic()
 
-    def watch(self, run: RunDir) -> None:
+    def end_with(self, run: RunDir) -> None:
+        """Which run's cancellation it looks for."""
         self._run = run
 
     @property
@@ -78,7 +79,7 @@ class StopOrCancel(StopOnSignal):
         if self._run is not None and time.monotonic() - self._looked_s > LOOK_EVERY_S:
             self._is_cancelled = self._run.is_cancelled()
             self._looked_s = time.monotonic()
-        return self.signal is not None or self._is_cancelled
+        return super().is_set or self._is_cancelled
 
 
 class ArrayJob:
@@ -92,6 +93,7 @@ class ArrayJob:
         stop.install(*STOP_SIGNALS)
         path = Path(self.submission)
         record = read_submission(path)
+        stop.pilot_steps = record.get("pilot_steps")
         sweep = SweepDir(path.parents[1])
         check_code(sweep.code_folder(record["code"]))
         runs = [sweep.run(run_id) for run_id in runs_of_this_job(record)]
@@ -101,7 +103,7 @@ class ArrayJob:
             return "not needed"
         run = runs.pop(rank)
         if shares_job:
-            stop.watch(run)
+            stop.end_with(run)
         _remove_stale_results()
         tasks = ALONE if shares_job else join_tasks()
         outcome = attempt_run(run, stop, partial(is_gone, sweep), tasks)
@@ -112,7 +114,8 @@ class ArrayJob:
                 os._exit(0)  # the first task leaves for all
             if shares_job and run.is_cancelled():
                 return _note_cancelled(run)
-            leave(run, record["profile"]["signal_delay_s"], runs)
+            if not stop.is_pilot_done:
+                leave(run, record["profile"]["signal_delay_s"], runs)
         return outcome
 
     def checkpoint(self) -> DelayedSubmission:

@@ -14,9 +14,10 @@ import orjson
 from rich.console import Console
 from rich.live import Live
 
+from jobs.config import RunConfig
 from jobs.errors import ExecutionError
 from jobs.run_dir import SweepDir
-from launcher.cluster import Profile, SlurmProfile
+from launcher.cluster import AUTO, Profile, SlurmProfile
 from launcher.labels import short_id
 from launcher.local import LocalQueue, Worker
 from launcher.plan import Action, State, summarise
@@ -47,7 +48,8 @@ def show_plan(
         named = f" profile {profile_name}," if profile_name else ""
         hours, minutes = divmod(profile.time_min, 60)
         time_limit = f"{hours + minutes / 60:.3g} h" if hours else f"{minutes} min"
-        where = f"on SLURM,{named} {time_limit} each"
+        each = f"time {profile.time_words}" if AUTO in profile.time else f"{time_limit} each"
+        where = f"on SLURM,{named} {each}"
     print(f"{sweep.path}  {summarise(actions)} {where}")
     shown = actions if show_all else actions[:SHOWN_ROWS]
     width = max((len(labels[action.run_id]) for action in shown), default=0)
@@ -69,15 +71,25 @@ def _where(profile: Profile, gpus: int) -> str:
     return f", on {nodes} x {layout.tasks_per_node} {'GPUs' if profile.gres else 'tasks'}"
 
 
-def show_jobs(profiles: Mapping[str, Profile], gpus: Mapping[str, int]) -> None:
-    """Print how many jobs a submission is, where runs share a GPU."""
+def show_jobs(
+    sweep: SweepDir,
+    profiles: Mapping[str, Profile],
+    configs: Mapping[str, RunConfig],
+    gpus: Mapping[str, int],
+) -> None:
+    """Print how long the jobs of a submission are, where `time: auto` or a slice says so, and how
+    many they are, where runs share a GPU."""
     from launcher.arrays import MAX_TASKS, cut
+    from launcher.time_limits import apply_limits, explain_limits, set_limits
 
-    asked = {run_id: profiles[run_id] for run_id in gpus}
-    on_slurm = {run_id: own for run_id, own in asked.items() if isinstance(own, SlurmProfile)}
-    if all(profile.runs_per_gpu == 1 for profile in on_slurm.values()):
+    asked = {run_id: own for run_id in gpus if isinstance(own := profiles[run_id], SlurmProfile)}
+    limits = set_limits(sweep, asked, configs.__getitem__)
+    for line in explain_limits(limits):
+        print(f"  {line}")
+    if all(profile.runs_per_gpu == 1 for profile in asked.values()):
         return
-    sizes = Counter(runs for a in cut(on_slurm, gpus, MAX_TASKS) for runs in a.runs_of_jobs)
+    arrays = cut(apply_limits(asked, limits), gpus, MAX_TASKS)
+    sizes = Counter(runs for array in arrays for runs in array.runs_of_jobs)
     parts = [
         f"{jobs} job{'' if jobs == 1 else 's'} of {runs} run{'' if runs == 1 else 's'}"
         for runs, jobs in sorted(sizes.items(), reverse=True)
@@ -86,17 +98,22 @@ def show_jobs(profiles: Mapping[str, Profile], gpus: Mapping[str, int]) -> None:
 
 
 def show_start_times(
-    sweep: SweepDir, profiles: Mapping[str, Profile], gpus: Mapping[str, int]
+    sweep: SweepDir,
+    profiles: Mapping[str, Profile],
+    configs: Mapping[str, RunConfig],
+    gpus: Mapping[str, int],
 ) -> None:
     """Print when SLURM thinks that each array of a submission would begin; changes nothing.
 
     Raises ExecutionError in SLURM's own words if it would refuse one.
     """
     from launcher.arrays import estimate_starts
+    from launcher.time_limits import apply_limits, set_limits
 
     asked = {
         run_id: profile for run_id in gpus if isinstance(profile := profiles[run_id], SlurmProfile)
     }
+    asked = apply_limits(asked, set_limits(sweep, asked, configs.__getitem__))
     for runs, start_unix_s, nodes in estimate_starts(sweep, asked, gpus):
         when = time.strftime("%a %d %b %Y at %H:%M", time.localtime(start_unix_s))
         if start_unix_s > time.time() + FAR_S:

@@ -315,7 +315,7 @@ def test_a_run_that_shares_its_job_sees_that_it_alone_was_cancelled(
 ) -> None:
     monkeypatch.setattr(slurm_job, "LOOK_EVERY_S", 0.0)
     watching, other = StopOrCancel(), StopOrCancel()
-    watching.watch(run)
+    watching.end_with(run)
     assert not watching.is_set
     run.observe("cancelled")
     assert watching.is_set
