@@ -136,18 +136,21 @@ def nodes_for(profile: SlurmProfile, layout: Layout, nodes: Sequence[Node]) -> F
         has = ", ".join(sorted({name for node in left for name in node.features})) or "none"
         why = f"constraint {profile.constraint} is asked for, and their features are: {has}"
         return Fitting([], why, "another `constraint`, or none")
+    fewer = ", or fewer `runs_per_gpu`" if layout.runs_per_job > 1 else ""
     cpus = profile.cpus_per_task * layout.tasks_per_node
     wide = [node for node in featured if node.cpus >= cpus]
     if not wide:
         most = max(node.cpus for node in featured)
         why = f"{plural(cpus, 'CPU')} are asked for, and they have {most}"
-        return Fitting([], why, f"`cpus_per_task: {most // layout.tasks_per_node}` or less")
+        each = max(1, most // layout.tasks_per_node)
+        return Fitting([], why, f"`cpus_per_task: {each}` or less{fewer}")
     mem = profile.mem_per_node(layout) or "0M"
     large = [node for node in wide if node.mem_mb >= int(mem[:-1]) * MB_PER[mem[-1]]]
     if not large:
         most = max(node.mem_mb for node in wide)
         why = f"mem {mem} is asked for, and they have {show_mb(most)}"
-        return Fitting([], why, f"`mem: {most // 1024 // layout.tasks_per_node}G` or less")
+        each = most // 1024 // layout.tasks_per_node
+        return Fitting([], why, f"`mem: {each}G` or less{fewer}")
     return Fitting(large)
 
 

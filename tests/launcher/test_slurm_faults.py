@@ -374,7 +374,7 @@ def test_a_release_that_slurm_refuses_is_told_and_can_be_repeated(desk: Desk) ->
 
 
 def test_a_command_asks_at_most_one_squeue_and_one_sacct_and_none_when_all_is_told(
-    desk: Desk,
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desk.submit(4)
     assert desk.fake.commands() == ["scontrol", "sbatch"]
@@ -387,6 +387,9 @@ def test_a_command_asks_at_most_one_squeue_and_one_sacct_and_none_when_all_is_to
     desk.fake.set("77", "CANCELLED by 123", nodes="n1")
     desk.rows()
     assert desk.fake.commands() == ["squeue"]
+    desk.rows()
+    assert desk.fake.commands() == ["squeue"], "whether it was requeued by hand"
+    monkeypatch.setattr("launcher.tasks.REMEMBERED_S", 0.0)
     desk.rows()
     desk.submit(4)
     desk.launcher("resume")

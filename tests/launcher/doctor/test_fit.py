@@ -149,6 +149,10 @@ def test_a_node_takes_what_its_tasks_ask_for_together() -> None:
     assert nodes_for(profile(cpus_per_task=4), Layout(1, 4), nodes).advice == (
         "`cpus_per_task: 2` or less"
     )
+    shared = profile(cpus_per_task=2, runs_per_gpu=9)
+    assert nodes_for(shared, shared.layout(1), nodes).advice == (
+        "`cpus_per_task: 1` or less, or fewer `runs_per_gpu`"
+    )
 
 
 @pytest.mark.parametrize(("minutes", "text"), [(480, "8:00:00"), (2880 + 65, "2-01:05:00")])
