@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from jobs.config import RunConfig
 
+# More options than these are told by what is unusual.
+FEW_OPTIONS = 4
+
 
 def label_runs(configs: Mapping[str, RunConfig]) -> dict[str, str]:
-    """A label for each run id, such as `resnet_small lr=0.02 s1`."""
+    """A label for each run id, such as `resnet_small lr=0.02 s1`.
+
+    Of many options that differ, a label tells those whose value is not the most frequent one.
+    """
     options = {run_id: config.by_name for run_id, config in configs.items()}
     # What nobody says of a network tells nothing, though another network has no such option.
     said = dict.fromkeys(option for config in configs.values() for option in config.model_options)
-    names = [*RunConfig.counting_fields(), *(f"model_options.{option}" for option in said)]
-    names = [name for name in names if name not in ("model", "seed")]
+    fields = [name for name in RunConfig.counting_fields() if name not in ("model", "seed")]
+    names = {name: name for name in fields}
+    names |= {f"model_options.{option}": _short(option) for option in said}
     telling = [name for name in names if _differs(name, options.values())]
+    usual = {}
+    if len(telling) > FEW_OPTIONS:
+        usual = {name: _usual(name, options.values()) for name in telling}
     return {
         run_id: " ".join(
             [
                 configs[run_id].model,
-                *(f"{name}={values[name]}" for name in telling if name in values),
+                *(
+                    f"{names[name]}={_show(values[name])}"
+                    for name in telling
+                    if name in values and str(values[name]) != usual.get(name)
+                ),
                 f"s{configs[run_id].seed}",
             ]
         )
@@ -33,7 +48,67 @@ def short_id(run_id: str) -> str:
     return run_id.rpartition("-")[2][:8]
 
 
+def fit_labels(labels: Sequence[str], width: int) -> list[str]:
+    """The labels in at most so many letters, 10 or more; equal only if they were equal.
+
+    The words that all have give way first, then the names of the options, then the middle.
+    """
+    fitted = list(labels)
+    for shorten in (_without_shared_words, _without_names, lambda texts: _cut(texts, width)):
+        if max(map(len, fitted), default=0) > width:
+            fitted = _if_still_distinct(shorten, fitted)
+    places = {label: place for place, label in enumerate(dict.fromkeys(labels))}
+    return [
+        text if len(text) <= width else _cut_middle(text, width, f"~{places[label]}")
+        for label, text in zip(labels, fitted, strict=True)
+    ]
+
+
+def _if_still_distinct(
+    shorten: Callable[[Sequence[str]], list[str]], labels: Sequence[str]
+) -> list[str]:
+    shortened = shorten(labels)
+    return shortened if len(set(shortened)) == len(set(labels)) else list(labels)
+
+
+def _without_names(labels: Sequence[str]) -> list[str]:
+    return [" ".join(word.rpartition("=")[2] for word in label.split()) for label in labels]
+
+
+def _without_shared_words(labels: Sequence[str]) -> list[str]:
+    words = [label.split() for label in labels]
+    shared = set(words[0]).intersection(*words)
+    return [" ".join(word for word in own if word not in shared) or "…" for own in words]
+
+
+def _cut(labels: Sequence[str], width: int) -> list[str]:
+    return [label if len(label) <= width else _cut_middle(label, width) for label in labels]
+
+
+def _cut_middle(text: str, width: int, end: str = "") -> str:
+    """The beginning and the end of a text; or, with a new `end`, the beginning."""
+    room = width - 1 - len(end)
+    tail = end or text[len(text) - room // 2 :]
+    return f"{text[: width - 1 - len(tail)]}…{tail}"
+
+
+def _short(option: str) -> str:
+    """An option of the network by its own name, unless every training has one of that name."""
+    return f"model_options.{option}" if option in RunConfig.model_fields else option
+
+
+def _show(value: object) -> str:
+    """A value as one word, in the words of YAML."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "none" if value in (None, "", []) else str(value).strip("[]").replace(" ", "")
+
+
 def _differs(name: str, options: Iterable[Mapping[str, Any]]) -> bool:
     values = (of_run.get(name) for of_run in options)
     first = next(values, None)
     return any(value != first for value in values)
+
+
+def _usual(name: str, options: Iterable[Mapping[str, Any]]) -> str:
+    return Counter(str(values[name]) for values in options if name in values).most_common(1)[0][0]

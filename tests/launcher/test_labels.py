@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from jobs.config import RunConfig
-from launcher.labels import label_runs, short_id
+from launcher.labels import fit_labels, label_runs, short_id
 
 
 def labels(*configs: RunConfig) -> list[str]:
@@ -29,11 +32,60 @@ def test_options_of_the_network_count_and_options_without_effect_do_not() -> Non
         RunConfig(model="resnet18"),
     ]
     assert labels(*runs) == [
-        "bam_resnet18 model_options.combine=sum s0",
-        "bam_resnet18 model_options.combine=product s0",
+        "bam_resnet18 combine=sum s0",
+        "bam_resnet18 combine=product s0",
         "resnet18 s0",
     ]
 
 
 def test_the_short_id_is_the_beginning_of_the_hash() -> None:
     assert short_id("resnet18-cifar10-s0-c9a20b03d8f9") == "c9a20b03"
+
+
+def test_of_many_options_only_what_is_unusual_is_told() -> None:
+    """Such as the runs that somebody started by hand over some weeks."""
+    usual = RunConfig(model="resnet18")
+    other = RunConfig(
+        model="resnet18", lr=0.3, weight_decay=0.0, flip=False, clip_norm=2.0, init_from="a.pt",
+        schedule="multistep", lr_milestones_epochs=[60, 90], seed=1,
+    )  # fmt: skip
+    first, second, third = labels(usual, other, usual.model_copy(update={"seed": 2}))
+    assert (first, third) == ("resnet18 s0", "resnet18 s2")
+    assert "init_from=a.pt" in second
+    assert "flip=false" in second
+    assert "lr_milestones_epochs=60,90" in second, "a value is one word"
+
+
+def test_a_value_that_is_none_is_told_as_such() -> None:
+    assert labels(RunConfig(model="resnet18"), RunConfig(model="resnet18", init_from="a.pt")) == [
+        "resnet18 init_from=none s0",
+        "resnet18 init_from=a.pt s0",
+    ]
+
+
+LABELS = [
+    f"preact_resnet50 attention={attention} lr={lr} weight_decay=0.0005 s{seed}"
+    for attention in ("none", "spatial_skips_dilation")
+    for lr in (0.1, 0.05)
+    for seed in (0, 1)
+]
+
+
+def test_with_little_room_what_all_have_gives_way_and_then_the_names_of_options() -> None:
+    assert fit_labels(LABELS, 80) == LABELS
+    assert fit_labels(LABELS, 55)[0] == "attention=none lr=0.1 s0"
+    assert fit_labels(LABELS, 35)[-1] == "spatial_skips_dilation 0.05 s1"
+    assert fit_labels(LABELS, 20)[-1] == "spatial_sk…n 0.05 s1"
+
+
+words = st.text("abc=01", min_size=1, max_size=12)
+
+
+@given(
+    st.lists(st.lists(words, min_size=1, max_size=6).map(" ".join), max_size=30),
+    st.integers(10, 60),
+)
+def test_two_runs_never_look_the_same_however_narrow(texts: list[str], width: int) -> None:
+    fitted = fit_labels(texts, width)
+    assert all(len(text) <= width for text in fitted)
+    assert len(set(fitted)) == len(set(texts))
