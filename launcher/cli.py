@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from launcher.cluster import Profile
     from launcher.plan import Action
 
-LISTED_RUNS = 100
-WATCH_S = 1.0
-WATCH_SLURM_S = 10.0  # a controller has other things to do
+LISTED_RUNS = 40  # in a terminal; a pipe gets all
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -297,10 +295,12 @@ def status(
     sweeps: Sweeps = None,
     runs: Runs = Path("runs"),
     only: Only = None,
-    watch: Annotated[bool, typer.Option("--watch", help="until all is at rest, or Ctrl-C")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="until all is at rest, or q, or Ctrl-C")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON list, for programs")] = False,
     show_all: Annotated[
-        bool, typer.Option("--all", help="list every run of a sweep, not only 100")
+        bool, typer.Option("--all", help="list every run of a sweep, not only 40")
     ] = False,
 ) -> None:
     """Where every run stands: works from any shell, at any time, without the launching process.
@@ -313,17 +313,17 @@ def status(
 
         launcher status --json | jq '.[] | select(.state == "failed")'
     """
-    import time
-
-    from rich.console import Group
-    from rich.live import Live
-
     from launcher.selected import Selected
     from launcher.show import make_console, print_json, status_or_files
-    from launcher.status import status_table
+    from launcher.table import SweepTable
+    from launcher.watch import Watch
 
     found = _find_sweeps(sweeps, runs)
     selected = Selected(only)
+    console = make_console()
+    if watch and not as_json:
+        Watch(found, selected, console, show_all=show_all).follow()
+        return
     all_statuses = selected(found, status_or_files(found))
     if only:
         found = [sweep for sweep, statuses in zip(found, all_statuses, strict=True) if statuses]
@@ -331,24 +331,9 @@ def status(
     if as_json:
         print_json(found, all_statuses)
         return
-    console = make_console()
-    if not watch:
-        for sweep, statuses in zip(found, all_statuses, strict=True):
-            limit = None if show_all else LISTED_RUNS
-            console.print(status_table(sweep.name, statuses, limit=limit))
-        return
-    rows = max((console.height - 4) // len(found) - 3, 3)
-    with Live(console=console, auto_refresh=False) as live:
-        while True:
-            shown = [
-                status_table(sweep.name, statuses, limit=rows)
-                for sweep, statuses in zip(found, all_statuses, strict=True)
-            ]
-            live.update(Group(*shown), refresh=True)
-            if not any(run.state.is_under_way for statuses in all_statuses for run in statuses):
-                return
-            time.sleep(WATCH_SLURM_S if any(sweep.is_on_slurm() for sweep in found) else WATCH_S)
-            all_statuses = selected(found, status_or_files(found))
+    limit = None if show_all or not console.is_terminal else LISTED_RUNS
+    for sweep, statuses in zip(found, all_statuses, strict=True):
+        console.print(SweepTable(sweep.name, statuses, limit))
 
 
 @app.command()

@@ -21,15 +21,13 @@ from launcher.cluster import AUTO, Profile, SlurmProfile
 from launcher.labels import short_id
 from launcher.local import LocalQueue, Worker
 from launcher.plan import Action, State, summarise
-from launcher.status import RunStatus, status_of_sweeps, status_table, sweep_status
+from launcher.status import FAR_S, RunStatus, status_of_sweeps, sweep_status
 from launcher.submit import check_data
+from launcher.table import SweepTable
 
 SHOWN_ROWS = 20
 REFRESH_S = 1.0
 PLAIN_WIDTH = 160
-
-# SLURM's estimate behind jobs without a time limit is centuries away.
-FAR_S = 365 * 86400.0
 
 
 def show_plan(
@@ -138,7 +136,10 @@ def status_or_files(sweeps: Sequence[SweepDir]) -> list[list[RunStatus]]:
 
 
 def print_json(sweeps: Sequence[SweepDir], statuses: Sequence[Sequence[RunStatus]]) -> None:
-    """Print where every run stands, as one JSON list."""
+    """Print where every run stands, as one JSON list.
+
+    The names are those of RunStatus, which are added to and never renamed.
+    """
     print_records(
         [
             {"sweep": sweep.name, **asdict(status)}
@@ -169,7 +170,7 @@ def train_here(sweep: SweepDir, gpus: Mapping[str, int], workers: list[Worker]) 
             if console.is_terminal and time.monotonic() - shown_s > REFRESH_S:
                 shown_s = time.monotonic()
                 rows = max(3, min(SHOWN_ROWS, console.height - 6))
-                table = status_table(sweep.name, sweep_status(sweep), limit=rows)
+                table = SweepTable(sweep.name, sweep_status(sweep), limit=rows)
                 live.update(table, refresh=True)
 
         def report(line: str) -> None:
@@ -180,7 +181,7 @@ def train_here(sweep: SweepDir, gpus: Mapping[str, int], workers: list[Worker]) 
         queue = LocalQueue(sweep, gpus, workers, report, refresh, labels)
         queue.work()
     statuses = sweep_status(sweep)
-    console.print(status_table(sweep.name, statuses, limit=SHOWN_ROWS))
+    console.print(SweepTable(sweep.name, statuses, limit=SHOWN_ROWS))
     if queue.stopping:
         print(f"stopped; `launcher resume {sweep.name}` goes on from here")
         raise KeyboardInterrupt

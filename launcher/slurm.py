@@ -61,7 +61,8 @@ HELD_REASONS = {"JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue"}
 class Task:
     """One start of a task as SLURM sees it; a job that is no array is its task 0.
 
-    When it began and ended only the accounting tells, and there `reason` names the nodes.
+    When it began and ended only the accounting tells, and there `reason` names the nodes. squeue
+    tells where it is, and when it began or, as far as SLURM has planned, is going to.
     """
 
     name: str
@@ -72,6 +73,8 @@ class Task:
     is_array: bool = True
     started_unix_s: float = math.inf
     ended_unix_s: float = math.inf
+    expected_unix_s: float = math.inf
+    node: str = ""
 
     @property
     def has_begun(self) -> bool:
@@ -104,12 +107,21 @@ def squeue(names: Sequence[str], since_unix_s: float = 0.0) -> list[Task]:
     It is asked like `sacct`, but forgets by itself what is old, whatever `since_unix_s` says.
     """
     # %K is the task's index, or N/A where the job is no array; %F the array's id.
-    columns = "%j|%F|%K|%T|%r"
+    columns = "%j|%F|%K|%T|%S|%N|%r"
     which = ["-t", "all", f"--name={','.join(names)}"]
-    rows = _ask_rows(["squeue", "-h", "-r", *which, "-o", columns], 5)
+    rows = _ask_rows(["squeue", "-h", "-r", *which, "-o", columns], 7)
     return [
-        Task(name, job_id, int(index) if index.isdigit() else 0, word, reason, index.isdigit())
-        for name, job_id, index, word, reason in rows
+        Task(
+            name,
+            job_id,
+            int(index) if index.isdigit() else 0,
+            word,
+            reason,
+            index.isdigit(),
+            expected_unix_s=_unix_s(start),
+            node=node,
+        )
+        for name, job_id, index, word, start, node, reason in rows
     ]
 
 

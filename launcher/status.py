@@ -2,47 +2,56 @@
 
 from __future__ import annotations
 
+import math
 import re
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from rich.console import Group
-from rich.table import Table
-from rich.text import Text
+from statistics import median
+from typing import TYPE_CHECKING, Any
 
 from jobs.causes import NOT_RETRIED, Cause, idle_attempts
 from jobs.config import RunConfig
 from jobs.errors import InputError
 from jobs.processes import is_running, this_host
-from jobs.run_dir import Attempt, LeaseHolder, RunDir, SweepDir
+from jobs.run_dir import STALE_AFTER_S, Attempt, LeaseHolder, Progress, Result, RunDir, SweepDir
 from launcher.labels import label_runs, short_id
 from launcher.plan import Standing, State
+from launcher.reasons import explain_reason
 
 if TYPE_CHECKING:
     from launcher.slurm import Task
 
-BAR_WIDTH = 8
 GOES_ON = "; goes on from its last checkpoint"
 NOUNS = {Cause.PREEMPTED: "preemption"}
 STUCK = "stuck at chance: its top-1 is no better than guessing"
-COLOURS = {
-    State.RUNNING: "cyan",
-    State.QUEUED: "blue",
-    State.HELD: "yellow",
-    State.STOPPED: "yellow",
-    State.FAILED: "red",
-    State.CANCELLED: "magenta",
-    State.PLANNED: "default",
-    State.FINISHED: "green",
+
+# A run on a slow file system may need long to import torch, stage its data and compile.
+BEGIN_WITHIN_S = 1800.0
+HEARTBEATS_MISSED = 10
+
+# SLURM's estimate behind jobs without a time limit is centuries away.
+FAR_S = 365 * 86400.0
+
+# Of a job that runs for SLURM, though the run may not.
+NOT_TRAINING = {
+    "CONFIGURING": "its node is being made ready",
+    "COMPLETING": "it is leaving its node",
+    "SUSPENDED": "SLURM has suspended it",
+    "STOPPED": "SLURM has stopped it, and keeps its node",
 }
 
 
 @dataclass(frozen=True)
 class RunStatus(Standing):
-    """A row of `launcher status`."""
+    """A row of `launcher status`, and an object of `launcher status --json`.
+
+    The host is where it is trained now. Node, GPU and job are those of the last attempt, or of the
+    job that runs; of a finished run nobody asks for them. `reason` is SLURM's own word for why it
+    waits, and `detail` a sentence. A suspect one runs, and gives no sign of life.
+    """
 
     label: str = ""
     named: bool = True
@@ -55,7 +64,14 @@ class RunStatus(Standing):
     done: float = 0.0
     test_top1: float | None = None
     eta_s: float | None = None
+    wall_s: float | None = None  # of a finished run: all of its training
     host: str = ""
+    node: str = ""
+    gpu: str = ""
+    job_id: str = ""
+    reason: str = ""
+    expected_start_unix_s: float | None = None
+    suspect: bool = False
 
 
 def sweep_status(sweep: SweepDir, *, ask_slurm: bool = True) -> list[RunStatus]:
@@ -70,7 +86,11 @@ def status_of_sweeps(
     sweeps: Sequence[SweepDir], *, ask_slurm: bool = True
 ) -> list[list[RunStatus]]:
     """The same for several sweeps, with one round of questions to SLURM, if it has any of them."""
-    tasks = _ask_slurm(sweeps) if ask_slurm else {}
+    return status_from(sweeps, tasks_in_slurm(sweeps) if ask_slurm else {})
+
+
+def status_from(sweeps: Sequence[SweepDir], tasks: Mapping[Path, Task]) -> list[list[RunStatus]]:
+    """What the files tell together with what SLURM has said of runs, by their paths."""
     found = []
     for sweep in sweeps:
         named = {run_id: place for place, run_id in enumerate(sweep.named_runs())}
@@ -99,7 +119,8 @@ def _config_or_none(run: RunDir) -> RunConfig | None:
         return None
 
 
-def _ask_slurm(sweeps: Sequence[SweepDir]) -> dict[Path, Task]:
+def tasks_in_slurm(sweeps: Sequence[SweepDir]) -> dict[Path, Task]:
+    """What SLURM says of the runs that were given to it; ExecutionError if it does not answer."""
     if not any(sweep.is_on_slurm() for sweep in sweeps):
         return {}
     from launcher.tasks import tasks_of_runs  # with submitit, which others need not load
@@ -137,23 +158,11 @@ def run_status(
 def _intact_run_status(
     run: RunDir, queued: set[str], task: Task | None, config: RunConfig
 ) -> RunStatus:
-    epochs = config.epochs
     if (result := run.read_result()) is not None:
-        return RunStatus(
-            run.run_id,
-            State.FINISHED,
-            cause=Cause.FINISHED,
-            attempts=result["attempts"],
-            # Of most runs the only attempt is the one that finished it.
-            causes=_count(run.history()) if result["attempts"] > 1 else {Cause.FINISHED.value: 1},
-            epoch=epochs,
-            epochs=epochs,
-            done=1.0,
-            test_top1=result["final_test_top1"],
-            detail=STUCK if result.get("stuck_at_chance") else "",
-        )
+        return _finished(run, result, config)
     holder = run.holder()
     history = run.history()
+    progress = run.read_progress()
     state, detail = _unfinished_state(run, history, queued, task, holder)
     if state is State.STOPPED and run.needs_resume.exists():
         detail += "; it could not be requeued"
@@ -168,21 +177,102 @@ def _intact_run_status(
         attempts=len(history),
         causes=_count(history),
         failed_nodes=_failed_nodes(history),
-        epochs=epochs,
-        host=holder["host"] if holder is not None else "",
+        epochs=config.epochs,
+        **_where(last, holder, task),
+        **_waiting(state, task),
     )
-    if (progress := run.read_progress()) is None:
+    status = _with_progress(status, progress)
+    # A job that is suspended, or leaves its node, is silent for good reason.
+    if state is not State.RUNNING or (task is not None and task.word != "RUNNING"):
         return status
-    is_current = state is State.RUNNING and progress["attempt"] == len(history)
-    if is_current and progress.get("stuck_at_chance"):
-        status = replace(status, detail=STUCK)
+    silent_s = time.time() - _last_sign_unix_s(last, progress, holder, task)
+    return _suspected(status, silent_s, config.progress_every_s, task)
+
+
+def _finished(run: RunDir, result: Result, config: RunConfig) -> RunStatus:
+    return RunStatus(
+        run.run_id,
+        State.FINISHED,
+        cause=Cause.FINISHED,
+        attempts=result["attempts"],
+        # Of most runs the only attempt is the one that finished it.
+        causes=_count(run.history()) if result["attempts"] > 1 else {Cause.FINISHED.value: 1},
+        epoch=config.epochs,
+        epochs=config.epochs,
+        done=1.0,
+        test_top1=result["final_test_top1"],
+        wall_s=result["wall_s"],
+        detail=STUCK if result.get("stuck_at_chance") else "",
+    )
+
+
+def _where(last: Attempt | None, holder: LeaseHolder | None, task: Task | None) -> dict[str, Any]:
+    """Where a run is trained, or was last."""
+    of_task = task if task is not None and task.state is State.RUNNING else None
+    attempt: Mapping[str, Any] = last or {}
+    on_slurm = attempt.get("executor") == "slurm"
+    return {
+        "host": holder["host"] if holder is not None else "",
+        "node": (of_task and of_task.node) or attempt.get("node") or attempt.get("host", ""),
+        "gpu": attempt.get("environment", {}).get("device", ""),
+        "job_id": task.id if task is not None else attempt["job_id"] if on_slurm else "",
+    }
+
+
+def _waiting(state: State, task: Task | None) -> dict[str, Any]:
+    """Why SLURM lets a run wait, and until when, if it has planned that."""
+    if task is None or state not in (State.QUEUED, State.HELD):
+        return {}
+    is_planned = task.expected_unix_s < time.time() + FAR_S
+    return {
+        "reason": task.reason,
+        "expected_start_unix_s": task.expected_unix_s if is_planned else None,
+    }
+
+
+def _with_progress(status: RunStatus, progress: Progress | None) -> RunStatus:
+    if progress is None:
+        return status
+    is_current = status.state is State.RUNNING and progress["attempt"] == status.attempts
+    is_stuck = is_current and progress.get("stuck_at_chance")
     return replace(
         status,
+        detail=STUCK if is_stuck else status.detail,
         epoch=progress["epoch"],
         done=progress["step"] / progress["steps"],
         test_top1=progress["test_top1"],
         eta_s=progress["eta_s"] if is_current else None,
     )
+
+
+def _last_sign_unix_s(
+    last: Attempt | None, progress: Progress | None, holder: LeaseHolder | None, task: Task | None
+) -> float:
+    times = [
+        last["started_unix_s"] if last else None,
+        progress["time_unix_s"] if progress else None,
+        holder["time_unix_s"] if holder else None,
+        task.expected_unix_s if task and task.expected_unix_s < math.inf else None,
+    ]
+    return max((time_s for time_s in times if time_s is not None), default=time.time())
+
+
+def _suspected(
+    status: RunStatus, silent_s: float, progress_every_s: float, task: Task | None
+) -> RunStatus:
+    """The status, marked if the run is silent for longer than it should be."""
+    is_training = status.eta_s is not None
+    heartbeats_s = max(HEARTBEATS_MISSED * progress_every_s, STALE_AFTER_S)
+    if silent_s <= (heartbeats_s if is_training else BEGIN_WITHIN_S):
+        return status
+    what = "no sign of life" if is_training else "it has not begun to train"
+    where = f" on {status.node}" if status.node else ""
+    again = f"; `scontrol requeue {task.id}` starts it again" if task else ""
+    detail = (
+        f"{what} for {format_duration(silent_s)}{where}: "
+        f"`launcher logs {short_id(status.run_id)}` shows its last words{again}"
+    )
+    return replace(status, detail=detail, suspect=True)
 
 
 def _count(history: Sequence[Attempt]) -> dict[str, int]:
@@ -206,7 +296,9 @@ def _unfinished_state(
     if task is not None and not task.is_over:
         if _has_left(run, history, task, holder):
             return how_it_ended(history)
-        return task.state, task.reason if task.state is not State.RUNNING else ""
+        if task.state is State.RUNNING:
+            return task.state, NOT_TRAINING.get(task.word, "")
+        return task.state, explain_reason(task.reason)
     word, job_id = (task.word, task.id) if task is not None else _written_end(run, history)
     # The lease of a job that SLURM has ended is a dead one.
     if holder is not None and not (word and holder["job_id"] == job_id):
@@ -238,6 +330,8 @@ def how_it_ended(history: Sequence[Attempt], released_unix_s: float = 0.0) -> tu
     cause, message = Cause(last.get("cause", Cause.UNKNOWN)), last.get("message", "")
     is_released = last.get("ended_unix_s", last["started_unix_s"]) < released_unix_s
     match cause:
+        case Cause.UNKNOWN if message.endswith("COMPLETED"):
+            return State.STOPPED, f"{message}, but there is no result{GOES_ON}"
         case Cause.UNKNOWN:
             return State.STOPPED, f"killed{f' ({message})' if message else ''}{GOES_ON}"
         case Cause.FINISHED:
@@ -282,55 +376,20 @@ def _written_end(run: RunDir, history: Sequence[Attempt]) -> tuple[str, str]:
 def count_states(statuses: Iterable[Standing]) -> str:
     """Such as `running 2, planned 4`."""
     counts = Counter(status.state for status in statuses)
-    return ", ".join(f"{state} {counts[state]}" for state in State if counts[state]) or "no runs"
+    return ", ".join(f"{state} {counts[state]:,}" for state in State if counts[state]) or "no runs"
 
 
-def status_table(
-    sweep_name: str, statuses: Sequence[RunStatus], *, limit: int | None = None
-) -> Group:
-    """The table of one sweep, with at most `limit` rows, the ones in motion first."""
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
-    table.add_column("run", min_width=10)  # gives way in a narrow terminal
-    table.add_column("id", no_wrap=True, min_width=8)
-    table.add_column("state", no_wrap=True, min_width=9)
-    table.add_column("", no_wrap=True, min_width=BAR_WIDTH)
-    table.add_column("epoch", justify="right", no_wrap=True, min_width=5)
-    table.add_column("top-1 %", justify="right", no_wrap=True, min_width=7)
-    table.add_column("attempts", justify="right", no_wrap=True, min_width=8)
-    table.add_column("left", justify="right", no_wrap=True, min_width=6)
-    shown = statuses
-    if limit is not None and len(statuses) > limit:
-        order = list(State)
-        shown = sorted(statuses, key=lambda status: order.index(status.state))[:limit]
-    for status in shown:
-        table.add_row(*_row(status))
-    notes = [
-        Text(
-            f"  {status.label} ({short_id(status.run_id)}): {status.detail}",
-            style=COLOURS[status.state],
-        )
-        for status in shown
-        if status.detail and status.state is not State.PLANNED
-    ]
-    hidden = len(statuses) - len(shown)
-    if hidden:
-        notes.append(Text(f"  and {hidden} more; --all lists them", style="dim"))
-    heading = Text.assemble((sweep_name, "bold"), f": {count_states(statuses)}")
-    return Group(heading, table, *notes)
-
-
-def _row(status: RunStatus) -> tuple[Text | str, ...]:
-    note = "" if status.named else "(no longer in the matrix) "
-    return (
-        Text.assemble((note, "dim"), status.label, no_wrap=True, overflow="ellipsis"),
-        short_id(status.run_id),
-        Text(status.state, style=COLOURS[status.state]),
-        Text("━" * round(BAR_WIDTH * status.done), style=COLOURS[status.state]),
-        f"{status.epoch}/{status.epochs}",
-        "" if status.test_top1 is None else f"{status.test_top1:.2f}",
-        str(status.attempts),
-        "" if status.eta_s is None else format_duration(status.eta_s),
-    )
+def time_left_s(statuses: Sequence[RunStatus]) -> float | None:
+    """An estimate for all that runs or is queued, as long as so many runs go on at once as now."""
+    running = [run for run in statuses if run.eta_s is not None and not run.suspect]
+    if not running:
+        return None
+    known_s = [run.wall_s for run in statuses if run.wall_s is not None]
+    known_s += [run.eta_s / (1 - run.done) for run in running if run.eta_s and run.done < 1]
+    typical_s = median(known_s) if known_s else 0.0
+    left_s = [run.eta_s for run in running if run.eta_s is not None]
+    queued_s = [typical_s * (1 - run.done) for run in statuses if run.state is State.QUEUED]
+    return max(*left_s, sum([*left_s, *queued_s]) / len(running), 0.0)
 
 
 def format_duration(seconds: float) -> str:

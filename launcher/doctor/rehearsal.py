@@ -45,20 +45,6 @@ STEPS_BEFORE_STOP = 5
 CLOCK_TOLERANCE_S = 10.0
 TAIL_LINES = 12
 
-REASONS = {
-    "Resources": "no node has room yet",
-    "Priority": "others are before it",
-    "BeginTime": "SLURM lets a requeued job wait for a while, often two minutes",
-    "PartitionDown": "the partition is down",
-    "PartitionInactive": "the partition is switched off",
-    "PartitionTimeLimit": "its time is more than the partition allows",
-    "ReqNodeNotAvail": "nodes that it could take are down or reserved",
-    "AssocGrpGRES": "the account's GPUs are all taken",
-    "QOSMaxJobsPerUserLimit": "as many of your jobs run as the QOS allows",
-    "InvalidAccount": "the account is not valid",
-    "InvalidQOS": "the QOS is not valid",
-}
-
 T = TypeVar("T")
 
 
@@ -336,10 +322,8 @@ class Rehearsal:
             )
 
     def _say_status(self) -> str:
-        detail = self._status.detail
-        why = REASONS.get(detail, "")
-        detail = f"{detail}: {why}" if why else detail
-        return f"{self._status.state} ({detail})" if detail else str(self._status.state)
+        state, detail = self._status.state, self._status.detail
+        return f"{state}: {detail}" if detail else str(state)
 
 
 def _short_duration(seconds: float) -> str:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import getpass
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
+from jobs.processes import this_process
 from jobs.run_dir import Attempt, RunDir, SweepDir, all_sweeps
 from launcher.matrix import read_matrix
 from launcher.submit import plan_submission
@@ -36,6 +39,17 @@ def add_attempt(run: RunDir, **end: Any) -> None:
         host="here", pid=1, user="me", code="",
     )  # fmt: skip
     run.write_attempt({**start, **end})  # type: ignore[typeddict-item]
+
+
+def submit_by_hand(sweep: SweepDir, fake: FakeSlurm) -> str:
+    """The id of an array with all runs of a sweep, as a launcher that is gone has submitted it."""
+    name = f"{sweep.name}-t1"
+    run_ids = sweep.named_runs()
+    job_id = fake.submit(name, f"0-{len(run_ids) - 1}")
+    facts = {"token": "t1", "executor": "slurm", "name": name, "cluster": "fake", "runs": run_ids}
+    times = {"submitted_unix_s": time.time() - 100, "job_id": job_id, "user": getpass.getuser()}
+    sweep.write_submission({**facts, **times, **this_process()})
+    return job_id
 
 
 @pytest.fixture(autouse=True)

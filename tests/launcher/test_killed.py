@@ -108,7 +108,7 @@ def test_each_kill_has_the_word_of_its_start_of_the_job_and_nobody_asks_again(
         ("OUT_OF_MEMORY", "out_of_memory", "failed", "out_of_memory: SLURM says OUT_OF_MEMORY"),
         ("CANCELLED", "cancelled", "cancelled", ""),
         ("FAILED", "unknown", "stopped", "killed (SLURM says "),
-        ("COMPLETED", "unknown", "stopped", "killed (SLURM says "),
+        ("COMPLETED", "unknown", "stopped", "SLURM says COMPLETED, but there is no result"),
     ],
 )
 def test_slurms_words_are_causes(

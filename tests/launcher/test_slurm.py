@@ -33,12 +33,13 @@ def tool(folder: Path, name: str, script: str) -> None:
 
 def test_squeue_tells_tasks_by_name_and_index(tools: Path) -> None:
     lines = (
-        "a-1|7|0|RUNNING|None\\na-1|7|12|PENDING|Resources, or so\\nb-2|9|N/A|PENDING|Priority\\n"
+        "a-1|7|0|RUNNING|1700000000|n[1-2]|None\\n"
+        "a-1|7|12|PENDING|1800000000||Resources, or so\\nb-2|9|N/A|PENDING|N/A||Priority\\n"
     )
     tool(tools, "squeue", f'printf "{lines}"; echo "$@" >{tools}/words')
     assert squeue(["a-1", "b-2"]) == [
-        Task("a-1", "7", 0, "RUNNING", "None"),
-        Task("a-1", "7", 12, "PENDING", "Resources, or so"),
+        Task("a-1", "7", 0, "RUNNING", "None", expected_unix_s=1.7e9, node="n[1-2]"),
+        Task("a-1", "7", 12, "PENDING", "Resources, or so", expected_unix_s=1.8e9),
         Task("b-2", "9", 0, "PENDING", "Priority", is_array=False),
     ]
     assert "--name=a-1,b-2" in (tools / "words").read_text()
@@ -145,7 +146,7 @@ def test_the_cluster_says_its_name_and_its_largest_array(tools: Path) -> None:
 
 
 def test_times_are_asked_for_in_seconds_and_arrays_in_full(tools: Path) -> None:
-    tool(tools, "squeue", 'echo "a|1|0|RUNNING|$SLURM_TIME_FORMAT $SLURM_BITSTR_LEN"')
+    tool(tools, "squeue", 'echo "a|1|0|RUNNING|N/A||$SLURM_TIME_FORMAT $SLURM_BITSTR_LEN"')
     assert squeue(["a"])[0].reason == "%s 0"
 
 

@@ -369,7 +369,7 @@ def test_a_run_that_waits_in_the_queue_can_be_cancelled(lab: Lab) -> None:
     lab.fill_the_cluster()
     lab.submit()
     wait_for(lambda: lab.states() == ["queued"], TIMEOUT_S, "the run to wait")
-    assert lab.status()[0]["detail"] in ("Resources", "Priority", "None")
+    assert lab.status()[0]["reason"] in ("Resources", "Priority", "None")
     lab.launcher("cancel", "sweep")
     assert lab.states() == ["cancelled"]
     assert lab.runs()[0].attempts() == []

@@ -193,7 +193,7 @@ def test_a_task_that_lost_its_node_is_followed_through_the_queue_to_its_end(desk
     desk.fake.requeue("77_0", "NODE_FAIL")
     desk.fake.requeue("77_1", "PREEMPTED")
     rows = desk.rows()
-    assert [(row["state"], row["detail"]) for row in rows] == [("queued", "BeginTime")] * 2
+    assert [(row["state"], row["reason"]) for row in rows] == [("queued", "BeginTime")] * 2
     desk.fake.set("77", "RUNNING", nodes="n2")
     assert desk.states() == ["running", "running"]
     assert resumed(desk) == set()

@@ -1,18 +1,18 @@
 from __future__ import annotations
 
-import io
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from rich.console import Console
 
+from jobs.causes import Cause
 from jobs.processes import this_process
 from jobs.run_dir import Progress, Result, RunDir, SweepDir
 from launcher.labels import short_id
 from launcher.plan import State
 from launcher.slurm import Task
-from launcher.status import format_duration, run_status, status_table, sweep_status
+from launcher.status import RunStatus, format_duration, run_status, sweep_status, time_left_s
 from tests.launcher.conftest import add_attempt
 
 
@@ -55,9 +55,7 @@ def test_a_run_at_chance_is_marked_in_the_table_whether_it_runs_or_is_finished(
     result = run.read_result()
     assert result is not None
     run.write_result({**result, "stuck_at_chance": True})
-    console = Console(file=io.StringIO(), width=160)
-    console.print(status_table("sweep", sweep_status(sweep)))
-    assert "stuck at chance" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert sweep_status(sweep)[0].detail.startswith("stuck at chance")
 
 
 def test_a_run_without_an_attempt_is_planned(run: RunDir) -> None:
@@ -248,39 +246,93 @@ def test_runs_stand_in_the_order_of_the_matrix_and_unnamed_ones_last(sweep: Swee
     ]
 
 
-def render(sweep: SweepDir, width: int, limit: int | None = None) -> str:
-    console = Console(file=io.StringIO(), width=width)
-    console.print(status_table(sweep.name, sweep_status(sweep), limit=limit))
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
-
-
-def test_the_table_shows_a_row_for_each_run_and_why_one_failed(sweep: SweepDir) -> None:
-    first, second = sweep.runs()
-    add_attempt(first, cause="code_error", message="KeyError: 'x'")
-    sweep.add_matrix("changed", [first.run_id])
-    table = render(sweep, 120)
-    assert table.startswith("tiny: failed 1, planned 1\n")
-    assert f"resnet_small s0 ({short_id(first.run_id)}): code_error: KeyError: 'x'" in table
-    assert "(no longer in the matrix) sresnet_small s0" in table
-    assert short_id(second.run_id) in table
-
-
-def test_a_narrow_table_keeps_every_column(sweep: SweepDir) -> None:
-    for line in ("state", "epoch", "attempts", "left"):
-        assert line in render(sweep, 80).splitlines()[1]
-
-
-def test_a_long_table_shows_what_moves_first_and_counts_the_rest(sweep: SweepDir) -> None:
-    last = sweep.run(sweep.named_runs()[-1])
-    last.take_lease("local", "1", 0)
-    table = render(sweep, 120, limit=1)
-    assert short_id(last.run_id) in table
-    assert "and 1 more" in table
-
-
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0, "0 s"), (59, "59 s"), (90, "2 min"), (9000, "2.5 h"), (2e5, "2.3 d")]
 )
 def test_durations_are_short(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
+
+
+SLURM_TASK = Task("tiny-t1", "77", 0, "RUNNING", expected_unix_s=1.0, node="n3", is_array=False)
+
+
+def test_a_run_that_gives_no_sign_of_life_though_slurm_says_running_is_suspect(
+    run: RunDir,
+) -> None:
+    add_attempt(run, started_unix_s=time.time() - 4000, executor="slurm", job_id="77")
+    progress = Progress(
+        attempt=1, epoch=1, epochs=2, step=1, steps=4, eta_s=10.0, test_top1=50.0,
+        time_unix_s=time.time() - 720,
+    )  # fmt: skip
+    run.write_progress(progress)
+    status = run_status(run, set(), SLURM_TASK)
+    assert (status.state, status.suspect, status.node) == (State.RUNNING, True, "n3")
+    assert status.detail == (
+        f"no sign of life for 12 min on n3: `launcher logs {short_id(run.run_id)}` shows its last "
+        "words; `scontrol requeue 77` starts it again"
+    )
+    for word in ("SUSPENDED", "COMPLETING", "CONFIGURING"):
+        assert not run_status(run, set(), replace(SLURM_TASK, word=word)).suspect
+    run.write_progress({**progress, "time_unix_s": time.time() - 200})
+    assert not run_status(run, set(), SLURM_TASK).suspect
+
+
+def test_a_run_that_loads_data_or_compiles_is_suspect_much_later(run: RunDir) -> None:
+    add_attempt(run, started_unix_s=time.time() - 1000)
+    run.write_progress(
+        Progress(
+            attempt=1, epoch=0, epochs=2, step=0, steps=4, eta_s=None, test_top1=None,
+            time_unix_s=time.time() - 1000,
+        )
+    )  # fmt: skip
+    assert not run_status(run, set(), SLURM_TASK).suspect
+    begun = replace(SLURM_TASK, expected_unix_s=time.time() - 2000)
+    assert not run_status(run, set(), begun).suspect, "its attempt has begun since"
+    other = run.sweep.runs()[1]
+    late = run_status(other, set(), begun)
+    assert late.detail.startswith("it has not begun to train for 33 min on n3: ")
+
+
+def test_a_heartbeat_may_be_as_rare_as_the_run_asks_for(sweep: SweepDir) -> None:
+    config = sweep.runs()[0].read_config().model_copy(update={"progress_every_s": 600.0})
+    slow = sweep.run(config.run_id)
+    add_attempt(slow, started_unix_s=time.time() - 9000)
+    slow.write_progress(
+        Progress(
+            attempt=1, epoch=1, epochs=2, step=1, steps=4, eta_s=10.0, test_top1=50.0,
+            time_unix_s=time.time() - 4000,
+        )
+    )  # fmt: skip
+    assert not run_status(slow, set(), SLURM_TASK, config).suspect
+    assert run_status(slow, set(), SLURM_TASK).suspect
+
+
+def test_a_queued_run_says_why_in_plain_words_and_when_slurm_means_to_start_it(
+    run: RunDir,
+) -> None:
+    start_unix_s = time.time() + 3600
+    waiting = replace(SLURM_TASK, word="PENDING", reason="Priority", expected_unix_s=start_unix_s)
+    status = run_status(run, set(), waiting)
+    assert (status.state, status.reason) == (State.QUEUED, "Priority")
+    assert status.detail == "other jobs are before it (Priority)"
+    assert (status.expected_start_unix_s, status.job_id) == (start_unix_s, "77")
+    far = replace(waiting, expected_unix_s=time.time() + 5e8)
+    assert run_status(run, set(), far).expected_start_unix_s is None, "SLURM cannot tell"
+
+
+def test_a_job_that_completed_without_a_result_is_told_as_such(run: RunDir) -> None:
+    add_attempt(run, executor="slurm", job_id="77")
+    run.explain(1, Cause.UNKNOWN, "SLURM says COMPLETED")
+    assert state_of(run) == (
+        State.STOPPED,
+        "SLURM says COMPLETED, but there is no result; goes on from its last checkpoint",
+    )
+
+
+def test_what_is_left_of_a_sweep_is_estimated_from_what_its_runs_take() -> None:
+    running = [RunStatus(f"r{n}", State.RUNNING, eta_s=3000.0, done=0.5) for n in range(2)]
+    finished = [RunStatus(f"f{n}", State.FINISHED, done=1.0, wall_s=6000.0) for n in range(3)]
+    queued = [RunStatus(f"q{n}", State.QUEUED) for n in range(4)]
+    assert time_left_s([*running, *finished]) == 3000.0
+    assert time_left_s([*running, *finished, *queued]) == (2 * 3000 + 4 * 6000) / 2
+    assert time_left_s([*finished, *queued]) is None

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import io
+import time
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from jobs.run_dir import SweepDir
+from launcher.labels import short_id
+from launcher.plan import State
+from launcher.status import RunStatus, sweep_status
+from launcher.table import SweepTable
+from tests.launcher.conftest import add_attempt
+
+
+def render(runs: list[RunStatus], width: int, limit: int | None = None) -> list[str]:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(SweepTable("tiny", runs, limit))
+    assert isinstance(console.file, io.StringIO)
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+
+def make_run(number: int, state: State, **facts: object) -> RunStatus:
+    run = RunStatus(
+        f"resnet18-s{number}-{number:012x}", state, label=f"resnet18 lr=0.05 s{number}", epochs=200
+    )
+    return replace(run, **facts)  # type: ignore[arg-type]
+
+
+RUNNING = make_run(
+    1, State.RUNNING, attempts=4, causes={"preempted": 2, "time_limit": 1}, node="n3",
+    gpu="Tesla V100-SXM2-16GB", epoch=150, done=0.75, eta_s=8000.0, test_top1=71.25,
+)  # fmt: skip
+
+
+def test_the_table_shows_a_row_for_each_run_and_why_one_failed(sweep: SweepDir) -> None:
+    first, second = sweep.runs()
+    add_attempt(first, cause="code_error", message="KeyError: 'x'")
+    sweep.add_matrix("changed", [first.run_id])
+    table = "\n".join(render(sweep_status(sweep), 120))
+    assert table.startswith("tiny: failed 1, planned 1\n")
+    assert f"resnet_small s0 ({short_id(first.run_id)}): code_error: KeyError: 'x'" in table
+    assert "(no longer in the matrix) sresnet_small s0" in table
+    assert short_id(second.run_id) in table
+    assert table.endswith("`launcher logs --failed tiny` shows the last words of what failed")
+
+
+def test_a_wide_table_tells_the_causes_and_the_gpu_and_a_narrow_one_what_matters_most() -> None:
+    queued = make_run(2, State.QUEUED, expected_start_unix_s=time.time() + 3 * 3600 + 60)
+    wide = render([RUNNING, queued], 160)
+    for said in ("4: 2 preempted, time limit", "n3 V100-SXM2-16GB", "━━━━━━", "2.2 h"):
+        assert said in wide[2]
+    assert ", in 3.0 h" in wide[3]
+    assert "n3" in render([RUNNING, queued], 90)[2]
+    assert render([RUNNING], 80)[2].split() == [
+        *("resnet18", "lr=0.05", "s1", "00000000", "running"),
+        *("150/200", "71.25", "2.2", "h", "4"),
+    ]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120, 160])
+def test_no_row_is_wider_than_the_terminal_and_no_two_look_the_same(width: int) -> None:
+    long = "lambda_resnet50 k=16 heads=8 weight_decay=0.0005 attention=spatial_skips_dilation"
+    runs = [replace(RUNNING, run_id="r-0", label=f"{long} lr=0.{n} s{n}") for n in range(12)]
+    rows = render(runs, width)[2:14]
+    assert all(len(row) <= width for row in rows)
+    assert len(set(rows)) == 12
+
+
+def test_a_long_table_shows_what_moves_first_and_counts_the_rest() -> None:
+    suspect = make_run(8, State.RUNNING, suspect=True, detail="no sign of life for 12 min")
+    runs = [make_run(n, State.FINISHED) for n in range(2000)] + [RUNNING, suspect]
+    table = render(runs, 120, limit=2)
+    assert table[0].startswith("tiny: running 2, finished 2,000; 1 of them suspect; about 2.2 h")
+    assert "running?" in table[2]
+    assert "n3" in table[3]
+    assert table[-1] == "  and 2,000 more; --all lists them"
+
+
+def test_what_holds_for_many_runs_is_said_once_also_for_those_that_are_hidden() -> None:
+    start = time.time() + 7200
+    runs = [
+        make_run(n, State.QUEUED, detail="others first", expected_start_unix_s=start + 60 + n)
+        for n in range(50)
+    ]
+    table = render(runs, 120, limit=5)
+    said = [line for line in table if "others first" in line]
+    assert len(said) == 1
+    assert said[0].startswith("  50 queued: others first; SLURM means to start the first ")
+    assert said[0].endswith(", in 2.0 h")
