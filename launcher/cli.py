@@ -466,7 +466,8 @@ def models(context: typer.Context) -> None:
 @app.command()
 def logs(
     run: Annotated[
-        str, typer.Argument(metavar="RUN", help="a run's name, or a part of it that is unique")
+        str,
+        typer.Argument(metavar="RUN", help="a run's name or label, or a part of it that is unique"),
     ] = "",
     runs: Runs = Path("runs"),
     only: Only = None,
@@ -479,8 +480,16 @@ def logs(
     attempts: Annotated[
         bool, typer.Option("--attempts", help="list its starts instead: where, and why each ended")
     ] = False,
+    tail: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="the last N lines only")
+    ] = None,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="the last lines of each failed run, here of a SWEEP")
+    ] = False,
 ) -> None:
     """What a run said, or with --attempts how each start of it ended.
+
+    With --follow, why it waits and what each attempt begins after stand between the attempts.
 
     Examples:
 
@@ -491,16 +500,25 @@ def logs(
         launcher logs demo/ --only 'lr == 0.05 and seed == 0'
 
         launcher logs demo/sresnet_small-digits-s1 --attempts
+
+        launcher logs 'sresnet_small lr=0.05 s1' --tail 20
+
+        launcher logs --failed demo
     """
-    from launcher.logs import attempts_table, find_run, print_log
+    from launcher.logs import attempts_table, find_run, print_failures, print_log
+    from launcher.selected import Selected
     from launcher.show import make_console, status_or_files
 
+    if failed:
+        sweeps = _find_sweeps([run] if run else None, runs)
+        print_failures(sweeps, Selected(only)(sweeps, status_or_files(sweeps)), tail)
+        return
     found = find_run(run, runs, only)
     if attempts:
         status_or_files([found.sweep])  # why some were killed, SLURM may have to be asked
         make_console().print(attempts_table(found))
     else:
-        print_log(found, attempt, follow=follow)
+        print_log(found, attempt, follow=follow, tail=tail)
 
 
 def _find_sweeps(

@@ -2,53 +2,86 @@
 
 from __future__ import annotations
 
+import math
+import os
+import sys
 import time
+from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
 
 from rich.table import Table
 from rich.text import Text
 
 from jobs.causes import Cause
-from jobs.errors import InputError
-from jobs.run_dir import Attempt, RunDir, all_sweeps
-from launcher.status import format_duration, sweep_status
+from jobs.errors import ExecutionError, InputError
+from jobs.run_dir import Attempt, RunDir, SweepDir, all_sweeps
+from launcher.labels import label_runs, short_id
+from launcher.plan import State
+from launcher.status import (
+    RunStatus,
+    format_duration,
+    intact_config,
+    queued_runs,
+    run_status,
+    tasks_in_slurm,
+)
+from launcher.table import describe_start
 
 FOLLOW_S = 0.3
+ASK_SLURM_S = 10.0  # a controller has other things to do
+FAILED_LINES = 15
 MATCHES_SHOWN = 10
 
 
 def find_run(name: str, runs: Path, only: str | None = None) -> RunDir:
-    """The run that is meant: a path, a run's name, or a unique part of one, also SWEEP/PART.
+    """The run that is meant: a path, a run's name or label, or a unique part of one.
 
-    Among several, the expression `only` may select one.
+    Also SWEEP/PART; a sweep alone, or nothing, means its only run. Among several, the expression
+    `only` may select one.
     """
-    if not name and not only:
-        raise InputError("which run? Give a part of its name, or --only 'seed == 0 and ...'")
     for path in (runs / name, Path(name)):
         if name and RunDir(path).is_planned():
             return RunDir(path)
-    sweep_name, slash, part = name.rpartition("/")
-    found = [
-        run
-        for sweep in all_sweeps(runs)
-        if not slash or sweep.name == sweep_name
-        for run in sweep.runs()
-        if part in run.run_id
-    ]
-    found = [run for run in found if run.run_id == part] or found
-    if not found:
-        raise InputError(f"no run in {runs} is called {name!r}; `launcher status` lists them")
+    found = _matches(name, runs)
     if only:
         found = _only(only, found)
     if len(found) == 1:
         return found[0]
+    if not name and not only:
+        raise InputError("which run? Give a part of its name, or --only 'seed == 0 and ...'")
     shown = "".join(f"\n  {run.path.parent.name}/{run.run_id}" for run in found[:MATCHES_SHOWN])
     more = f"\n  and {len(found) - MATCHES_SHOWN} more" if len(found) > MATCHES_SHOWN else ""
     what = f"{name!r} is a part of several runs' names"
     if only:
         what = f"--only {only!r} selects several runs"
     raise InputError(f"{what}; say which:{shown}{more}")
+
+
+def _matches(name: str, runs: Path) -> list[RunDir]:
+    """The runs of which this is the name, else a part of it, else the label, else the sweep."""
+    sweep_name, slash, part = name.rpartition("/")
+    sweeps = [s for s in all_sweeps(runs) if not slash or s.name == sweep_name]
+    candidates = [run for sweep in sweeps for run in sweep.runs()]
+    for found in (
+        [run for run in candidates if run.run_id == part],
+        [run for run in candidates if part in run.run_id],
+        [run for sweep in sweeps for run in _labelled(part, sweep)],
+        [run for run in candidates if run.path.parent.name == name],
+    ):
+        if found:
+            return found
+    raise InputError(f"no run in {runs} is called {name!r}; `launcher status` lists them")
+
+
+def _labelled(text: str, sweep: SweepDir) -> list[RunDir]:
+    """The runs whose label has these words, the exact label before others."""
+    configs = {run.run_id: config for run in sweep.runs() if (config := intact_config(run))}
+    labels = label_runs(configs)
+    exact = [run_id for run_id, label in labels.items() if label == text]
+    words = set(text.split())
+    has_words = [run_id for run_id, label in labels.items() if words <= set(label.split())]
+    return [sweep.run(run_id) for run_id in exact or has_words]
 
 
 def _only(only: str, runs: list[RunDir]) -> list[RunDir]:
@@ -65,21 +98,65 @@ def _only(only: str, runs: list[RunDir]) -> list[RunDir]:
     return [sweep.run(status.run_id) for sweep, statuses in chosen for status in statuses]
 
 
-def print_log(run: RunDir, attempt: int | None, *, follow: bool) -> None:
-    """Print the log of one attempt, by default the last.
+def print_log(run: RunDir, attempt: int | None, *, follow: bool, tail: int | None = None) -> None:
+    """Print the log of one attempt, by default the last; of it the last `tail` lines.
 
-    With `follow` it goes on while the run does, over preemptions, from attempt to attempt.
+    With `follow` it goes on while the run does, over preemptions, from attempt to attempt. Of a run
+    without a log, what its job printed.
     """
     logs = run.logs()
     if attempt is not None and attempt not in logs:
         known = ", ".join(map(str, logs)) or "none"
         raise InputError(f"{run.run_id} has no attempt {attempt}. Valid: {known}")
     if follow:
-        _follow(run, attempt or max(logs, default=1))
-    elif not logs:
+        _Follower(run, attempt or max(logs, default=1), tail).follow()
+        return
+    path = logs[attempt or max(logs)] if logs else _job_output(run)
+    if path is None:
         raise InputError(_why_silent(run))
-    else:
-        print(logs[attempt or max(logs)].read_text(errors="replace"), end="")
+    print(_read(path, tail), end="")
+
+
+def print_failures(
+    sweeps: Sequence[SweepDir], statuses: Sequence[Sequence[RunStatus]], tail: int | None
+) -> None:
+    """Print why each failed run failed, and the last lines of what it said."""
+    failed = [
+        (sweep.run(status.run_id), status)
+        for sweep, of_sweep in zip(sweeps, statuses, strict=True)
+        for status in of_sweep
+        if status.state is State.FAILED
+    ]
+    for run, status in failed:
+        where = f" on {status.node}" if status.node else ""
+        print(f"==> {run.path.parent.name}: {status.label} ({short_id(run.run_id)}){where}")
+        print(f"    {status.detail}")
+        logs = run.logs()
+        path = logs[max(logs)] if logs else _job_output(run)
+        text = _read(path, tail or FAILED_LINES) if path else f"{_why_silent(run)}\n"
+        print(text if text.endswith("\n") else f"{text}\n")
+    if not failed:
+        print("no run has failed")
+
+
+def _read(path: Path, tail: int | None) -> str:
+    return _read_from(path, 0 if tail is None else _start_of_last(path, tail))[0]
+
+
+def _start_of_last(path: Path, lines: int) -> int:
+    """Where the last lines of a file begin."""
+    kept = deque(path.read_bytes().splitlines(keepends=True), maxlen=lines)
+    return path.stat().st_size - sum(map(len, kept))
+
+
+def _read_from(path: Path, position: int) -> tuple[str, int]:
+    """What stands behind a position, and the new end; all of a file that was begun anew."""
+    with open(path, "rb") as log:
+        if log.seek(0, os.SEEK_END) < position:
+            position = 0
+        log.seek(position)
+        text = log.read()
+    return text.decode(errors="replace"), position + len(text)
 
 
 def attempts_table(run: RunDir) -> Table:
@@ -114,34 +191,92 @@ def _row(attempt: Attempt, otherwise: str) -> tuple[str, ...]:
     )
 
 
-def _follow(run: RunDir, number: int) -> None:
-    while True:
-        under_way = _is_under_way(run)
-        if number in (logs := run.logs()):
-            with open(logs[number], errors="replace") as log:
-                _follow_attempt(run, log, number)
-            number += 1
-        elif under_way:
-            time.sleep(FOLLOW_S)
-        else:
+class _Follower:
+    """Prints what a run says, attempt after attempt, until it is at rest."""
+
+    def __init__(self, run: RunDir, attempt: int, tail: int | None) -> None:
+        self._run, self._attempt, self._tail = run, attempt, tail
+        self._ask_every_s = ASK_SLURM_S if run.sweep.is_on_slurm() else FOLLOW_S
+        self._asked_s = -math.inf
+        self._is_under_way = True
+        self._told = ""
+
+    def follow(self) -> None:
+        first = self._attempt
+        while True:
+            self._ask()  # first, because the next log may come in between
+            if (log := self._run.logs().get(self._attempt)) is not None:
+                if self._attempt != first:
+                    print(_announcement(self._run, self._attempt), flush=True)
+                self._print(log)
+                self._attempt += 1
+                self._asked_s = -math.inf
+            elif not self._is_under_way:
+                return
+            else:
+                time.sleep(FOLLOW_S)
+
+    def _print(self, path: Path) -> None:
+        """One attempt's log as it grows, until the attempt is over."""
+        position = 0 if self._tail is None else _start_of_last(path, self._tail)
+        while True:
+            over = self._run.next_attempt() - 1 > self._attempt or self._run.holder() is None
+            text, position = _read_from(path, position)
+            if text:
+                print(text, end="", flush=True)
+            elif over:
+                return
+            else:
+                time.sleep(FOLLOW_S)
+
+    def _ask(self) -> None:
+        """Find out now and then whether the run goes on, and say why it waits."""
+        if time.monotonic() - self._asked_s < self._ask_every_s:
             return
-
-
-def _follow_attempt(run: RunDir, log: IO[str], number: int) -> None:
-    """Print one attempt's log as it grows, until the attempt is over."""
-    while True:
-        over = run.next_attempt() - 1 > number or run.holder() is None
-        if text := log.read():
-            print(text, end="", flush=True)
-        elif over:
+        self._asked_s = time.monotonic()
+        sweep = self._run.sweep
+        try:
+            task = tasks_in_slurm([sweep]).get(self._run.path)
+        except ExecutionError as error:
+            self._tell(f"{error}; waiting for SLURM to answer")
             return
-        else:
-            time.sleep(FOLLOW_S)
+        status = run_status(self._run, queued_runs(sweep), task)
+        self._is_under_way = status.state.is_under_way
+        if status.state is State.QUEUED and status.detail:
+            start = status.expected_start_unix_s
+            when = f"; SLURM means to start it {describe_start(start)}" if start else ""
+            self._tell(f"queued: {status.detail}{when}")
+
+    def _tell(self, line: str) -> None:
+        """Once, and beside what the run says."""
+        if line.partition(";")[0] != self._told.partition(";")[0]:
+            print(f"---- {line}", file=sys.stderr, flush=True)
+        self._told = line
 
 
-def _is_under_way(run: RunDir) -> bool:
-    states = {status.run_id: status.state for status in sweep_status(run.sweep)}
-    return states[run.run_id].is_under_way
+def _announcement(run: RunDir, number: int) -> str:
+    """Such as `---- attempt 2 on n3, after preempted, waited 3 min ----`."""
+    parts = [f"attempt {number}"]
+    history = {attempt["attempt"]: attempt for attempt in run.history()}
+    now, before = history.get(number), history.get(number - 1)
+    if now is not None:
+        parts[0] += f" on {now.get('node') or now['host']}"
+    if before is not None:
+        parts.append(f"after {before.get('cause', Cause.UNKNOWN).replace('_', ' ')}")
+    if now is not None and before is not None and "ended_unix_s" in before:
+        waited_s = max(0.0, now["started_unix_s"] - before["ended_unix_s"])
+        parts.append(f"waited {format_duration(waited_s)}")
+    return f"---- {', '.join(parts)} ----"
+
+
+def _job_output(run: RunDir) -> Path | None:
+    """What the last job of a run printed, if it has ended and SLURM said so."""
+    ends = [event for event in run.observed() if event["event"] == "ended"]
+    for record in reversed(run.sweep.submissions().values()):
+        if ends and run.run_id in record["runs"]:
+            folder = run.sweep.job_output(record)
+            return max(folder.glob(f"{ends[-1]['job_id']}_*log.out"), default=None)
+    return None
 
 
 def _why_silent(run: RunDir) -> str:

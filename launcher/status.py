@@ -96,7 +96,7 @@ def status_from(sweeps: Sequence[SweepDir], tasks: Mapping[Path, Task]) -> list[
         named = {run_id: place for place, run_id in enumerate(sweep.named_runs())}
         queued = queued_runs(sweep)
         runs = sorted(sweep.runs(), key=lambda run: (named.get(run.run_id, len(named)), run.run_id))
-        configs = {run.run_id: config for run in runs if (config := _config_or_none(run))}
+        configs = {run.run_id: config for run in runs if (config := intact_config(run))}
         labels = label_runs(configs)
         found.append(
             [
@@ -112,7 +112,7 @@ def status_from(sweeps: Sequence[SweepDir], tasks: Mapping[Path, Task]) -> list[
     return found
 
 
-def _config_or_none(run: RunDir) -> RunConfig | None:
+def intact_config(run: RunDir) -> RunConfig | None:
     try:
         return run.read_config()
     except InputError:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import io
+import math
 import re
+import shutil
 import threading
 from typing import Any
 
@@ -12,8 +14,18 @@ from jobs.causes import Cause
 from jobs.errors import InputError
 from jobs.processes import this_process
 from jobs.run_dir import RunDir, SweepDir
-from launcher.logs import attempts_table, find_run, print_log
-from tests.launcher.conftest import add_attempt
+from launcher.labels import short_id
+from launcher.logs import (
+    _Follower,
+    _read_from,
+    attempts_table,
+    find_run,
+    print_failures,
+    print_log,
+)
+from launcher.status import sweep_status
+from tests.fake_slurm import NO_CONTROLLER, FakeSlurm
+from tests.launcher.conftest import add_attempt, submit_by_hand
 
 
 @pytest.fixture
@@ -97,7 +109,9 @@ def test_following_goes_on_over_a_preemption_until_the_run_is_at_rest(
     run.sweep.write_submission({**record, "ended_unix_s": 1.0}, path)
     follower.join(timeout=20)
     assert not follower.is_alive()
-    assert capsys.readouterr().out == "first\nsecond\nthird\n"
+    assert capsys.readouterr().out == (
+        "first\n---- attempt 2 on here, after unknown ----\nsecond\nthird\n"
+    )
 
 
 def test_following_a_run_at_rest_prints_what_is_there_and_ends(
@@ -128,3 +142,82 @@ def test_the_attempts_of_a_run_are_a_table_of_where_they_were_and_why_they_ended
     assert re.search(r"^2 .* n7 +66-\? +node_failure SLURM says NODE_FAIL *$", second)
     assert re.search(r"^3 .* here +running *$", third)
     run.release_lease(holder)
+
+
+def test_a_run_is_found_by_its_label_and_the_only_run_of_a_sweep_by_the_sweep(
+    sweep: SweepDir, run: RunDir
+) -> None:
+    runs = sweep.path.parent
+    assert find_run("resnet_small s0", runs).run_id.startswith("resnet_small-")
+    assert find_run("tiny/sresnet_small s0", runs).run_id.startswith("sresnet_small-")
+    with pytest.raises(InputError, match="'s0' is a part of several runs' names"):
+        find_run("s0", runs)
+    shutil.rmtree(run.path)
+    (only,) = sweep.runs()
+    assert find_run("", runs).path == find_run("tiny", runs).path == only.path
+
+
+def test_the_line_between_two_attempts_says_why_and_how_long_it_waited(
+    run: RunDir, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_attempt(run, cause="time_limit", ended_unix_s=100.0)
+    add_attempt(run, node="n3", started_unix_s=280.0)
+    write_log(run, 1, "first\n")
+    write_log(run, 2, "second\n")
+    _Follower(run, 1, None).follow()
+    assert (
+        "\n---- attempt 2 on n3, after time limit, waited 3 min ----\n" in capsys.readouterr().out
+    )
+
+
+def test_following_says_once_why_a_run_waits_and_asks_slurm_seldom(
+    sweep: SweepDir, fake: FakeSlurm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job_id = submit_by_hand(sweep, fake)
+    follower = _Follower(sweep.run(sweep.named_runs()[0]), 1, None)
+    for _ in range(3):
+        follower._ask()
+    assert fake.commands().count("squeue") == 1
+    fake.fail_all(NO_CONTROLLER)
+    follower._asked_s = -math.inf
+    follower._ask()
+    said = capsys.readouterr().err
+    assert said.count("---- queued: other jobs are before it (Priority)\n") == 1
+    assert "waiting for SLURM to answer" in said
+    fake.mend()
+    fake.set(job_id, "CANCELLED")
+    follower._asked_s = -math.inf
+    follower.follow()
+
+
+def test_the_last_lines_are_printed_also_of_a_log_that_is_begun_anew(
+    run: RunDir, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_log(run, 1, "one\ntwo\nthree\n")
+    for follow in (False, True):
+        print_log(run, None, follow=follow, tail=2)
+    assert capsys.readouterr().out == "two\nthree\n" * 2
+    assert _read_from(run.log(1), 8) == ("three\n", 14)
+    run.log(1).write_text("anew\n")
+    assert _read_from(run.log(1), 14) == ("anew\n", 5)
+
+
+def test_each_failed_run_is_shown_with_its_last_words_or_those_of_its_job(
+    sweep: SweepDir, fake: FakeSlurm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job_id = submit_by_hand(sweep, fake)
+    fake.set(job_id, "FAILED", start=1, end=2)
+    first, second = (sweep.run(run_id) for run_id in sweep.named_runs())
+    add_attempt(first, cause="code_error", message="KeyError: 'x'", node="n3", job_id=f"{job_id}_0")
+    write_log(first, 1, "".join(f"line {number}\n" for number in range(40)))
+    (record,) = sweep.submissions().values()
+    output = sweep.job_output(record) / f"{job_id}_1_0_log.out"
+    output.parent.mkdir(parents=True)
+    output.write_text("bash: module: command not found\n")
+    print_failures([sweep], [sweep_status(sweep)], 2)
+    said = capsys.readouterr().out
+    assert f"==> tiny: resnet_small s0 ({short_id(first.run_id)}) on n3\n" in said
+    assert "    code_error: KeyError: 'x'\nline 38\nline 39\n\n==> tiny: sresnet_small s0" in said
+    assert "`launcher logs` shows its output\nbash: module: command not found\n" in said
+    print_log(second, None, follow=False)
+    assert capsys.readouterr().out == "bash: module: command not found\n"
