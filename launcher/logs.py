@@ -26,7 +26,7 @@ from launcher.status import (
     run_status,
     tasks_in_slurm,
 )
-from launcher.table import describe_start
+from launcher.table import describe_start, short_gpu
 
 FOLLOW_S = 0.3
 ASK_SLURM_S = 10.0  # a controller has other things to do
@@ -162,8 +162,9 @@ def _read_from(path: Path, position: int) -> tuple[str, int]:
 def attempts_table(run: RunDir) -> Table:
     """A row for each attempt: when, where, from which step to which, and why it ended."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
-    for name in ("", "began", "lasted", "host", "GPU", "steps", "cause", ""):
-        table.add_column(name, overflow="fold", justify="right" if name == "lasted" else "left")
+    for name in ("", "began", "lasted", "host", "GPU", "steps", "cause"):
+        table.add_column(name, overflow="fold", no_wrap=name not in ("host", "GPU"))
+    table.add_column("", overflow="fold", min_width=16)
     history = run.history()
     holder = run.holder()
     for attempt in history:
@@ -175,7 +176,7 @@ def attempts_table(run: RunDir) -> Table:
 def _row(attempt: Attempt, otherwise: str) -> tuple[str, ...]:
     began = time.localtime(attempt["started_unix_s"])
     ended_s = attempt.get("ended_unix_s")
-    gpu = attempt["environment"]["device"] if "environment" in attempt else ""
+    gpu = short_gpu(attempt["environment"]["device"]) if "environment" in attempt else ""
     ids = attempt.get("gpu_ids")
     return (
         str(attempt["attempt"]),

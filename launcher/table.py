@@ -66,7 +66,11 @@ class SweepTable:
         yield Text(head, style="bold", no_wrap=True, overflow="crop")
         for run, row in zip(shown, rows, strict=True):
             yield Text(row, style=_colour(run), no_wrap=True, overflow="crop")
-        yield from _notes(shown, self.statuses, labels)
+        notes = _notes(shown, self.statuses, labels)
+        most = None if self.limit is None else max(3, self.limit // 2)
+        yield from notes[:most]
+        if unsaid := len(notes[most or len(notes) :]):
+            yield Text(f"  and {unsaid:,} more to be said; --all says it", style="dim")
         if hidden := len(self.statuses) - len(shown):
             yield Text(f"  and {hidden:,} more; --all lists them", style="dim")
         if any(run.state is State.FAILED for run in self.statuses):
@@ -158,10 +162,14 @@ def _when_or_node(run: RunStatus) -> str:
 def _when_or_where(run: RunStatus) -> str:
     if run.expected_start_unix_s is not None:
         return describe_start(run.expected_start_unix_s)
-    gpu = run.gpu
+    return "" if run.state is State.QUEUED else f"{run.node} {short_gpu(run.gpu)}".strip()
+
+
+def short_gpu(name: str) -> str:
+    """Such as `V100-SXM2-16GB`."""
     for prefix in GPU_PREFIXES:
-        gpu = gpu.removeprefix(prefix)
-    return "" if run.state is State.QUEUED else f"{run.node} {gpu}".strip()
+        name = name.removeprefix(prefix)
+    return name
 
 
 def describe_start(expected_unix_s: float) -> str:

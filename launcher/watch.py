@@ -66,7 +66,8 @@ class Watch:
 
     def _page(self, statuses: Sequence[Sequence[RunStatus]]) -> RenderableType:
         shown = [pair for pair in zip(self._sweeps, statuses, strict=True) if pair[1]]
-        rows = max((self._console.height - 3) // max(len(shown), 1) - 4, 3)
+        # The other half is for what is to be said of the runs.
+        rows = max((self._console.height // max(len(shown), 1) - 4) // 2, 3)
         limit = None if self._show_all else rows
         tables = [SweepTable(sweep.name, of_sweep, limit) for sweep, of_sweep in shown]
         return Group(*self._answer.warning(), *tables)

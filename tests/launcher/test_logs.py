@@ -137,7 +137,7 @@ def test_the_attempts_of_a_run_are_a_table_of_where_they_were_and_why_they_ended
     assert isinstance(console.file, io.StringIO)
     _, first, second, third = console.file.getvalue().splitlines()
     assert re.search(
-        r"^1 .* 2 min +n2 +Tesla V100 \(3\) +0-66 +preempted +SIGUSR2 after step 66 *$", first
+        r"^1 .* 2 min +n2 +V100 \(3\) +0-66 +preempted +SIGUSR2 after step 66 *$", first
     )
     assert re.search(r"^2 .* n7 +66-\? +node_failure SLURM says NODE_FAIL *$", second)
     assert re.search(r"^3 .* here +running *$", third)

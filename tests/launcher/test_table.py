@@ -90,3 +90,11 @@ def test_what_holds_for_many_runs_is_said_once_also_for_those_that_are_hidden() 
     assert len(said) == 1
     assert said[0].startswith("  50 queued: others first; SLURM means to start the first ")
     assert said[0].endswith(", in 2.0 h")
+
+
+def test_in_a_short_table_little_is_said_and_the_rest_is_counted() -> None:
+    runs = [make_run(n, State.FAILED, detail=f"code_error: line {n}") for n in range(9)]
+    table = render(runs, 120, limit=8)
+    assert sum("code_error" in line for line in table) == 4
+    assert "  and 4 more to be said; --all says it" in table
+    assert sum("code_error" in line for line in render(runs, 120)) == 9
