@@ -61,6 +61,17 @@ class Environment(TypedDict):
     versions: dict[str, str]
 
 
+class Measured(TypedDict):
+    """How fast an attempt trained, after its first few steps."""
+
+    startup_s: float  # from the attempt's start to the end of its first step
+    steps: int  # that step_s is the mean of
+    step_s: float  # without evaluations
+    eval_steps: int  # batches of an evaluation
+    eval_s: float | None  # of one whole evaluation; None if there was none
+    peak_mem_mb: float  # of the first GPU or, on a CPU, of the process
+
+
 class Attempt(TypedDict):
     """One start of a run: who and where, then what torch found, then how it ended.
 
@@ -84,6 +95,7 @@ class Attempt(TypedDict):
     macs: NotRequired[int]
     steps_per_epoch: NotRequired[int]
     first_step: NotRequired[int]
+    measured: NotRequired[Measured]
     ended_unix_s: NotRequired[float]
     cause: NotRequired[str]
     message: NotRequired[str]

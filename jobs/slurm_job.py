@@ -92,6 +92,7 @@ class ArrayJob:
         stop.install(*STOP_SIGNALS)
         path = Path(self.submission)
         record = read_submission(path)
+        stop.pilot_steps = record.get("pilot_steps")
         sweep = SweepDir(path.parents[1])
         check_code(sweep.code_folder(record["code"]))
         runs = [sweep.run(run_id) for run_id in runs_of_this_job(record)]
@@ -112,7 +113,8 @@ class ArrayJob:
                 os._exit(0)  # the first task leaves for all
             if shares_job and run.is_cancelled():
                 return _note_cancelled(run)
-            leave(run, record["profile"]["signal_delay_s"], runs)
+            if not stop.is_pilot_done:
+                leave(run, record["profile"]["signal_delay_s"], runs)
         return outcome
 
     def checkpoint(self) -> DelayedSubmission:

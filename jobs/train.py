@@ -40,6 +40,7 @@ from jobs.optim import (
     make_optimizer,
     set_learning_rate,
 )
+from jobs.pace import Pace
 from jobs.records import (
     describe_environment,
     describe_epoch,
@@ -199,6 +200,7 @@ def _train(
     train_sums = torch.tensor(loop.train_sums, dtype=torch.float64, device=device)
     test_sums = torch.tensor(loop.test_sums, dtype=torch.float64, device=device)
     wall = Stopwatch(device, loop.wall_s)
+    pace = Pace(attempt, device, len(eval_batches))
     checkpoint_timer, progress_timer = (
         Timer(config.checkpoint_every_s),
         Timer(config.progress_every_s),
@@ -240,12 +242,17 @@ def _train(
             with contextlib.suppress(OSError):  # a full disk is no reason to stop training
                 run.write_progress(make_progress(attempt, config, loop, wall.elapsed_s()))
 
+    def write_pace() -> None:
+        if measured := pace.read():
+            attempt["measured"] = measured
+
     def must_leave() -> bool:
         """Between two steps: leave if asked to, save and show progress if it is time."""
         attempt["last_step"] = loop.step
         wish = SAVE if tasks.leads and checkpoint_timer.is_due() else GO_ON
         agreed = tasks.agree(LEAVE if stop.is_set else wish)
         if agreed == LEAVE:
+            write_pace()
             save()
             show_progress()
             return True
@@ -270,6 +277,7 @@ def _train(
         model.train()
         watch = Stopwatch(device, loop.epoch_s)
         told, told_s = tasks.sum(train_sums), time.monotonic()
+        pace.begin()
         while loop.batch < len(batches) and not config.eval_only:
             if must_leave():
                 return False
@@ -308,6 +316,7 @@ def _train(
                 average.update()
             loop.batch += 1
             loop.step += 1
+            pace.count_step()
             if loop.step - loop.checked_step >= CHECK_EVERY_STEPS:
                 look_at_loss()
             loop.epoch_s = watch.read()
@@ -318,6 +327,7 @@ def _train(
                 told, told_s = so_far, now_s
         look_at_loss()
         loop.epoch_s = watch.read(wait=True)
+        pace.pause()
 
         # ----------------------------------------------------------------------- evaluate it
         evaluated.eval()
@@ -342,6 +352,7 @@ def _train(
             loop.eval_s = watch.read()
             display("test", loop.eval_batch, len(eval_batches))
         loop.eval_s = watch.read(wait=True)
+        pace.count_evaluation(loop.eval_s)
 
         # ----------------------------------------------------------------------- record it
         lr = 0.0 if config.eval_only else learning_rate(config, loop.step - 1, len(batches))
@@ -373,6 +384,7 @@ def _train(
 
     # --------------------------------------------------------------------------- finish
     attempt["last_step"] = loop.step
+    write_pace()
     save()
     if not tasks.leads:
         return True

@@ -43,14 +43,30 @@ STOP_SIGNALS = (signal.SIGUSR2, signal.SIGTERM)
 
 
 class StopOnSignal:
-    """A flag that the stop signals set. The handler does nothing else: the loop looks at it."""
+    """A flag that the stop signals set. The handler does nothing else: the loop looks at it.
 
-    def __init__(self) -> None:
+    That of a pilot, which is to do `pilot_steps` steps, is also set once they are done.
+    """
+
+    def __init__(self, pilot_steps: int | None = None) -> None:
         self.signal: signal.Signals | None = None
+        self.pilot_steps = pilot_steps
+        self._attempt: Attempt | None = None
 
     @property
     def is_set(self) -> bool:
-        return self.signal is not None
+        return self.signal is not None or self.is_pilot_done
+
+    @property
+    def is_pilot_done(self) -> bool:
+        if self.pilot_steps is None or self._attempt is None:
+            return False
+        done = self._attempt.get("last_step", 0) - self._attempt.get("first_step", 0)
+        return done >= self.pilot_steps
+
+    def count_steps_of(self, attempt: Attempt) -> None:
+        """The trainer fills them in before it asks whether to stop."""
+        self._attempt = attempt
 
     def install(self, *signals: signal.Signals) -> None:
         for number in signals:
@@ -66,23 +82,24 @@ class StopOnSignal:
 
 
 class TrainJob:
-    """One attempt at the run in `path`; what submitit pickles is this path and nothing else."""
+    """One attempt at the run in `path`, or a pilot of so many steps; nothing else is pickled."""
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, pilot_steps: int | None = None) -> None:
         self.path = str(path)
+        self.pilot_steps = pilot_steps
 
     def __call__(self) -> str:
         """Train until finished or stopped, and say which.
 
         Raises whatever ended the attempt otherwise, after writing it down as its cause.
         """
-        stop = StopOnSignal()
+        stop = StopOnSignal(self.pilot_steps)
         stop.install(*STOP_SIGNALS)
         return attempt_run(RunDir(self.path), stop, tasks=join_tasks())
 
     def checkpoint(self) -> DelayedSubmission:
         """What submitit would requeue. The state is in the run directory, so it is the same job."""
-        return DelayedSubmission(TrainJob(self.path))
+        return DelayedSubmission(TrainJob(self.path, self.pilot_steps))
 
 
 def attempt_run(
@@ -131,6 +148,7 @@ def attempt_run(
             code=code_version(),
         )
         add_place(attempt)
+        stop.count_steps_of(attempt)
         run.write_attempt(attempt)
         with open(run.log(number), "a", buffering=1) as log:
             return _end_well_or_badly(run, config, attempt, stop, log, tasks, display)
@@ -158,7 +176,9 @@ def _end_well_or_badly(
             tasks.call((config, attempt))
             finished = train(run, config, attempt, stop, say, tasks, display)
         cause = Cause.FINISHED if finished else Cause.STOPPED
-        if stop.signal is not None and not finished:
+        if stop.is_pilot_done and not finished:
+            message = f"pilot: measured, and saved after step {attempt['last_step']}"
+        elif stop.signal is not None and not finished:
             when = (
                 f"after step {attempt['last_step']}" if "last_step" in attempt else "at the start"
             )

@@ -71,11 +71,13 @@ def submit_arrays(
     base_profile: SlurmProfile,
     code_hash: str,
     after: Sequence[str] = (),
+    pilot_steps: int | None = None,
 ) -> Iterator[str]:
     """Submit runs, with the profile and the GPUs of each, as few arrays; yields each job's id.
 
     The records keep `base_profile`, which the runs' own wishes were added to. `code_hash` names the
-    frozen code. The jobs wait until those in `after` have ended.
+    frozen code. The jobs wait until those in `after` have ended. Those of a pilot end after so many
+    steps.
 
     Raises ExecutionError when SLURM refuses an array, and SubmitLimitError when it takes no more
     now; what was accepted until then stays.
@@ -86,6 +88,7 @@ def submit_arrays(
         "base_profile": base_profile.model_dump(mode="json"),
         "code": code_hash,
         **({"after": list(after)} if after else {}),
+        **({"pilot_steps": pilot_steps} if pilot_steps else {}),
     }
     # As long as nothing was refused, twice as many as there are count as too many.
     rooms: dict[Any, _Room] = defaultdict(lambda: _Room(2 * len(profiles)))

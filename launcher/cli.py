@@ -98,6 +98,10 @@ def submit(
     test_only: Annotated[
         bool, typer.Option("--test-only", help="ask SLURM when it would start; change nothing")
     ] = False,
+    pilot: Annotated[
+        bool,
+        typer.Option("--pilot", help="only a few steps of one run, to tell what the sweep costs"),
+    ] = False,
     failed: RetryFailed = False,
     dry_run: DryRun = False,
     show_all: ShowAll = False,
@@ -108,6 +112,10 @@ def submit(
     extends its sweep: new cells are added, and cells no longer named are left alone. With --only,
     all cells are planned, and those for which the expression is true are started.
 
+    With --pilot, the first of these runs does a few steps, which are not lost: it goes on from
+    there when the matrix is submitted. The launcher waits for it, and says what one run and the
+    sweep would cost, and which time and slice to ask for.
+
     Examples:
 
         launcher submit jobs/matrices/demo.yaml --dry-run
@@ -116,13 +124,16 @@ def submit(
 
         launcher submit my.yaml --only 'model == resnet50 and seed in [0, 1]'
 
+        launcher submit my.yaml --pilot --only 'model == resnet50'
+
         launcher submit my.yaml --after demo --mail me@example.org
     """
     from launcher.cluster import read_cluster
     from launcher.labels import label_runs
     from launcher.matrix import read_matrix
+    from launcher.pilot import STEPS, choose_pilot, fly_pilot
     from launcher.selected import select_actions
-    from launcher.show import show_jobs, show_plan, show_start_times
+    from launcher.show import make_console, show_jobs, show_limits, show_plan, show_start_times
     from launcher.submit import (
         check_gpus,
         choose_name,
@@ -142,6 +153,8 @@ def submit(
     jobs = jobs_to_wait_for(_find_sweeps([after], runs)[0]) if after else []
     planned = plan_submission(asked, runs, chosen.executor, retry_failed=failed)
     submission = select_actions(only, planned)
+    if pilot:
+        submission = choose_pilot(submission)
     gpus = gpus_to_start(submission.actions, asked.runs)
     check_gpus(gpus, chosen, workers)
     labels = label_runs(asked.runs)
@@ -154,8 +167,11 @@ def submit(
         profile_name=name or known.default or "",
         show_all=show_all,
     )
-    show_jobs(profiles, gpus)
-    if left_out := len(asked.runs) - len(submission.actions):
+    if pilot:
+        print(f"  a pilot: it does {STEPS} steps, which are not lost, and stops")
+    else:
+        show_jobs(profiles, gpus)
+    if (left_out := len(asked.runs) - len(submission.actions)) and not pilot:
         print(f"  {left_out} more in the matrix, which --only leaves as they are, or planned")
     if after:
         print(
@@ -168,8 +184,13 @@ def submit(
         verb = "run of this sweep is" if count == 1 else "runs of this sweep are"
         left = "is left alone" if count == 1 else "are left alone"
         print(f"  {count} {verb} no longer in the matrix and {left}")
+    show_limits(submission.sweep, {run_id: profiles[run_id] for run_id in gpus}, asked.runs)
     if test_only:
-        show_start_times(submission.sweep, profiles, gpus)
+        show_start_times(submission.sweep, profiles, asked.runs, gpus)
+    elif pilot and not dry_run:
+        console = make_console()
+        for line in fly_pilot(submission, chosen, workers, jobs, console).lines(matrix):
+            print(line)
     elif not dry_run:
         submission.write()
         if not _carry_out(submission.sweep, submission.actions, chosen, workers, gpus, after=jobs):
@@ -216,7 +237,7 @@ def resume(
     from launcher.cluster import SlurmProfile
     from launcher.plan import Policy, State, Verb, plan
     from launcher.selected import Selected
-    from launcher.show import show_jobs, show_plan
+    from launcher.show import show_jobs, show_limits, show_plan
     from launcher.status import status_of_sweeps
     from launcher.submit import (
         advise_on_nodes,
@@ -254,7 +275,9 @@ def resume(
         check_gpus(gpus, profile, workers)
         labels = {status.run_id: status.label for status in standings}
         show_plan(sweep, actions, labels, profile, gpus, show_all=show_all)
-        show_jobs({run_id: run_profile(sweep.run(run_id), profile) for run_id in gpus}, gpus)
+        own = {run_id: run_profile(sweep.run(run_id), profile) for run_id in gpus}
+        show_jobs(own, gpus)
+        show_limits(sweep, own, configs)
         if advice := advise_on_nodes(statuses, profile, sweep):
             print(advice)
         plans.append((sweep, actions, profile, code_hash, gpus))

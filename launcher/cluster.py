@@ -21,6 +21,10 @@ Executor = Literal["slurm", "local"]
 # Where cluster.yaml is looked for: where the person stands, then at the project's top.
 _PLACES = (Path("cluster.yaml"), Path(__file__).resolve().parent.parent / "cluster.yaml")
 
+# `time: auto` is what a run needs, by what was measured, and this where nothing was.
+AUTO = "auto"
+UNMEASURED_MIN = 240
+
 _MINUTES_IN = {"m": 1, "h": 60, "d": 1440}
 _CLOCK = re.compile(r"(?:(\d{1,3})-)?(\d{1,6})(?::([0-5]?\d))?(?::([0-5]?\d))?", re.ASCII)
 
@@ -46,6 +50,12 @@ def parse_time_min(text: str) -> int:
     return minutes
 
 
+def write_minutes(minutes: int) -> str:
+    """As a person writes it: 2h, or 90m where it is no whole hour."""
+    hours, rest = divmod(minutes, 60)
+    return f"{minutes}m" if rest else f"{hours}h"
+
+
 def _like(pattern: str, example: str) -> AfterValidator:
     """Text of one form only: these values stand in a batch script."""
 
@@ -65,6 +75,10 @@ def _time(value: str) -> str:
     return value
 
 
+def _time_or_auto(value: str) -> str:
+    return value if value == AUTO else _time(value)
+
+
 def _number_as_text(value: Any) -> Any:
     return str(value) if type(value) is int else value
 
@@ -73,6 +87,7 @@ Words = Annotated[str, _like(r"[A-Za-z0-9][\w.-]*(,[A-Za-z0-9][\w.-]*)*", "gpu_8
 Gres = Annotated[str, _like(r"[a-z]\w*(:[A-Za-z][\w-]*)?(:[1-9]\d{0,2})?", "gpu:v100:1")]
 Memory = Annotated[str, BeforeValidator(_number_as_text), _like(r"[1-9]\d{0,5}[KMGT]", "32G")]
 Time = Annotated[str, BeforeValidator(_number_as_text), AfterValidator(_time)]
+TimeOrAuto = Annotated[str, BeforeValidator(_number_as_text), AfterValidator(_time_or_auto)]
 Count = Annotated[int, Field(ge=1, le=1024)]
 Nodes = Annotated[str, _like(r"[A-Za-z0-9]([\w.,-]|\[[\d,-]+\])*", "n3 or n[1-4,7],gpu2")]
 Mail = Annotated[str, _like(r"[\w.+-]+(@[\w.-]+)?", "name@example.org")]
@@ -87,7 +102,8 @@ class Resources(_Section):
     """What a matrix may set under `resources`. None means what the profile says."""
 
     profile: Annotated[str, _like(r"[A-Za-z0-9][\w-]{0,63}", "v100")] | None = None
-    time: Time | None = None
+    time: TimeOrAuto | None = None
+    slice: Time | None = None
     mem: Memory | None = None
     cpus_per_task: Count | None = None
     gres: Gres | None = None
@@ -128,7 +144,8 @@ class SlurmProfile(_Profile):
     """One way to ask SLURM for a GPU."""
 
     executor: Literal["slurm"] = "slurm"
-    time: Time = Field(description="limit of one job; a run that needs longer is requeued")
+    time: TimeOrAuto = Field(description="limit of one job, or auto: what its run needs")
+    slice: Time | None = Field(None, description="no job is longer; its run is requeued, goes on")
     partition: Words | None = None
     account: Words | None = None
     qos: Words | None = None
@@ -151,7 +168,18 @@ class SlurmProfile(_Profile):
 
     @property
     def time_min(self) -> int:
-        return parse_time_min(self.time)
+        """The limit of one job; with `time: auto`, that of one of which nothing is known."""
+        given = [value for value in (self.time, self.slice) if value not in (None, AUTO)]
+        return min(map(parse_time_min, filter(None, given)), default=UNMEASURED_MIN)
+
+    @property
+    def time_words(self) -> str:
+        """Such as `8h`, or `auto in slices of 2h`."""
+        return f"{self.time} in slices of {self.slice}" if self.slice else self.time
+
+    def limited_to(self, minutes: int) -> SlurmProfile:
+        """This profile for jobs of exactly so many minutes."""
+        return self.model_copy(update={"time": write_minutes(minutes), "slice": None})
 
     def layout(self, gpus: int) -> Layout:
         """Where the tasks of a run go; InputError if it does not fit the nodes of this profile."""

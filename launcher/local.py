@@ -95,7 +95,8 @@ def _returned(task: submitit.Job[str]) -> bool:
 class LocalQueue:
     """Runs that wait, each for so many GPUs, and workers that train them.
 
-    `report` is told what happens, a line each.
+    `report` is told what happens, a line each. With `pilot_steps`, each is a
+    pilot of so many steps.
     """
 
     sweep: SweepDir
@@ -104,6 +105,7 @@ class LocalQueue:
     report: Callable[[str], None]
     refresh: Callable[[], None] = lambda: None
     labels: Mapping[str, str] = field(default_factory=dict)
+    pilot_steps: int | None = None
     stopping: bool = False
     _waiting: deque[str] = field(init=False)
     _trainings: list[Training] = field(init=False, default_factory=list)
@@ -180,7 +182,7 @@ class LocalQueue:
             visible_gpus=gpus,
         )
         with _environment_of_a_job(threads=_cpus() // len(self.workers)):
-            job = executor.submit(TrainJob(run.path.resolve()))
+            job = executor.submit(TrainJob(run.path.resolve(), self.pilot_steps))
         self._trainings.append(Training(run, job, workers))
         where = f" on GPU {', '.join(map(str, gpus))}" if gpus else ""
         self.report(f"{self._name(run)} started{where}")
@@ -220,7 +222,7 @@ class LocalQueue:
         One that was killed without a word is left to the person: it may be killed again.
         """
         history = run.history()
-        if history[-1].get("cause") != Cause.STOPPED:
+        if history[-1].get("cause") != Cause.STOPPED or self.pilot_steps:
             return False
         if given_up := is_given_up(idle := idle_attempts(history)):
             self.report(f"{self._name(run)} is not started again: {describe_idle(idle)}")

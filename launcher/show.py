@@ -14,9 +14,10 @@ import orjson
 from rich.console import Console
 from rich.live import Live
 
+from jobs.config import RunConfig
 from jobs.errors import ExecutionError
 from jobs.run_dir import SweepDir
-from launcher.cluster import Profile, SlurmProfile
+from launcher.cluster import AUTO, Profile, SlurmProfile
 from launcher.labels import short_id
 from launcher.local import LocalQueue, Worker
 from launcher.plan import Action, State, summarise
@@ -47,7 +48,8 @@ def show_plan(
         named = f" profile {profile_name}," if profile_name else ""
         hours, minutes = divmod(profile.time_min, 60)
         time_limit = f"{hours + minutes / 60:.3g} h" if hours else f"{minutes} min"
-        where = f"on SLURM,{named} {time_limit} each"
+        each = f"time {profile.time_words}" if AUTO in profile.time else f"{time_limit} each"
+        where = f"on SLURM,{named} {each}"
     print(f"{sweep.path}  {summarise(actions)} {where}")
     shown = actions if show_all else actions[:SHOWN_ROWS]
     width = max((len(labels[action.run_id]) for action in shown), default=0)
@@ -85,18 +87,34 @@ def show_jobs(profiles: Mapping[str, Profile], gpus: Mapping[str, int]) -> None:
     print(f"  {' and '.join(parts)}; those of a job share its GPU")
 
 
+def show_limits(
+    sweep: SweepDir, profiles: Mapping[str, Profile], configs: Mapping[str, RunConfig]
+) -> None:
+    """Print how long the jobs of these runs would be, where `time: auto` or a slice says so."""
+    from launcher.time_limits import explain_limits, set_limits
+
+    asked = {key: profile for key, profile in profiles.items() if isinstance(profile, SlurmProfile)}
+    for line in explain_limits(set_limits(sweep, asked, configs.__getitem__)):
+        print(f"  {line}")
+
+
 def show_start_times(
-    sweep: SweepDir, profiles: Mapping[str, Profile], gpus: Mapping[str, int]
+    sweep: SweepDir,
+    profiles: Mapping[str, Profile],
+    configs: Mapping[str, RunConfig],
+    gpus: Mapping[str, int],
 ) -> None:
     """Print when SLURM thinks that each array of a submission would begin; changes nothing.
 
     Raises ExecutionError in SLURM's own words if it would refuse one.
     """
     from launcher.arrays import estimate_starts
+    from launcher.time_limits import apply_limits, set_limits
 
     asked = {
         run_id: profile for run_id in gpus if isinstance(profile := profiles[run_id], SlurmProfile)
     }
+    asked = apply_limits(asked, set_limits(sweep, asked, configs.__getitem__))
     for runs, start_unix_s, nodes in estimate_starts(sweep, asked, gpus):
         when = time.strftime("%a %d %b %Y at %H:%M", time.localtime(start_unix_s))
         if start_unix_s > time.time() + FAR_S:

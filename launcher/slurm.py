@@ -113,6 +113,34 @@ def squeue(names: Sequence[str], since_unix_s: float = 0.0) -> list[Task]:
     ]
 
 
+@dataclass(frozen=True)
+class Job:
+    """A single job of which somebody waits for the end; `start_unix_s` is 0 if SLURM has none."""
+
+    word: str
+    reason: str
+    start_unix_s: float
+
+    @property
+    def state(self) -> State:
+        return Task("", "", 0, self.word, self.reason).state
+
+    @property
+    def is_over(self) -> bool:
+        return self.state in (State.STOPPED, State.FAILED, State.CANCELLED)
+
+
+def ask_job(job_id: str) -> Job | None:
+    """A job, or the first task of an array; None if SLURM has forgotten it."""
+    try:
+        rows = list(_ask_rows(["squeue", "-h", "-t", "all", "-j", job_id, "-o", "%T|%S|%r"], 3))
+    except ExecutionError as error:
+        if "Invalid job id" in str(error):
+            return None
+        raise
+    return next((Job(word, why, float(t) if t.isdigit() else 0.0) for word, t, why in rows), None)
+
+
 def sacct(names: Sequence[str], since_unix_s: float) -> list[Task] | None:
     """Every start of these tasks from the accounting, of all users, the newest last.
 

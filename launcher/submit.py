@@ -71,8 +71,8 @@ def with_wishes(profile: P, resources: Resources) -> P:
     profile = profile.with_resources(resources)
     if isinstance(profile, SlurmProfile) and 2 * profile.signal_delay_s > 60 * profile.time_min:
         raise InputError(
-            f"time {profile.time} with signal_delay_s {profile.signal_delay_s}: the warning would "
-            "come before half of the time is over; take a longer time or a shorter delay"
+            f"time {profile.time_words} with signal_delay_s {profile.signal_delay_s}: the warning "
+            "would come before half of the time is over; take a longer time, or a shorter delay"
         )
     return profile
 
@@ -200,17 +200,20 @@ def submit_to_slurm(
     profile: SlurmProfile,
     code_hash: str = "",
     after: Sequence[str] = (),
+    pilot_steps: int | None = None,
 ) -> Iterator[str]:
     """Carry out a plan on SLURM; yields the id of each job that is submitted.
 
     `code_hash` names the frozen code to go on with; without it the code is frozen as it is now.
-    The new jobs wait until those in `after` have ended. Raises SubmitLimitError when SLURM takes no
+    The new jobs wait until those in `after` have ended; with `pilot_steps` they are short, and end
+    after so many steps. Raises SubmitLimitError when SLURM takes no
     more now, and ExecutionError while another launcher submits runs of this sweep.
     """
     from launcher import slurm
     from launcher.arrays import submit_arrays
     from launcher.freeze import check_frozen, freeze_code
     from launcher.tasks import tasks_of_runs
+    from launcher.time_limits import apply_limits, for_pilot, set_limits
 
     with sweep.claim():
         # Another launcher may have been faster between the plan and the claim.
@@ -230,8 +233,13 @@ def submit_to_slurm(
         else:
             code_hash = freeze_code(sweep).name
         profiles = {run_id: run_profile(sweep.run(run_id), profile) for run_id in new}
+        if pilot_steps:
+            profiles = {run_id: for_pilot(own) for run_id, own in profiles.items()}
+        else:
+            limits = set_limits(sweep, profiles, lambda run_id: sweep.run(run_id).read_config())
+            profiles = apply_limits(profiles, limits)
         gpus = {run_id: now[run_id].gpus for run_id in new}
-        yield from submit_arrays(sweep, profiles, gpus, profile, code_hash, after)
+        yield from submit_arrays(sweep, profiles, gpus, profile, code_hash, after, pilot_steps)
 
 
 @nothing_submitted_yet()

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from launcher.cluster import Layout, SlurmProfile
+from launcher.cluster import AUTO, Layout, SlurmProfile
 from launcher.doctor.findings import Finding, ok, plural, problem, warning
 from launcher.doctor.limits import limits_of
 from launcher.doctor.site import Association, Node, Partition, Site
@@ -180,23 +180,29 @@ def _fit_full_node(topic: str, profile: SlurmProfile, nodes: Sequence[Node]) -> 
         )
 
 
-def _fit_time(
-    site: Site, topic: str, profile: SlurmProfile, partition: Partition
-) -> Iterator[Finding]:
-    limits = [
+def longest_times(site: Site, profile: SlurmProfile, partition: Partition) -> list[tuple[int, str]]:
+    """The limits that a job's time has there, in minutes and in words, the shortest first."""
+    found = [
         (limit.value, limit.of)
         for limit in limits_of(site, profile, partition)
         if limit.what == "minutes"
     ]
     if partition.max_time_min is not None:
-        limits.append((partition.max_time_min, f"partition {partition.name}"))
-    for minutes, of in sorted(limits)[:1]:
+        found.append((partition.max_time_min, f"partition {partition.name}"))
+    return sorted(found)
+
+
+def _fit_time(
+    site: Site, topic: str, profile: SlurmProfile, partition: Partition
+) -> Iterator[Finding]:
+    for minutes, of in longest_times(site, profile, partition)[:1]:
         shown = show_minutes(minutes)
-        if minutes < profile.time_min:
+        # What `auto` asks for is never longer.
+        if minutes < profile.time_min and not (profile.time == AUTO and profile.slice is None):
             yield problem(
                 topic,
-                f"time {profile.time} is more than {of} allows, {shown}: the job would wait for "
-                "ever, or be refused",
+                f"time {profile.time_words} is more than {of} allows, {shown}: the job would "
+                "wait for ever, or be refused",
                 f'`time: "{shown}"` or less: runs that need longer are requeued and go on',
             )
 

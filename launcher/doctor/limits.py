@@ -141,9 +141,9 @@ def _backfill(site: Site, profile: SlurmProfile) -> Iterator[Finding]:
     if profile.time_min > window_min:
         yield warning(
             TOPIC,
-            f"time {profile.time} is longer than the {window_min // 60} h that SLURM plans ahead "
-            "(bf_window): such jobs find hardly any gap",
-            "a shorter `time` starts earlier; runs are requeued and go on",
+            f"time {profile.time_words} is longer than the {window_min // 60} h that SLURM "
+            "plans ahead (bf_window): such jobs find hardly any gap",
+            "`slice: 2h` starts earlier; runs are requeued and go on",
         )
 
 

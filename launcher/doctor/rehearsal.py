@@ -22,7 +22,6 @@ from jobs.run_dir import Attempt, Progress, RunDir, SweepDir
 from launcher.cancel import cancel_sweep
 from launcher.cluster import Cluster, Resources, SlurmProfile
 from launcher.doctor.findings import COLOURS, Verdict
-from launcher.doctor.fit import show_minutes
 from launcher.freeze import remove_read_only
 from launcher.matrix import read_matrix
 from launcher.plan import Action, State
@@ -113,9 +112,7 @@ def _remove(folder: Path) -> None:
 
 def _short(profile: SlurmProfile) -> SlurmProfile:
     longest_min = max(LONGEST_MIN, -(-2 * profile.signal_delay_s // 60))
-    if profile.time_min <= longest_min:
-        return profile
-    return profile.model_copy(update={"time": show_minutes(longest_min)})
+    return profile.limited_to(min(profile.time_min, longest_min))
 
 
 @dataclass

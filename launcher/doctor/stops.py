@@ -37,8 +37,9 @@ def _time_limit(profile: SlurmProfile) -> Finding:
     delay_s = profile.signal_delay_s
     return ok(
         TOPIC,
-        f"at the end of its time, {profile.time}, it hears SIGUSR2 {delay_s} s before (or up to a "
-        f"minute earlier), saves, is requeued and goes on: enough if a save takes {delay_s // 2} s",
+        f"at the end of its time, {profile.time_words}, it hears SIGUSR2 {delay_s} s before (or "
+        f"up to a minute earlier), saves, is requeued and goes on: enough if a save "
+        f"takes {delay_s // 2} s",
     )
 
 
