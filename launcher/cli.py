@@ -184,12 +184,13 @@ def submit(
         verb = "run of this sweep is" if count == 1 else "runs of this sweep are"
         left = "is left alone" if count == 1 else "are left alone"
         print(f"  {count} {verb} no longer in the matrix and {left}")
-    show_limits(submission.sweep, {run_id: profiles[run_id] for run_id in gpus}, asked.runs)
+    if not pilot:
+        show_limits(submission.sweep, {run_id: profiles[run_id] for run_id in gpus}, asked.runs)
     if test_only:
         show_start_times(submission.sweep, profiles, asked.runs, gpus)
     elif pilot and not dry_run:
         console = make_console()
-        for line in fly_pilot(submission, chosen, workers, jobs, console).lines(matrix):
+        for line in fly_pilot(submission, chosen, workers, jobs, console).lines():
             print(line)
     elif not dry_run:
         submission.write()

@@ -143,7 +143,9 @@ def _reckon(run: RunDir, config: RunConfig, known: Known, work: float = 1.0) -> 
     done = progress["step"] if progress else 0
     steps = max(0, config.epochs * per_epoch - done)
     # One that is not measured yet is counted as if its batches took as long as in training.
-    eval_s = measured["eval_s"] or measured["eval_steps"] * measured["step_s"]
+    eval_s = measured["eval_s"]
+    if eval_s is None:
+        eval_s = measured["eval_steps"] * measured["step_s"]
     return Estimate(
         steps,
         measured["step_s"] * work / batches,

@@ -10,7 +10,6 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -133,7 +132,8 @@ def _say(job: slurm.Job, run: RunDir) -> str:
     if job.state is State.QUEUED or job.state is State.HELD:
         expected = time.strftime("%a %H:%M", time.localtime(job.start_unix_s))
         start = f"; SLURM expects it to start {expected}" if job.start_unix_s else ""
-        return f"the job waits ({job.reason}){start}"
+        why = "" if job.reason == "None" else f" ({job.reason})"
+        return f"the job waits{why}{start}"
     progress = run.read_progress()
     return f"the job runs: step {progress['step']}" if progress else "the job runs: it starts up"
 
@@ -172,7 +172,7 @@ class Report:
     profile: Profile
     waited_s: float
 
-    def lines(self, matrix_path: Path) -> Iterator[str]:
+    def lines(self) -> Iterator[str]:
         measured, config = self.attempt["measured"], self.run.read_config()
         device = self.attempt["environment"]["device"]
         where = f"{config.gpus} x {device}" if config.gpus > 1 else device
@@ -185,13 +185,13 @@ class Report:
         costs = Costs(self.submission, "slurm" if self._on_slurm else "local")
         yield from costs.lines(self.run)
         if self._on_slurm and costs.longest:
-            yield from self._advice(costs.longest, matrix_path)
+            yield from self._advice(costs.longest)
 
     @property
     def _on_slurm(self) -> bool:
         return isinstance(self.profile, SlurmProfile)
 
-    def _advice(self, longest: Estimate, matrix_path: Path) -> Iterator[str]:
+    def _advice(self, longest: Estimate) -> Iterator[str]:
         """Which time and slice to ask for, as lines that can be copied."""
         from launcher.time_limits import (
             MARGIN,
@@ -209,7 +209,8 @@ class Report:
             f"{of} allows {write_minutes(allowed_min)}" if allowed_min else "no limit is known"
         )
         slice_min = shortest_slice_min(longest.startup_s, delay_s, START_SHARE)
-        slice_min = min(max(SHORTEST_SLICE_MIN, slice_min), allowed_min or slice_min + 1440)
+        slice_min = max(SHORTEST_SLICE_MIN, slice_min)
+        slice_min = min(slice_min, allowed_min) if allowed_min else slice_min
         wishes = {"time": "auto"}
         if needed_min > slice_min:
             wishes["slice"] = write_minutes(slice_min)
@@ -218,9 +219,8 @@ class Report:
             f"x {MARGIN}, and the start); {allowed}"
         )
         pairs = ", ".join(f"{key}: {value}" for key, value in wishes.items())
-        yield f"  ask for    resources: {{{pairs}}}        in the matrix, or"
-        sets = " ".join(f"--set resources.{key}={value}" for key, value in wishes.items())
-        yield f"             launcher submit {matrix_path} {sets}"
+        yield f"  ask for    resources: {{{pairs}}}    in the matrix, or"
+        yield "             " + " ".join(f"--set resources.{key}={wishes[key]}" for key in wishes)
 
 
 class Costs:

@@ -89,6 +89,26 @@ def test_a_signal_that_comes_before_the_handler_waits_for_it(tmp_path: Path) -> 
     assert run.attempts()[0]["message"] == "SIGUSR2 at the start"
 
 
+def test_a_pilot_ends_after_its_steps_is_measured_and_loses_nothing(
+    undisturbed: RunDir, tmp_path: Path
+) -> None:
+    run = plan_run(tmp_path / "sweep", **LONG)
+    for _ in range(2):
+        assert attempt_run(run, StopOnSignal(pilot_steps=30)) == "stopped"
+    first, second = run.attempts()
+    assert (first["last_step"], second["first_step"], second["last_step"]) == (30, 30, 60)
+    assert (first["cause"], first["message"]) == (
+        "stopped",
+        "pilot: measured, and saved after step 30",
+    )
+    assert (first["measured"]["steps"], first["measured"]["eval_steps"]) == (25, 2)
+    assert first["measured"]["eval_s"] is not None
+    assert first["measured"]["startup_s"] > first["measured"]["step_s"] > 0
+    assert start(run).wait() == 0
+    assert outcome(run) == outcome(undisturbed)
+    assert run.attempts()[-1]["measured"]["steps"] == 160 - 60 - 5
+
+
 def test_a_finished_run_is_not_trained_again(undisturbed: RunDir) -> None:
     before = undisturbed.read_result()
     assert attempt_run(undisturbed, StopOnSignal()) == "finished"

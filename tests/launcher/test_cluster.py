@@ -239,3 +239,20 @@ def test_a_time_written_in_full_is_rounded_up_to_minutes(days, hours, mins, secs
     if seconds:
         text = f"{days}-{hours:02}:{mins:02}:{secs:02}"
         assert parse_time_min(text) == -(-seconds // 60)
+
+
+@pytest.mark.parametrize(
+    ("time", "slice_", "minutes"),
+    [("8h", None, 480), ("8h", "2h", 120), ("1h", "2h", 60), ("auto", None, 240), ("auto", 30, 30)],
+)
+def test_a_job_takes_the_time_of_its_run_or_a_slice_of_it(time, slice_, minutes):
+    profile = SlurmProfile(time=time, slice=slice_)
+    assert profile.time_min == minutes
+    asked = SlurmProfile(time="500:00:00").with_resources(Resources(time=time, slice=slice_))
+    assert asked.time_min == minutes
+    assert SlurmProfile(time=time, slice=slice_).limited_to(90).time_min == 90
+
+
+def test_only_the_time_of_a_run_is_found_out():
+    with pytest.raises(ValueError, match="'auto' is not a time limit"):
+        SlurmProfile(time="8h", slice="auto")
