@@ -78,7 +78,7 @@ class StopOrCancel(StopOnSignal):
         if self._run is not None and time.monotonic() - self._looked_s > LOOK_EVERY_S:
             self._is_cancelled = self._run.is_cancelled()
             self._looked_s = time.monotonic()
-        return self.signal is not None or self._is_cancelled
+        return super().is_set or self._is_cancelled
 
 
 class ArrayJob:
