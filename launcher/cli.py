@@ -167,9 +167,11 @@ def submit(
         profile_name=name or known.default or "",
         show_all=show_all,
     )
+    profiles = {run_id: profiles[run_id] for run_id in gpus}
     if pilot:
         print(f"  a pilot: it does {STEPS} steps, which are not lost, and stops")
     else:
+        profiles = show_limits(submission.sweep, profiles, asked.runs)
         show_jobs(profiles, gpus)
     if (left_out := len(asked.runs) - len(submission.actions)) and not pilot:
         print(f"  {left_out} more in the matrix, which --only leaves as they are, or planned")
@@ -184,10 +186,8 @@ def submit(
         verb = "run of this sweep is" if count == 1 else "runs of this sweep are"
         left = "is left alone" if count == 1 else "are left alone"
         print(f"  {count} {verb} no longer in the matrix and {left}")
-    if not pilot:
-        show_limits(submission.sweep, {run_id: profiles[run_id] for run_id in gpus}, asked.runs)
     if test_only:
-        show_start_times(submission.sweep, profiles, asked.runs, gpus)
+        show_start_times(submission.sweep, profiles, gpus)
     elif pilot and not dry_run:
         console = make_console()
         for line in fly_pilot(submission, chosen, workers, jobs, console).lines():
@@ -277,8 +277,7 @@ def resume(
         labels = {status.run_id: status.label for status in standings}
         show_plan(sweep, actions, labels, profile, gpus, show_all=show_all)
         own = {run_id: run_profile(sweep.run(run_id), profile) for run_id in gpus}
-        show_jobs(own, gpus)
-        show_limits(sweep, own, configs)
+        show_jobs(show_limits(sweep, own, configs), gpus)
         if advice := advise_on_nodes(statuses, profile, sweep):
             print(advice)
         plans.append((sweep, actions, profile, code_hash, gpus))

@@ -89,32 +89,34 @@ def show_jobs(profiles: Mapping[str, Profile], gpus: Mapping[str, int]) -> None:
 
 def show_limits(
     sweep: SweepDir, profiles: Mapping[str, Profile], configs: Mapping[str, RunConfig]
-) -> None:
-    """Print how long the jobs of these runs would be, where `time: auto` or a slice says so."""
-    from launcher.time_limits import explain_limits, set_limits
+) -> dict[str, Profile]:
+    """Print how long the jobs of these runs would be, where `time: auto` or a slice says so.
 
+    Returns the profiles with these limits.
+    """
     asked = {key: profile for key, profile in profiles.items() if isinstance(profile, SlurmProfile)}
-    for line in explain_limits(set_limits(sweep, asked, configs.__getitem__)):
+    if not asked:
+        return dict(profiles)
+    from launcher.time_limits import apply_limits, explain_limits, set_limits
+
+    limits = set_limits(sweep, asked, configs.__getitem__)
+    for line in explain_limits(limits):
         print(f"  {line}")
+    return {**profiles, **apply_limits(asked, limits)}
 
 
 def show_start_times(
-    sweep: SweepDir,
-    profiles: Mapping[str, Profile],
-    configs: Mapping[str, RunConfig],
-    gpus: Mapping[str, int],
+    sweep: SweepDir, profiles: Mapping[str, Profile], gpus: Mapping[str, int]
 ) -> None:
     """Print when SLURM thinks that each array of a submission would begin; changes nothing.
 
     Raises ExecutionError in SLURM's own words if it would refuse one.
     """
     from launcher.arrays import estimate_starts
-    from launcher.time_limits import apply_limits, set_limits
 
     asked = {
         run_id: profile for run_id in gpus if isinstance(profile := profiles[run_id], SlurmProfile)
     }
-    asked = apply_limits(asked, set_limits(sweep, asked, configs.__getitem__))
     for runs, start_unix_s, nodes in estimate_starts(sweep, asked, gpus):
         when = time.strftime("%a %d %b %Y at %H:%M", time.localtime(start_unix_s))
         if start_unix_s > time.time() + FAR_S:
