@@ -64,8 +64,8 @@ class StopOnSignal:
         done = self._attempt.get("last_step", 0) - self._attempt.get("first_step", 0)
         return done >= self.pilot_steps
 
-    def watch(self, attempt: Attempt) -> None:
-        """Whose steps are counted; the trainer fills them in before it asks."""
+    def count_steps_of(self, attempt: Attempt) -> None:
+        """The trainer fills them in before it asks whether to stop."""
         self._attempt = attempt
 
     def install(self, *signals: signal.Signals) -> None:
@@ -148,7 +148,7 @@ def attempt_run(
             code=code_version(),
         )
         add_place(attempt)
-        stop.watch(attempt)
+        stop.count_steps_of(attempt)
         run.write_attempt(attempt)
         with open(run.log(number), "a", buffering=1) as log:
             return _end_well_or_badly(run, config, attempt, stop, log, tasks, display)

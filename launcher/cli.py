@@ -131,7 +131,7 @@ def submit(
     from launcher.matrix import read_matrix
     from launcher.pilot import STEPS, choose_pilot, fly_pilot
     from launcher.selected import select_actions
-    from launcher.show import make_console, show_jobs, show_plan, show_start_times
+    from launcher.show import make_console, show_jobs, show_limits, show_plan, show_start_times
     from launcher.submit import (
         check_gpus,
         choose_name,
@@ -165,9 +165,13 @@ def submit(
         profile_name=name or known.default or "",
         show_all=show_all,
     )
+    profiles = {run_id: profiles[run_id] for run_id in gpus}
     if pilot:
         print(f"  a pilot: it does {STEPS} steps, which are not lost, and stops")
-    elif left_out := len(asked.runs) - len(submission.actions):
+    else:
+        profiles = show_limits(submission.sweep, profiles, asked.runs)
+        show_jobs(profiles, gpus)
+    if (left_out := len(asked.runs) - len(submission.actions)) and not pilot:
         print(f"  {left_out} more in the matrix, which --only leaves as they are, or planned")
     if after:
         print(
@@ -180,10 +184,8 @@ def submit(
         verb = "run of this sweep is" if count == 1 else "runs of this sweep are"
         left = "is left alone" if count == 1 else "are left alone"
         print(f"  {count} {verb} no longer in the matrix and {left}")
-    if not pilot:
-        show_jobs(submission.sweep, profiles, asked.runs, gpus)
     if test_only:
-        show_start_times(submission.sweep, profiles, asked.runs, gpus)
+        show_start_times(submission.sweep, profiles, gpus)
     elif pilot and not dry_run:
         console = make_console()
         for line in fly_pilot(submission, chosen, workers, jobs, console).lines():
@@ -234,7 +236,7 @@ def resume(
     from launcher.cluster import SlurmProfile
     from launcher.plan import Policy, State, Verb, plan
     from launcher.selected import Selected
-    from launcher.show import show_jobs, show_plan
+    from launcher.show import show_jobs, show_limits, show_plan
     from launcher.status import status_of_sweeps
     from launcher.submit import (
         advise_on_nodes,
@@ -273,7 +275,7 @@ def resume(
         labels = {status.run_id: status.label for status in standings}
         show_plan(sweep, actions, labels, profile, gpus, show_all=show_all)
         own = {run_id: run_profile(sweep.run(run_id), profile) for run_id in gpus}
-        show_jobs(sweep, own, configs, gpus)
+        show_jobs(show_limits(sweep, own, configs), gpus)
         if advice := advise_on_nodes(statuses, profile, sweep):
             print(advice)
         plans.append((sweep, actions, profile, code_hash, gpus))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jobs.config import RunConfig
@@ -54,6 +54,10 @@ class Estimate:
     def training_s(self) -> float:
         """Without the start-up, of which there is one for each job."""
         return self.steps * self.step_s + self.evaluations * self.eval_s
+
+    def shared_by(self, runs: int) -> Estimate:
+        """With so many runs on a GPU, of which each may be so many times slower."""
+        return replace(self, step_s=runs * self.step_s, eval_s=runs * self.eval_s)
 
     @property
     def formula(self) -> str:

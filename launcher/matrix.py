@@ -15,7 +15,7 @@ written `model_options.combine` or as a nested mapping:
     overrides  list of `when: EXPRESSION` with `set: MAPPING` of options and `resources.time` and
                the like, for the runs for which the expression is true; see jobs/selection.py.
                Every `when` sees the runs as all sections above made them; a later `set` wins.
-    resources  what a job asks for: profile, time, mem, cpus_per_task, gres, workers,
+    resources  what a job asks for: profile, time, slice, mem, cpus_per_task, gres, workers,
                runs_per_gpu
 """
 

@@ -69,25 +69,15 @@ def _where(profile: Profile, gpus: int) -> str:
     return f", on {nodes} x {layout.tasks_per_node} {'GPUs' if profile.gres else 'tasks'}"
 
 
-def show_jobs(
-    sweep: SweepDir,
-    profiles: Mapping[str, Profile],
-    configs: Mapping[str, RunConfig],
-    gpus: Mapping[str, int],
-) -> None:
-    """Print how long the jobs of a submission are, where `time: auto` or a slice says so, and how
-    many they are, where runs share a GPU."""
+def show_jobs(profiles: Mapping[str, Profile], gpus: Mapping[str, int]) -> None:
+    """Print how many jobs a submission is, where runs share a GPU."""
     from launcher.arrays import MAX_TASKS, cut
-    from launcher.time_limits import apply_limits, explain_limits, set_limits
 
-    asked = {run_id: own for run_id in gpus if isinstance(own := profiles[run_id], SlurmProfile)}
-    limits = set_limits(sweep, asked, configs.__getitem__)
-    for line in explain_limits(limits):
-        print(f"  {line}")
-    if all(profile.runs_per_gpu == 1 for profile in asked.values()):
+    asked = {run_id: profiles[run_id] for run_id in gpus}
+    on_slurm = {run_id: own for run_id, own in asked.items() if isinstance(own, SlurmProfile)}
+    if all(profile.runs_per_gpu == 1 for profile in on_slurm.values()):
         return
-    arrays = cut(apply_limits(asked, limits), gpus, MAX_TASKS)
-    sizes = Counter(runs for array in arrays for runs in array.runs_of_jobs)
+    sizes = Counter(runs for a in cut(on_slurm, gpus, MAX_TASKS) for runs in a.runs_of_jobs)
     parts = [
         f"{jobs} job{'' if jobs == 1 else 's'} of {runs} run{'' if runs == 1 else 's'}"
         for runs, jobs in sorted(sizes.items(), reverse=True)
@@ -95,23 +85,36 @@ def show_jobs(
     print(f"  {' and '.join(parts)}; those of a job share its GPU")
 
 
+def show_limits(
+    sweep: SweepDir, profiles: Mapping[str, Profile], configs: Mapping[str, RunConfig]
+) -> dict[str, Profile]:
+    """Print how long the jobs of these runs would be, where `time: auto` or a slice says so.
+
+    Returns the profiles with these limits.
+    """
+    asked = {key: profile for key, profile in profiles.items() if isinstance(profile, SlurmProfile)}
+    if not asked:
+        return dict(profiles)
+    from launcher.time_limits import apply_limits, explain_limits, set_limits
+
+    limits = set_limits(sweep, asked, configs.__getitem__)
+    for line in explain_limits(limits):
+        print(f"  {line}")
+    return {**profiles, **apply_limits(asked, limits)}
+
+
 def show_start_times(
-    sweep: SweepDir,
-    profiles: Mapping[str, Profile],
-    configs: Mapping[str, RunConfig],
-    gpus: Mapping[str, int],
+    sweep: SweepDir, profiles: Mapping[str, Profile], gpus: Mapping[str, int]
 ) -> None:
     """Print when SLURM thinks that each array of a submission would begin; changes nothing.
 
     Raises ExecutionError in SLURM's own words if it would refuse one.
     """
     from launcher.arrays import estimate_starts
-    from launcher.time_limits import apply_limits, set_limits
 
     asked = {
         run_id: profile for run_id in gpus if isinstance(profile := profiles[run_id], SlurmProfile)
     }
-    asked = apply_limits(asked, set_limits(sweep, asked, configs.__getitem__))
     for runs, start_unix_s, nodes in estimate_starts(sweep, asked, gpus):
         when = time.strftime("%a %d %b %Y at %H:%M", time.localtime(start_unix_s))
         if start_unix_s > time.time() + FAR_S:

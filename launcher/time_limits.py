@@ -64,6 +64,7 @@ def set_limits(
 
 def _limit(profile: SlurmProfile, estimate: Estimate | None) -> Limit:
     limit = Limit(profile.time_min)
+    estimate = estimate and estimate.shared_by(profile.runs_per_gpu)
     if profile.time == AUTO:
         limit = auto_limit(profile, estimate, *longest_time(profile))
     is_slice = profile.slice and limit.minutes == parse_time_min(profile.slice)
@@ -82,9 +83,10 @@ def apply_limits(
 
 
 def for_pilot(profile: SlurmProfile) -> SlurmProfile:
-    """The profile for a job that only does a few steps: short, so that it starts early."""
+    """The profile for a job of one run that only does a few steps: short, to start early."""
     least_min = math.ceil(2 * profile.signal_delay_s / 60)
-    return profile.limited_to(min(profile.time_min, max(PILOT_MIN, least_min)))
+    limit_min = min(profile.time_min, max(PILOT_MIN, least_min))
+    return profile.limited_to(limit_min).model_copy(update={"runs_per_gpu": 1})
 
 
 def auto_limit(

@@ -450,8 +450,8 @@ def test_unknown_names_and_wrong_shapes_are_told_together_with_their_lines(compl
     ]
     assert "Valid: accumulate_steps, augment, batch_size, " in lines[0]
     assert lines[8].endswith(
-        "Valid: cpus_per_task, gres, mail_type, mail_user, mem, profile, runs_per_gpu, time, "
-        "workers"
+        "Valid: cpus_per_task, gres, mail_type, mail_user, mem, profile, runs_per_gpu, slice, "
+        "time, workers"
     )
 
 
@@ -616,7 +616,7 @@ BASE = "base: {model: resnet18}\n"
          "(1-12:00:00), or such as 2h or 30m"),
         (BASE + "overrides: [{when: seed == 0, set: {resources: {workers: 3}}}]",
          "2: resources.workers is of the whole sweep; a run can have cpus_per_task, gres, "
-         "mail_type, mail_user, mem, runs_per_gpu, time"),
+         "mail_type, mail_user, mem, runs_per_gpu, slice, time"),
         (BASE + "axes: {lr: [1, 2]}\noverrides:\n  - {when: lr == 2, set: {lr: 1}}",
          "4: two cells are one run, resnet18-cifar10-s0-2765c0ee8b40: lr=1, seed=0; and lr=1, "
          "seed=0. Remove one, or let them differ in an option that changes the result"),

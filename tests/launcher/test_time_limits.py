@@ -153,3 +153,10 @@ def test_a_pilot_asks_for_little_and_never_for_more_than_its_profile() -> None:
     assert for_pilot(SlurmProfile(time="500:00:00")).time_min == 30
     assert for_pilot(SlurmProfile(time="auto", slice="10m")).time_min == 10
     assert for_pilot(SlurmProfile(time="8h", signal_delay_s=1800)).time_min == 60
+    assert for_pilot(SlurmProfile(time="8h", runs_per_gpu=3)).runs_per_gpu == 1
+
+
+def test_runs_that_share_a_gpu_may_each_be_so_many_times_slower() -> None:
+    shared = ESTIMATE.shared_by(3)
+    assert shared.training_s == pytest.approx(3 * ESTIMATE.training_s)
+    assert shared.startup_s == ESTIMATE.startup_s

@@ -248,7 +248,7 @@ def test_what_ended_well_is_removed_unless_it_is_to_be_kept(
 
 @pytest.mark.parametrize(
     ("changes", "time"),
-    [({}, "0:15:00"), ({"time": "10:00"}, "10:00"), ({"signal_delay_s": 900}, "0:30:00")],
+    [({}, "15m"), ({"time": "10:00"}, "10m"), ({"signal_delay_s": 900}, "30m")],
 )
 def test_its_time_is_short_so_that_it_starts_early(changes: dict[str, Any], time: str) -> None:
     profile = SlurmProfile.model_validate({**LAB, **changes})
