@@ -18,7 +18,7 @@ class Probe:
     Called with a run's folder, or with the record of a submission, it writes beside `path`.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, pilot_steps: int | None = None) -> None:
         self.path = str(path)
 
     def __call__(self) -> str:
