@@ -230,8 +230,8 @@ def two_people(lab: Lab, random: Random) -> str:
 
 
 def cancel_some(lab: Lab, random: Random) -> str:
-    """Somebody changes their mind about a network; the next round of the operator releases it."""
-    sweep, only = random.choice(lab.sweeps), f"model == '{random.choice(lab.size.models)}'"
+    """Somebody changes their mind about a seed; the next round of the operator releases it."""
+    sweep, only = random.choice(lab.sweeps), f"seed == {random.randrange(lab.size.seeds)}"
     command = lab.start("cancel", sweep.name, "--only", only)
     return f"`launcher {' '.join(command.words)}`"
 

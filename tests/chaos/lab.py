@@ -1,4 +1,4 @@
-"""A folder with two sweeps of small trainings, and the commands of those who look after them."""
+"""A folder with sweeps of small trainings, and the commands of those who look after them."""
 
 from __future__ import annotations
 
@@ -24,8 +24,13 @@ PROJECT = Path(__file__).parents[2]
 COMMAND_TIMEOUT_S = 240.0
 SLURM_TIMEOUT_S = 10.0  # a command that waits for a node that is down is given up
 
-# Both sweeps hold the same runs; only their partitions differ: with a time of grace, and without.
-PARTITIONS = {"patient": "low", "abrupt": "low0"}
+# The sweeps hold the same runs, and ask for them in different ways: a partition that gives a time
+# of grace to who is preempted, one that does not, and several runs on one GPU.
+PROFILES: dict[str, dict[str, Any]] = {
+    "patient": {"partition": "low"},
+    "abrupt": {"partition": "low0"},
+    "packed": {"partition": "low0", "runs_per_gpu": 2},
+}
 
 BASE: dict[str, Any] = {
     "dataset": "synthetic",
@@ -68,13 +73,14 @@ PROGRAMS = ("sbatch", "squeue", "sacct", "scontrol", "scancel")
 
 @dataclass(frozen=True)
 class Size:
-    """How much is trained: every model with every seed, in each of the two sweeps."""
+    """How much is trained: every model with every seed, in each of the sweeps."""
 
+    sweeps: Sequence[str] = tuple(PROFILES)
     models: Sequence[str] = ("resnet_small", "sresnet_small")
-    seeds: int = 3
+    seeds: int = 2
     epochs: int = 400
     most_gpus: int = 2  # of the first run; the others take one
-    at_once: int = 3
+    at_once: int = 2  # jobs of each sweep
 
     def matrix(self, name: str) -> str:
         return json.dumps(
@@ -117,7 +123,7 @@ class Lab:
 
     def __init__(self, cluster: SlurmCluster, folder: Path, size: Size) -> None:
         self.cluster, self.folder, self.size = cluster, folder, size
-        self.sweeps = [SweepDir(folder / "runs" / name) for name in PARTITIONS]
+        self.sweeps = [SweepDir(folder / "runs" / name) for name in size.sweeps]
         self._calls = folder / "calls"
         self._faults = folder / "faults"
         self.commands: list[Command] = []
@@ -144,11 +150,11 @@ class Lab:
             program.write_text(text)
             program.chmod(0o755)
         profiles = {}
-        for name, partition in PARTITIONS.items():
+        for name in self.size.sweeps:
             (self.folder / f"{name}.yaml").write_text(self.size.matrix(name))
             profiles[name] = {
                 "executor": "slurm",
-                "partition": partition,
+                **PROFILES[name],
                 "gres": "gpu:v100:1",
                 "gpus_per_node": 4,
                 "mem": "200M",
@@ -183,12 +189,15 @@ class Lab:
 
     def start(self, *words: str) -> Command:
         """A launcher's command. It is remembered, whether anybody waits for it or not."""
+        return self._start("-m", "launcher", *words)
+
+    def _start(self, how: str, what: str, *words: str) -> Command:
         with self._lock:
             name = self.folder / "commands" / f"{len(self.commands) + 1}"
             output, errors = name.with_suffix(".out"), name.with_suffix(".err")
             with output.open("wb") as out, errors.open("wb") as err:
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "launcher", *words],
+                    [sys.executable, how, what, *words],
                     stdin=subprocess.DEVNULL,
                     stdout=out,
                     stderr=err,
@@ -197,6 +206,11 @@ class Lab:
                 )
             self.commands.append(command := Command(words, process, output, errors))
         return command
+
+    def resume_much_later(self) -> Command:
+        """`launcher resume` when so much time has passed that SLURM will not learn any more."""
+        later = "from launcher import cli, killed; killed.ACCOUNTING_LAG_S = 0; cli.main()"
+        return self._start("-c", later, "resume")
 
     def submit(self, sweep: SweepDir) -> Command:
         return self.start("submit", f"{sweep.name}.yaml", "--profile", sweep.name)
@@ -220,8 +234,7 @@ class Lab:
         Those that complete have ended for us, however long SLURM takes to tidy up after them.
         """
         which = ["-t", ",".join(states)] if states else []
-        partitions = ",".join(PARTITIONS.values())
-        words = ["squeue", "-h", "-r", "-p", partitions, *which, "-o", "%i|%T|%N"]
+        words = ["squeue", "-h", "-r", "-p", "low,low0", *which, "-o", "%i|%T|%N"]
         rows = (line.split("|") for line in self.slurm(*words).splitlines())
         return {job_id: node for job_id, state, node in rows if state != "COMPLETING"}
 
