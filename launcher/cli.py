@@ -565,7 +565,7 @@ def _carry_out(
     from launcher.submit import submit_to_slurm
 
     try:
-        for job_id in submit_to_slurm(sweep, actions, profile, code_hash, after):
+        for job_id in submit_to_slurm(sweep, actions, profile, gpus, code_hash, after):
             print(f"submitted job {job_id}")
     except SubmitLimitError as limit:
         if not limit.submitted and not any(action.state.is_under_way for action in actions):

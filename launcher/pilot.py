@@ -22,7 +22,13 @@ from launcher.estimates import Estimate, Estimator, read_known, show_seconds
 from launcher.labels import short_id
 from launcher.plan import State, Verb
 from launcher.status import format_duration
-from launcher.submit import Submission, check_data, run_profile, submit_to_slurm
+from launcher.submit import (
+    Submission,
+    check_data,
+    gpus_to_start,
+    run_profile,
+    submit_to_slurm,
+)
 
 if TYPE_CHECKING:
     from launcher import slurm
@@ -97,10 +103,11 @@ def _fly_on_slurm(
 ) -> None:
     """Submit the job and wait until it has ended."""
     sweep = submission.sweep
+    gpus = gpus_to_start(submission.actions, submission.matrix.runs)
     jobs: list[str] = []
     with _cancelled_on_ctrl_c(sweep, run, jobs):
         for job_id in submit_to_slurm(
-            sweep, submission.actions, profile, after=after, pilot_steps=STEPS
+            sweep, submission.actions, profile, gpus, after=after, pilot_steps=STEPS
         ):
             print(f"submitted job {job_id}, a pilot of {STEPS} steps; Ctrl-C cancels it")
             jobs.append(job_id)

@@ -198,16 +198,17 @@ def submit_to_slurm(
     sweep: SweepDir,
     actions: Sequence[Action],
     profile: SlurmProfile,
+    gpus: Mapping[str, int],
     code_hash: str = "",
     after: Sequence[str] = (),
     pilot_steps: int | None = None,
 ) -> Iterator[str]:
     """Carry out a plan on SLURM; yields the id of each job that is submitted.
 
-    `code_hash` names the frozen code to go on with; without it the code is frozen as it is now.
-    The new jobs wait until those in `after` have ended; with `pilot_steps` they are short, and end
-    after so many steps. Raises SubmitLimitError when SLURM takes no more now, and ExecutionError
-    while another launcher submits runs of this sweep.
+    `gpus` are those of `gpus_to_start`. `code_hash` names the frozen code to go on with; without it
+    the code is frozen as it is now. The new jobs wait until those in `after` have ended; with
+    `pilot_steps` they are short, and end after so many steps. Raises SubmitLimitError when SLURM
+    takes no more now, and ExecutionError while another launcher submits runs of this sweep.
     """
     from launcher import slurm
     from launcher.arrays import submit_arrays
@@ -216,16 +217,18 @@ def submit_to_slurm(
     from launcher.time_limits import apply_limits, for_pilot, set_limits
 
     with sweep.claim():
-        # Another launcher may have been faster between the plan and the claim.
-        with nothing_submitted_yet():
-            now = {status.run_id: status for status in sweep_status(sweep)}
+        now: dict[str, State] = {}
+        if sweep.submissions():
+            # Another launcher may have been faster between the plan and the claim.
+            with nothing_submitted_yet():
+                now = {status.run_id: status.state for status in sweep_status(sweep)}
         held = [action.run_id for action in actions if action.verb is Verb.RELEASE]
-        if held := [run_id for run_id in held if now[run_id].state is State.HELD]:
+        if held := [run_id for run_id in held if now[run_id] is State.HELD]:
             tasks = tasks_of_runs([sweep])
             slurm.release(tasks[sweep.run(run_id).path].id for run_id in held)
         new = [action.run_id for action in actions if action.verb not in (Verb.LEAVE, Verb.RELEASE)]
         taken = (State.RUNNING, State.QUEUED, State.HELD, State.FINISHED)
-        new = [run_id for run_id in new if now[run_id].state not in taken]
+        new = [run_id for run_id in new if now.get(run_id) not in taken]
         if not new:
             return
         if code_hash:
@@ -238,7 +241,6 @@ def submit_to_slurm(
         else:
             limits = set_limits(sweep, profiles, lambda run_id: sweep.run(run_id).read_config())
             profiles = apply_limits(profiles, limits)
-        gpus = {run_id: now[run_id].gpus for run_id in new}
         yield from submit_arrays(sweep, profiles, gpus, profile, code_hash, after, pilot_steps)
 
 

@@ -149,7 +149,7 @@ class Rehearsal:
     def _submit(self, actions: Sequence[Action]) -> str:
         advice = "`launcher doctor` says what fits this cluster"
         try:
-            for _ in submit_to_slurm(self.sweep, actions, self.profile):
+            for _ in submit_to_slurm(self.sweep, actions, self.profile, {self.run.run_id: 1}):
                 pass
         except ExecutionError as error:
             raise StepError(str(error), advice) from None

@@ -40,13 +40,14 @@ from pathlib import Path
 import launcher.arrays, launcher.freeze
 from launcher.cluster import read_cluster
 from launcher.matrix import read_matrix
-from launcher.submit import plan_submission, submit_to_slurm
+from launcher.submit import gpus_to_start, plan_submission, submit_to_slurm
 began_s = time.perf_counter()
 profile = read_cluster().profile(None, "slurm")
 submission = plan_submission(read_matrix(Path("runs.yaml")), Path(sys.argv[2]))
+gpus = gpus_to_start(submission.actions, submission.matrix.runs)
 submission.write()
 planned_s = time.perf_counter()
-list(submit_to_slurm(submission.sweep, submission.actions, profile))
+list(submit_to_slurm(submission.sweep, submission.actions, profile, gpus))
 submitted_s = time.perf_counter()
 print(submitted_s - planned_s, submitted_s - began_s)
 """
