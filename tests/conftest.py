@@ -17,6 +17,7 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 os.environ["OMP_NUM_THREADS"] = "1"
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist looks for the groups in its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With several workers, each test file is one worker's, and so is what shares the cluster.
 
