@@ -17,8 +17,8 @@ INSTALLED := .venv/installed
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-# Most tests wait, or use one core. A single file is faster without: pytest tests/jobs/test_train.py
-IN_PARALLEL := --numprocesses=2 --dist=loadgroup
+# Two files at a time: most tests wait, or use one core.
+IN_PARALLEL := --numprocesses=2 --dist=loadfile
 
 .PHONY: install demo test check bench chaos clean
 

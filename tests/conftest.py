@@ -17,20 +17,9 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 os.environ["OMP_NUM_THREADS"] = "1"
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist looks for the groups in its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers, each test file is one worker's, and so is what shares the cluster.
-
-    That comes first, as nothing else takes so long.
-    """
-
-    def needs_cluster(item: pytest.Item) -> bool:
-        return "slurm_cluster" in getattr(item, "fixturenames", ())
-
-    items.sort(key=lambda item: not needs_cluster(item))
-    for item in items:
-        group = "slurm" if needs_cluster(item) else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
+    """What needs the cluster comes first: nothing else takes so long, and files run side by side."""
+    items.sort(key=lambda item: "slurm_cluster" not in getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture(autouse=True)
