@@ -23,7 +23,12 @@ def label_runs(configs: Mapping[str, RunConfig]) -> dict[str, str]:
     fields = [name for name in RunConfig.counting_fields() if name not in ("model", "seed")]
     names = {name: name for name in fields}
     names |= {f"model_options.{option}": _short(option) for option in said}
-    telling = [name for name in names if _differs(name, options.values())]
+    columns = zip(*(map(values.get, names) for values in options.values()), strict=True)
+    telling = [
+        name
+        for name, column in zip(names, columns, strict=False)  # no columns where there are no runs
+        if column.count(column[0]) < len(column)
+    ]
     usual = {}
     if len(telling) > FEW_OPTIONS:
         usual = {name: _usual(name, options.values()) for name in telling}
@@ -102,12 +107,6 @@ def _show(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return "none" if value in (None, "", []) else str(value).strip("[]").replace(" ", "")
-
-
-def _differs(name: str, options: Iterable[Mapping[str, Any]]) -> bool:
-    values = (of_run.get(name) for of_run in options)
-    first = next(values, None)
-    return any(value != first for value in values)
 
 
 def _usual(name: str, options: Iterable[Mapping[str, Any]]) -> str:

@@ -18,7 +18,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What needs the cluster comes first: nothing else takes so long, and files run side by side."""
+    """What needs the cluster comes first: nothing else takes so long, and files run in parallel."""
     items.sort(key=lambda item: "slurm_cluster" not in getattr(item, "fixturenames", ()))
 
 
