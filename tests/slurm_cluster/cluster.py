@@ -448,7 +448,9 @@ class SlurmCluster:
         def mended() -> bool:
             state = self.node_states()[name]
             if state.startswith(("down", "drain")):
-                self._update_node(name, "resume")
+                # Refused if it has come back by itself since.
+                with contextlib.suppress(SlurmClusterError):
+                    self._update_node(name, "resume")
             return state in wanted
 
         wait_for(mended, NODE_TIMEOUT_S, f"node {name} is {' or '.join(wanted)}")
