@@ -76,6 +76,14 @@ def test_a_pilot_that_was_not_measured_says_why(matrix: Path, tmp_path: Path) ->
         fly_pilot(submission, LocalProfile(), None, (), make_console())
 
 
+def test_a_pilot_of_a_run_that_is_shorter_says_that_it_needs_none(
+    matrix: Path, tmp_path: Path
+) -> None:
+    submission = choose_pilot(plan_submission(read_matrix(matrix, []), tmp_path / "runs"))
+    with pytest.raises(ExecutionError, match="finished before step 50; one so short needs no"):
+        fly_pilot(submission, LocalProfile(), None, (), make_console())
+
+
 # ---- what follows from it
 
 
