@@ -173,7 +173,7 @@ def submit(
         show_jobs(profiles, gpus)
     if (left_out := len(asked.runs) - len(submission.actions)) and not pilot:
         print(f"  {left_out} more in the matrix, which --only leaves as they are, or planned")
-    if after:
+    if after and gpus:
         print(
             f"  they wait for job {' and '.join(jobs)} of {after}"
             if jobs
