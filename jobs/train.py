@@ -270,7 +270,7 @@ def _train(
             save()
             raise StuckError(
                 f"{describe_stuck(loop, config, train_guess, test_guess)}. Submit it with "
-                "when_stuck=go_on to train it to its end, from here"
+                "--set when_stuck=go_on --failed to train it to its end, from here"
             )
 
         # ----------------------------------------------------------------------- train an epoch

@@ -45,7 +45,8 @@ def cancel_sweep(
     _wait(stopping, problems)
     running = sum(status.state is State.RUNNING for status in cancelled)
     plural = "" if len(cancelled) == 1 else "s"
-    report(f"{sweep.name}: cancelled {len(cancelled)} run{plural}, {running} of them running")
+    of_them = f", {running} of them running" if cancelled else ": all are finished or cancelled"
+    report(f"{sweep.name}: cancelled {len(cancelled)} run{plural}{of_them}")
     if problems:
         raise ExecutionError("; ".join(problems))
 

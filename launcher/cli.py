@@ -131,7 +131,14 @@ def submit(
     from launcher.matrix import read_matrix
     from launcher.pilot import STEPS, choose_pilot, fly_pilot
     from launcher.selected import select_actions
-    from launcher.show import make_console, show_jobs, show_limits, show_plan, show_start_times
+    from launcher.show import (
+        make_console,
+        show_jobs,
+        show_limits,
+        show_missing_data,
+        show_plan,
+        show_start_times,
+    )
     from launcher.submit import (
         check_gpus,
         choose_name,
@@ -166,6 +173,7 @@ def submit(
         show_all=show_all,
     )
     profiles = {run_id: profiles[run_id] for run_id in gpus}
+    show_missing_data(profiles, asked.runs)
     if pilot:
         print(f"  a pilot: it does {STEPS} steps, which are not lost, and stops")
     else:
@@ -173,7 +181,7 @@ def submit(
         show_jobs(profiles, gpus)
     if (left_out := len(asked.runs) - len(submission.actions)) and not pilot:
         print(f"  {left_out} more in the matrix, which --only leaves as they are, or planned")
-    if after:
+    if after and gpus:
         print(
             f"  they wait for job {' and '.join(jobs)} of {after}"
             if jobs

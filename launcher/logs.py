@@ -50,7 +50,7 @@ def find_run(name: str, runs: Path, only: str | None = None) -> RunDir:
         return found[0]
     if not name and not only:
         raise InputError("which run? Give a part of its name, or --only 'seed == 0 and ...'")
-    shown = "".join(f"\n  {run.path.parent.name}/{run.run_id}" for run in found[:MATCHES_SHOWN])
+    shown = "".join(f"\n  {line}" for line in _described(found[:MATCHES_SHOWN]))
     more = f"\n  and {len(found) - MATCHES_SHOWN} more" if len(found) > MATCHES_SHOWN else ""
     what = f"{name!r} is a part of several runs' names"
     if only:
@@ -58,15 +58,28 @@ def find_run(name: str, runs: Path, only: str | None = None) -> RunDir:
     raise InputError(f"{what}; say which:{shown}{more}")
 
 
+def _described(runs: Sequence[RunDir]) -> list[str]:
+    """Each with the name by which it is found, and the label by which a person knows it."""
+    labels = _labels(list({run.path.parent: run.sweep for run in runs}.values()))
+    return [
+        f"{run.path.parent.name}/{run.run_id}  {labels.get(run.path, '')}".rstrip() for run in runs
+    ]
+
+
 def _matches(name: str, runs: Path) -> list[RunDir]:
-    """The runs of which this is the name, else a part of it, else the label, else the sweep."""
+    """The runs of which this is the name, a part of it, the label, words of it, or the sweep.
+
+    The first of these that fits any run counts.
+    """
     sweep_name, slash, part = name.rpartition("/")
     sweeps = [s for s in all_sweeps(runs) if not slash or s.name == sweep_name]
     candidates = [run for sweep in sweeps for run in sweep.runs()]
+    labels, words = _labels(sweeps), set(part.split())
     for found in (
         [run for run in candidates if run.run_id == part],
         [run for run in candidates if part in run.run_id],
-        [run for sweep in sweeps for run in _labelled(part, sweep)],
+        [run for run in candidates if labels.get(run.path) == part],
+        [run for run in candidates if words <= set(labels.get(run.path, "").split())],
         [run for run in candidates if run.path.parent.name == name],
     ):
         if found:
@@ -74,14 +87,14 @@ def _matches(name: str, runs: Path) -> list[RunDir]:
     raise InputError(f"no run in {runs} is called {name!r}; `launcher status` lists them")
 
 
-def _labelled(text: str, sweep: SweepDir) -> list[RunDir]:
-    """The runs whose label has these words, the exact label before others."""
-    configs = {run.run_id: config for run in sweep.runs() if (config := intact_config(run))}
-    labels = label_runs(configs)
-    exact = [run_id for run_id, label in labels.items() if label == text]
-    words = set(text.split())
-    has_words = [run_id for run_id, label in labels.items() if words <= set(label.split())]
-    return [sweep.run(run_id) for run_id in exact or has_words]
+def _labels(sweeps: Sequence[SweepDir]) -> dict[Path, str]:
+    """What tells each run from the others of its sweep, but for damaged ones."""
+    labels: dict[Path, str] = {}
+    for sweep in sweeps:
+        configs = {run.run_id: config for run in sweep.runs() if (config := intact_config(run))}
+        of_sweep = label_runs(configs)
+        labels |= {sweep.run(run_id).path: label for run_id, label in of_sweep.items()}
+    return labels
 
 
 def _only(only: str, runs: list[RunDir]) -> list[RunDir]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from jobs.causes import Cause
 from jobs.config import RunConfig
 from jobs.errors import ExecutionError, InputError
 from jobs.run_dir import Attempt, RunDir, SweepDir
@@ -72,14 +73,18 @@ def fly_pilot(
         _fly_here(sweep, run, workers or profile.workers)
     flights = run.history()[before:]
     if not flights or "measured" not in flights[-1]:
-        last = flights[-1] if flights else None
-        why = f"{last.get('cause')}: {last.get('message')}" if last else "it did not begin"
-        raise ExecutionError(
-            f"the pilot measured nothing: {why}; `launcher logs {run.run_id}` shows its output"
-        )
+        raise ExecutionError(f"the pilot measured nothing: {_why_unmeasured(run, flights)}")
     waited_s = flights[0]["started_unix_s"] - began_unix_s
     own = run_profile(run, profile)
     return Report(submission, run, flights[-1], own, waited_s)
+
+
+def _why_unmeasured(run: RunDir, flights: Sequence[Attempt]) -> str:
+    last = flights[-1] if flights else None
+    if last and last.get("cause") == Cause.FINISHED:
+        return f"the run was finished before step {STEPS}; one so short needs no pilot"
+    why = f"{last.get('cause')}: {last.get('message')}" if last else "it did not begin"
+    return f"{why}; `launcher logs {run.run_id}` shows its output"
 
 
 def _fly_here(sweep: SweepDir, run: RunDir, workers: int | None) -> None:

@@ -110,6 +110,9 @@ def _go_on(run: Standing, policy: Policy) -> tuple[Verb, str]:
         return again, run.detail
     if run.cause is Cause.CODE_ERROR and policy.code not in ("", run.code):
         return again, f"{run.detail}; the code is another one now"
+    if run.cause is Cause.CODE_ERROR:
+        other = "other code (on SLURM: `submit`, or `resume --update-code`)"
+        return Verb.LEAVE, f"{run.detail}; left without --failed or {other}"
     if run.cause in NOT_RETRIED:
         return Verb.LEAVE, f"{run.detail}; left without --failed"
     if is_given_up(run.idle, policy.budgets):

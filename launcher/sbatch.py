@@ -134,9 +134,9 @@ def _failure(status: int, said: str) -> ExecutionError:
         return NoAnswerError(_plain(said) or f"status {status}")
     # Some versions do not say which policy, so it may be the number.
     is_policy = _plain(said).startswith(f"{REFUSED}: Job violates accounting/QOS policy")
-    return (
-        LimitError(_plain(said)) if is_policy else RefusedError(f"sbatch refused: {_plain(said)}")
-    )
+    if is_policy:
+        return LimitError(_plain(said))
+    return RefusedError(f"sbatch refused: {_plain(said)}; `launcher doctor` says what would fit")
 
 
 def _plain(said: str) -> str:

@@ -14,7 +14,7 @@ import orjson
 from rich.console import Console
 from rich.live import Live
 
-from jobs.config import RunConfig
+from jobs.config import RunConfig, missing_data
 from jobs.errors import ExecutionError
 from jobs.run_dir import SweepDir
 from launcher.cluster import AUTO, Profile, SlurmProfile
@@ -101,6 +101,14 @@ def show_limits(
     for line in explain_limits(limits):
         print(f"  {line}")
     return {**profiles, **apply_limits(asked, limits)}
+
+
+def show_missing_data(profiles: Mapping[str, Profile], configs: Mapping[str, RunConfig]) -> None:
+    """Print what of the data of SLURM's runs is not on this machine; their nodes may have it."""
+    on_slurm = [key for key, profile in profiles.items() if isinstance(profile, SlurmProfile)]
+    for missing in dict.fromkeys(missing_data(configs[key]) for key in on_slurm):
+        if missing:
+            print(f"  warning: seen from here, {missing}")
 
 
 def show_start_times(

@@ -23,6 +23,8 @@ def test_every_unfinished_run_is_cancelled_and_the_finished_ones_are_not(sweep: 
     assert said == ["tiny: cancelled 1 run, 0 of them running"]
     states = {status.run_id: status.state for status in sweep_status(sweep)}
     assert states == {first.run_id: State.FINISHED, second.run_id: State.CANCELLED}
+    cancel_sweep(sweep, said.append)
+    assert said[1:] == ["tiny: cancelled 0 runs: all are finished or cancelled"]
 
 
 def test_only_the_selected_runs_are_cancelled(sweep: SweepDir) -> None:

@@ -5,6 +5,7 @@ import math
 import re
 import shutil
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +24,9 @@ from launcher.logs import (
     print_failures,
     print_log,
 )
+from launcher.matrix import read_matrix
 from launcher.status import sweep_status
+from launcher.submit import plan_submission
 from tests.fake_slurm import NO_CONTROLLER, FakeSlurm
 from tests.launcher.conftest import add_attempt, submit_by_hand
 
@@ -53,8 +56,17 @@ def test_a_run_is_found_by_any_unique_part_of_its_name(sweep: SweepDir, run: Run
 def test_a_part_of_several_names_is_answered_with_those(sweep: SweepDir) -> None:
     with pytest.raises(InputError) as caught:
         find_run("synthetic", sweep.path.parent)
-    for run in sweep.runs():
-        assert f"\n  tiny/{run.run_id}" in str(caught.value)
+    for run, label in zip(sweep.runs(), ("resnet_small s0", "sresnet_small s0"), strict=True):
+        assert f"\n  tiny/{run.run_id}  {label}" in str(caught.value)
+
+
+def test_a_whole_label_comes_before_a_part_of_one_in_another_sweep(
+    sweep: SweepDir, matrix: Path
+) -> None:
+    runs = sweep.path.parent
+    matrix.write_text(f"{matrix.read_text()}  lr: [0.1, 0.2]\n")
+    plan_submission(read_matrix(matrix, ["name=wider"]), runs).write()
+    assert find_run("sresnet_small s0", runs).sweep.name == "tiny"
 
 
 def test_among_several_an_expression_says_which(sweep: SweepDir) -> None:

@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from jobs.causes import Cause
 from jobs.errors import ExecutionError, InputError
-from jobs.run_dir import RunDir
+from jobs.run_dir import RunDir, SweepDir
 from launcher.cluster import LocalProfile, SlurmProfile
 from launcher.matrix import read_matrix
-from launcher.pilot import STEPS, Report, choose_pilot, fly_pilot
+from launcher.pilot import STEPS, Report, _why_unmeasured, choose_pilot, fly_pilot
 from launcher.plan import Verb
 from launcher.show import make_console
 from launcher.submit import Submission, plan_submission
+from tests.launcher.conftest import add_attempt
 from tests.launcher.test_estimates import Sweep
 from tests.launcher.test_slurm_end_to_end import TIMEOUT_S, Lab
 from tests.slurm_cluster import SlurmCluster
@@ -74,6 +76,13 @@ def test_a_pilot_that_was_not_measured_says_why(matrix: Path, tmp_path: Path) ->
     submission = choose_pilot(plan_submission(read_matrix(matrix, ["lr=1e30"]), tmp_path / "runs"))
     with pytest.raises(ExecutionError, match="the pilot measured nothing: loss_not_finite: the t"):
         fly_pilot(submission, LocalProfile(), None, (), make_console())
+
+
+def test_a_pilot_of_a_run_that_is_shorter_says_that_it_needs_none(sweep: SweepDir) -> None:
+    run = sweep.runs()[0]
+    add_attempt(run, cause=Cause.FINISHED)
+    why = _why_unmeasured(run, run.history())
+    assert why == "the run was finished before step 50; one so short needs no pilot"
 
 
 # ---- what follows from it

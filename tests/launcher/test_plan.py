@@ -68,7 +68,7 @@ def test_an_error_in_the_code_is_tried_again_with_other_code() -> None:
     run = Standing("a", State.FAILED, "code_error: KeyError", Cause.CODE_ERROR, code="abc")
     for code, verb in [("abc", Verb.LEAVE), ("", Verb.LEAVE), ("def", Verb.RETRY)]:
         assert plan([run], Policy(code=code))[0].verb is verb
-    assert "left without --failed" in plan([run], Policy())[0].reason
+    assert "--failed or other code (on SLURM: `submit`," in plan([run], Policy())[0].reason
     assert "the code is another one now" in plan([run], Policy(code="def"))[0].reason
     assert verb_of(State.FAILED, Policy(code="def"), cause=Cause.OUT_OF_MEMORY) is Verb.LEAVE
 

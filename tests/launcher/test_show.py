@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from jobs.config import make_config
 from jobs.run_dir import SweepDir
-from launcher.cluster import SlurmProfile
+from launcher.cluster import LocalProfile, SlurmProfile
 from launcher.local import LocalQueue
-from launcher.show import show_plan, train_here
+from launcher.show import show_missing_data, show_plan, train_here
 
 
 def test_a_message_that_looks_like_markup_does_not_end_the_queue(
@@ -37,3 +40,16 @@ def test_the_plan_says_which_profile_and_how_long(
     profile = SlurmProfile(time=time_limit)
     show_plan(sweep, [], {}, profile, {}, profile_name=named, show_all=False)
     assert told in capsys.readouterr().out
+
+
+def test_data_that_is_not_here_is_told_once_before_it_waits_in_a_queue(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"model": "resnet_small", "dataset": "cifar10", "data_dir": str(tmp_path)}
+    configs = {key: make_config(options) for key in ("a", "b", "c")}
+    slurm = SlurmProfile(executor="slurm", time="2h")
+    show_missing_data({"a": slurm, "b": slurm}, configs)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"  warning: seen from here, the files of cifar10 are not in {tmp_path}")
+    show_missing_data({"c": LocalProfile()}, configs)
+    assert capsys.readouterr().out == ""
