@@ -245,6 +245,7 @@ def resume(
         code_to_run,
         exclude_nodes,
         gpus_to_start,
+        jobs_still_awaited,
         last_profile,
         nothing_submitted_yet,
         run_profile,
@@ -278,15 +279,17 @@ def resume(
         show_jobs(show_limits(sweep, own, configs), gpus)
         if advice := advise_on_nodes(statuses, profile, sweep):
             print(advice)
-        plans.append((sweep, actions, profile, code_hash, gpus))
+        if after := jobs_still_awaited(sweep) if gpus else []:
+            print(f"  they wait for job {' and '.join(after)}, as they were submitted to")
+        plans.append((sweep, actions, profile, code_hash, gpus, after))
     if dry_run:
         return
     unfinished = []
-    for sweep, actions, profile, code_hash, gpus in plans:
+    for sweep, actions, profile, code_hash, gpus, after in plans:
         for action in actions:
             if action.state is State.CANCELLED and action.verb is not Verb.LEAVE:
                 sweep.run(action.run_id).observe("released")
-        if not _carry_out(sweep, actions, profile, workers, gpus, code_hash):
+        if not _carry_out(sweep, actions, profile, workers, gpus, code_hash, after):
             unfinished.append(sweep)
     if unfinished:
         raise ExecutionError("\n".join(_how_to_go_on(sweep) for sweep in unfinished))
@@ -549,10 +552,17 @@ def _carry_out(
     after: Sequence[str] = (),
 ) -> bool:
     """Do what the plan says; False if runs that were trained here did not finish."""
-    from launcher.plan import Verb
+    from launcher.submit import release_held, submit_to_slurm
 
-    if all(action.verb is Verb.LEAVE for action in actions):
-        if any(action.state.is_under_way for action in actions):
+    released = False
+    try:
+        released = release_held(sweep, actions)
+    except ExecutionError as error:
+        if not gpus:
+            raise
+        print(f"warning: {error}; the other runs are started", file=sys.stderr)
+    if not gpus:
+        if released or any(action.state.is_under_way for action in actions):
             print(f"under way: `launcher status {sweep.name} --watch` shows how the runs get on")
         return True
     if profile.executor == "local":
@@ -562,7 +572,6 @@ def _carry_out(
         places = make_workers(workers or profile.workers, max(gpus.values()), profile.runs_per_gpu)
         return train_here(sweep, gpus, places)
     from launcher.arrays import SubmitLimitError
-    from launcher.submit import submit_to_slurm
 
     try:
         for job_id in submit_to_slurm(sweep, actions, profile, gpus, code_hash, after):

@@ -17,10 +17,10 @@ from rich.console import Console
 from jobs.config import RunConfig
 from jobs.errors import ExecutionError, InputError
 from jobs.run_dir import Attempt, RunDir, SweepDir
-from launcher.cluster import Profile, SlurmProfile, write_minutes
+from launcher.cluster import LocalProfile, Profile, SlurmProfile, write_minutes
 from launcher.estimates import Estimate, Estimator, read_known, show_seconds
 from launcher.labels import short_id
-from launcher.plan import State, Verb
+from launcher.plan import STARTING, State
 from launcher.status import format_duration
 from launcher.submit import (
     Submission,
@@ -44,8 +44,7 @@ SHORTEST_SLICE_MIN = 60
 
 def choose_pilot(submission: Submission) -> Submission:
     """The same submission with the first of its runs alone that is to be started."""
-    left = (Verb.LEAVE, Verb.RELEASE)
-    first = next((action for action in submission.actions if action.verb not in left), None)
+    first = next((action for action in submission.actions if action.verb in STARTING), None)
     if first is None:
         raise InputError("--pilot: no run is to be started; without it, the plan says why")
     return replace(submission, actions=[first])
@@ -69,7 +68,7 @@ def fly_pilot(
     if isinstance(profile, SlurmProfile):
         _fly_on_slurm(submission, run, profile, after, console)
     else:
-        _fly_here(sweep, run, workers or profile.workers)
+        _fly_here(sweep, run, profile, workers)
     flights = run.history()[before:]
     if not flights or "measured" not in flights[-1]:
         last = flights[-1] if flights else None
@@ -82,12 +81,13 @@ def fly_pilot(
     return Report(submission, run, flights[-1], own, waited_s)
 
 
-def _fly_here(sweep: SweepDir, run: RunDir, workers: int | None) -> None:
+def _fly_here(sweep: SweepDir, run: RunDir, profile: LocalProfile, workers: int | None) -> None:
     from launcher.local import LocalQueue, make_workers
 
     check_data(sweep, [run.run_id])
     gpus = run.read_config().gpus
-    places = make_workers(workers, gpus)
+    # As many as the sweep will have: `resume` goes on with the number of the last submission.
+    places = make_workers(workers or profile.workers, gpus, profile.runs_per_gpu)
     queue = LocalQueue(sweep, {run.run_id: gpus}, places, print, pilot_steps=STEPS)
     queue.work()
     if queue.stopping:
@@ -210,6 +210,7 @@ class Report:
 
         assert isinstance(self.profile, SlurmProfile), "that is who is advised"
         delay_s = self.profile.signal_delay_s
+        longest = longest.shared_by(self.profile.runs_per_gpu)
         needed_min = round_up_min(needed_time_s(longest, delay_s))
         allowed_min, of = longest_time(self.profile)
         allowed = (

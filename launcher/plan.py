@@ -36,6 +36,10 @@ class Verb(StrEnum):
     LEAVE = "leave"
 
 
+# What makes an attempt at a run; a job that is released has one already.
+STARTING = frozenset({Verb.START, Verb.CONTINUE, Verb.RETRY})
+
+
 @dataclass(frozen=True)
 class Standing:
     """What the plan needs to know of a run.

@@ -370,6 +370,25 @@ def test_a_release_that_slurm_refuses_is_told_and_can_be_repeated(desk: Desk) ->
     assert desk.jobs() == ["77"]
 
 
+def test_a_job_that_may_not_be_released_does_not_keep_other_runs_from_going_on(desk: Desk) -> None:
+    desk.submit()
+    desk.fake.set("77_0", "PENDING", "JobHeldAdmin")
+    desk.fake.set("77_1", "TIMEOUT")
+    desk.fake.fail("scontrol", "slurm_suspend error: Access/permission denied", times=1)
+    said = desk.launcher("resume")
+    assert "permission denied" in said
+    assert "submitted job" in said
+    assert desk.states() == ["held", "queued"]
+
+
+def test_what_slurm_holds_is_not_trained_here_as_well(desk: Desk) -> None:
+    desk.submit()
+    desk.fake.set("77", "PENDING", "JobHeldUser")
+    desk.launcher("submit", "sweep.yaml", "--executor", "local")
+    assert desk.states() == ["queued", "queued"]
+    assert [record["executor"] for record in desk.sweep.submissions().values()] == ["slurm"]
+
+
 # ---- few questions
 
 

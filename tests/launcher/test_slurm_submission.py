@@ -134,7 +134,12 @@ def test_a_sweep_waits_for_another_one(
     assert record["profile"]["mail_user"] == "me@example.org"
     waiting = cluster.run("squeue", "-h", "-r", "-j", record["job_id"], "-o", "%E")
     assert set(waiting.split()) == {f"afterany:{first}(unfulfilled)"}
-    cluster.run("scancel", first, record["job_id"])
+    cluster.run("scancel", f"{record['job_id']}_[1-4]")
+    said = launcher("resume", "second", "--cancelled")
+    assert f"they wait for job {first}, as they were submitted to" in said
+    topped_up = list(SweepDir("runs/second").submissions().values())[-1]
+    assert topped_up["after"] == [first]
+    cluster.run("scancel", first, record["job_id"], topped_up["job_id"])
     said = launcher("submit", "tiny.yaml", "--set", "name=third", "--after", "tiny", "--dry-run")
     assert "tiny has nothing under way, so there is nothing to wait for" in said
     with pytest.raises(InputError, match="--after is for SLURM"):
