@@ -237,7 +237,7 @@ class Costs:
     def __init__(self, submission: Submission, executor: str) -> None:
         self._configs = submission.matrix.runs
         self._sweep = submission.sweep
-        estimator = Estimator(read_known(self._sweep.runs(), executor))
+        estimator = Estimator(read_known(self._sweep, executor))
         self.alike: dict[str, Estimate] = {}
         self.scaled: dict[str, Estimate] = {}
         self.unknown: list[RunConfig] = []
