@@ -64,6 +64,7 @@ RetryFailed = Annotated[
     bool,
     typer.Option("--failed", help="retry also what failed in a way that would come again"),
 ]
+Cancelled = Annotated[bool, typer.Option("--cancelled", help="release what was cancelled, too")]
 ShowAll = Annotated[bool, typer.Option("--all", help="list every run of the plan, not only 20")]
 
 
@@ -100,6 +101,7 @@ def submit(
         bool,
         typer.Option("--pilot", help="only a few steps of one run, to tell what the sweep costs"),
     ] = False,
+    cancelled: Cancelled = False,
     failed: RetryFailed = False,
     dry_run: DryRun = False,
     show_all: ShowAll = False,
@@ -149,7 +151,9 @@ def submit(
     profiles = run_profiles(asked, chosen)
     _check_slurm_options(chosen, {"--after": after, "--mail": mail, "--test-only": test_only})
     jobs = jobs_to_wait_for(_find_sweeps([after], runs)[0]) if after else []
-    planned = plan_submission(asked, runs, chosen.executor, retry_failed=failed)
+    planned = plan_submission(
+        asked, runs, chosen.executor, release_cancelled=cancelled, retry_failed=failed
+    )
     submission = select_actions(only, planned)
     if pilot:
         submission = choose_pilot(submission)
@@ -202,9 +206,7 @@ def resume(
     runs: Runs = Path("runs"),
     workers: Workers = None,
     only: Only = None,
-    cancelled: Annotated[
-        bool, typer.Option("--cancelled", help="release what was cancelled, too")
-    ] = False,
+    cancelled: Cancelled = False,
     failed: RetryFailed = False,
     exclude_failed: Annotated[
         bool,
@@ -234,7 +236,7 @@ def resume(
         launcher resume --only 'state == failed and model != resnet50'
     """
     from launcher.cluster import SlurmProfile
-    from launcher.plan import Policy, State, Verb, plan
+    from launcher.plan import Policy, plan
     from launcher.selected import Selected
     from launcher.show import show_jobs, show_limits, show_plan
     from launcher.status import status_of_sweeps
@@ -247,6 +249,7 @@ def resume(
         gpus_to_start,
         jobs_still_awaited,
         last_profile,
+        note_released,
         nothing_submitted_yet,
         run_profile,
     )
@@ -286,9 +289,7 @@ def resume(
         return
     unfinished = []
     for sweep, actions, profile, code_hash, gpus, after in plans:
-        for action in actions:
-            if action.state is State.CANCELLED and action.verb is not Verb.LEAVE:
-                sweep.run(action.run_id).observe("released")
+        note_released(sweep, actions)
         if not _carry_out(sweep, actions, profile, workers, gpus, code_hash, after):
             unfinished.append(sweep)
     if unfinished:

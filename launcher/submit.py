@@ -95,13 +95,24 @@ class Submission:
     unnamed: Sequence[str]
 
     def write(self) -> None:
-        """Plan every run of the matrix on disk, and keep this version of the matrix."""
+        """Plan every run of the matrix on disk, and keep this version of the matrix.
+
+        What was cancelled and is to go on is released.
+        """
         wishes = {
             run_id: resources.model_dump(exclude_none=True)
             for run_id, resources in self.matrix.resources_of.items()
         }
         self.sweep.write_configs(self.matrix.runs.values(), wishes)
         self.sweep.add_matrix(self.matrix.text, self.matrix.runs)
+        note_released(self.sweep, self.actions)
+
+
+def note_released(sweep: SweepDir, actions: Iterable[Action]) -> None:
+    """Write down that runs that were cancelled are to go on, where a plan says so."""
+    for action in actions:
+        if action.state is State.CANCELLED and action.verb in STARTING:
+            sweep.run(action.run_id).observe("released")
 
 
 @contextlib.contextmanager
@@ -118,7 +129,12 @@ def nothing_submitted_yet() -> Iterator[None]:
 
 @nothing_submitted_yet()
 def plan_submission(
-    matrix: Matrix, runs: Path, executor: Executor = "local", *, retry_failed: bool = False
+    matrix: Matrix,
+    runs: Path,
+    executor: Executor = "local",
+    *,
+    release_cancelled: bool = False,
+    retry_failed: bool = False,
 ) -> Submission:
     """Compare a matrix with what is there; InputError if a run's configuration was edited."""
     sweep = SweepDir(runs / matrix.name)
@@ -129,7 +145,7 @@ def plan_submission(
     standings = [known.get(run_id, Standing(run_id, State.PLANNED)) for run_id in matrix.runs]
     unnamed = sorted(known.keys() - matrix.runs)
     code = code_to_run(standings, executor)
-    actions = plan(standings, Policy(retry_failed=retry_failed, code=code))
+    actions = plan(standings, Policy(release_cancelled, retry_failed, code=code))
     return Submission(sweep, matrix, standings, actions, unnamed)
 
 

@@ -360,6 +360,20 @@ def test_a_cancel_that_slurm_did_not_hear_counts_and_can_be_repeated(desk: Desk)
     assert resumed(desk) == set()
 
 
+def test_what_can_never_start_is_cancelled_and_submitted_with_another_profile(desk: Desk) -> None:
+    desk.submit()
+    desk.fake.set("77", "PENDING", "PartitionTimeLimit")
+    said = " ".join(desk.launcher("status").split())
+    assert "`launcher cancel`, and `launcher submit --cancelled`" in said
+    desk.launcher("cancel", "sweep")
+    cluster = Path("cluster.yaml")
+    cluster.write_text(cluster.read_text().replace("10:00", "5:00"))
+    desk.launcher("submit", "sweep.yaml", "--cancelled")
+    assert desk.states() == ["queued", "queued"]
+    first, second = desk.sweep.submissions().values()
+    assert (first["profile"]["time"], second["profile"]["time"]) == ("10:00", "5:00")
+
+
 def test_a_release_that_slurm_refuses_is_told_and_can_be_repeated(desk: Desk) -> None:
     desk.submit()
     desk.fake.set("77_0", "PENDING", "JobHeldUser")
