@@ -455,23 +455,8 @@ class RunDir:
         return time.time() - last_sign < STALE_AFTER_S
 
     def _move_aside(self, held: LeaseHolder, token: str) -> None:
-        aside = self.path / f".lease.{token}.tmp"
-        try:
-            os.rename(self._lease, aside)
-        except FileNotFoundError:
-            return
-        if read_json(aside) == held:
-            aside.unlink()
-            return
-        # Another job was faster, and what was moved is its lease: put it back, unless a third
-        # has one by now.
-        try:
-            os.link(aside, self._lease)
-        except FileExistsError:
-            pass
-        finally:
-            aside.unlink()
-        raise LeaseHeldError(f"{self.run_id} was just taken by another job")
+        if not _remove_dead(self._lease, held, self.path / f".lease.{token}.tmp"):
+            raise LeaseHeldError(f"{self.run_id} was just taken by another job")
 
     # ---- the end
 
@@ -621,7 +606,8 @@ class SweepDir:
         while True:
             holder = read_record(claim, Process.__annotations__)
             if holder is not None and holder["host"] == this_host() and not is_running(holder):
-                claim.unlink(missing_ok=True)  # its launcher was killed
+                # Its launcher was killed.
+                _remove_dead(claim, holder, claim.with_name(f".claim.{secrets.token_hex(8)}.tmp"))
             try:
                 write_exclusive(claim, pretty(this_process()))
                 break
@@ -653,6 +639,26 @@ class SweepDir:
         folder = mine / token
         folder.mkdir(mode=0o700, exist_ok=True)
         return folder
+
+
+def _remove_dead(path: Path, held: Mapping[str, Any], aside: Path) -> bool:
+    """Remove the lease or the claim of a dead holder; False if it is another's by now."""
+    try:
+        os.rename(path, aside)
+    except FileNotFoundError:
+        return True
+    if read_json(aside) == held:
+        aside.unlink()
+        return True
+    # Another process was faster, and what was moved is its own: put it back, unless a third has
+    # one by now.
+    try:
+        os.link(aside, path)
+    except FileExistsError:
+        pass
+    finally:
+        aside.unlink()
+    return False
 
 
 def check_private(folder: Path) -> None:

@@ -203,9 +203,10 @@ def _wait_for(others: Sequence[RunDir], attempt: Attempt, longest_s: float) -> N
 
 
 def _note_cancelled(run: RunDir) -> str:
-    """Complete the record of a run that was cancelled alone."""
+    """Complete the record of a run that shares its job; without a signal, that job goes on."""
     attempt = run.attempts()[-1]
-    attempt["cause"], attempt["message"] = Cause.CANCELLED, "the other runs of its job go on"
+    attempt["cause"] = Cause.CANCELLED
+    attempt["message"] = attempt.get("message") or "the other runs of its job go on"
     _write(run, attempt)
     return "cancelled"
 

@@ -178,8 +178,8 @@ def cut(
 
     The jobs of an array ask for the same; where each trains several runs, the last one may have
     fewer. SLURM's limit of its size is one of the index, so an array that began higher would be
-    refused. The arrays of a profile share its parallelism as
-    evenly as it goes, but each gets at least one.
+    refused. The arrays of a profile share its parallelism as evenly as it goes, but each gets at
+    least one.
     """
     groups: dict[SlurmProfile, dict[Layout, list[str]]] = defaultdict(lambda: defaultdict(list))
     for run_id, profile in profiles.items():

@@ -64,6 +64,7 @@ RetryFailed = Annotated[
     bool,
     typer.Option("--failed", help="retry also what failed in a way that would come again"),
 ]
+Cancelled = Annotated[bool, typer.Option("--cancelled", help="release what was cancelled, too")]
 ShowAll = Annotated[bool, typer.Option("--all", help="list every run of the plan, not only 20")]
 
 
@@ -100,6 +101,7 @@ def submit(
         bool,
         typer.Option("--pilot", help="only a few steps of one run, to tell what the sweep costs"),
     ] = False,
+    cancelled: Cancelled = False,
     failed: RetryFailed = False,
     dry_run: DryRun = False,
     show_all: ShowAll = False,
@@ -156,7 +158,9 @@ def submit(
     profiles = run_profiles(asked, chosen)
     _check_slurm_options(chosen, {"--after": after, "--mail": mail, "--test-only": test_only})
     jobs = jobs_to_wait_for(_find_sweeps([after], runs)[0]) if after else []
-    planned = plan_submission(asked, runs, chosen.executor, retry_failed=failed)
+    planned = plan_submission(
+        asked, runs, chosen.executor, release_cancelled=cancelled, retry_failed=failed
+    )
     submission = select_actions(only, planned)
     if pilot:
         submission = choose_pilot(submission)
@@ -210,9 +214,7 @@ def resume(
     runs: Runs = Path("runs"),
     workers: Workers = None,
     only: Only = None,
-    cancelled: Annotated[
-        bool, typer.Option("--cancelled", help="release what was cancelled, too")
-    ] = False,
+    cancelled: Cancelled = False,
     failed: RetryFailed = False,
     exclude_failed: Annotated[
         bool,
@@ -242,7 +244,7 @@ def resume(
         launcher resume --only 'state == failed and model != resnet50'
     """
     from launcher.cluster import SlurmProfile
-    from launcher.plan import Policy, State, Verb, plan
+    from launcher.plan import Policy, plan
     from launcher.selected import Selected
     from launcher.show import show_jobs, show_limits, show_plan
     from launcher.status import status_of_sweeps
@@ -253,7 +255,9 @@ def resume(
         code_to_run,
         exclude_nodes,
         gpus_to_start,
+        jobs_still_awaited,
         last_profile,
+        note_released,
         nothing_submitted_yet,
         run_profile,
     )
@@ -286,15 +290,15 @@ def resume(
         show_jobs(show_limits(sweep, own, configs), gpus)
         if advice := advise_on_nodes(statuses, profile, sweep):
             print(advice)
-        plans.append((sweep, actions, profile, code_hash, gpus))
+        if after := jobs_still_awaited(sweep) if gpus else []:
+            print(f"  they wait for job {' and '.join(after)}, as they were submitted to")
+        plans.append((sweep, actions, profile, code_hash, gpus, after))
     if dry_run:
         return
     unfinished = []
-    for sweep, actions, profile, code_hash, gpus in plans:
-        for action in actions:
-            if action.state is State.CANCELLED and action.verb is not Verb.LEAVE:
-                sweep.run(action.run_id).observe("released")
-        if not _carry_out(sweep, actions, profile, workers, gpus, code_hash):
+    for sweep, actions, profile, code_hash, gpus, after in plans:
+        note_released(sweep, actions)
+        if not _carry_out(sweep, actions, profile, workers, gpus, code_hash, after):
             unfinished.append(sweep)
     if unfinished:
         raise ExecutionError("\n".join(_how_to_go_on(sweep) for sweep in unfinished))
@@ -557,10 +561,17 @@ def _carry_out(
     after: Sequence[str] = (),
 ) -> bool:
     """Do what the plan says; False if runs that were trained here did not finish."""
-    from launcher.plan import Verb
+    from launcher.submit import release_held, submit_to_slurm
 
-    if all(action.verb is Verb.LEAVE for action in actions):
-        if any(action.state.is_under_way for action in actions):
+    released = False
+    try:
+        released = release_held(sweep, actions)
+    except ExecutionError as error:
+        if not gpus:
+            raise
+        print(f"warning: {error}; the other runs are started", file=sys.stderr)
+    if not gpus:
+        if released or any(action.state.is_under_way for action in actions):
             print(f"under way: `launcher status {sweep.name} --watch` shows how the runs get on")
         return True
     if profile.executor == "local":
@@ -570,7 +581,6 @@ def _carry_out(
         places = make_workers(workers or profile.workers, max(gpus.values()), profile.runs_per_gpu)
         return train_here(sweep, gpus, places)
     from launcher.arrays import SubmitLimitError
-    from launcher.submit import submit_to_slurm
 
     try:
         for job_id in submit_to_slurm(sweep, actions, profile, gpus, code_hash, after):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from jobs.config import RunConfig
-from jobs.run_dir import Attempt, Measured, RunDir
+from jobs.run_dir import Attempt, Measured, RunDir, SweepDir
 
 # Options that leave a step as fast as it is; whatever else differs may change it.
 _NOT_OF_SPEED = {
@@ -24,11 +24,12 @@ _OF_WORK = {"model", "model_options", "batch_size"}
 
 @dataclass(frozen=True)
 class Known:
-    """An attempt that was measured, and of which run."""
+    """An attempt that was measured, of which run, and how many runs had its GPU."""
 
     run_id: str
     config: RunConfig
     attempt: Attempt
+    sharing: int
 
     @property
     def measured(self) -> Measured:
@@ -41,7 +42,10 @@ class Known:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run still needs. `scaled` says that the speed is that of another network or batch."""
+    """What a run still needs. `scaled` says that the speed is that of another network or batch.
+
+    `sharing` is how many runs had the GPU when it was measured.
+    """
 
     steps: int
     step_s: float
@@ -49,6 +53,7 @@ class Estimate:
     eval_s: float
     startup_s: float
     scaled: bool = False
+    sharing: int = 1
 
     @property
     def training_s(self) -> float:
@@ -56,8 +61,9 @@ class Estimate:
         return self.steps * self.step_s + self.evaluations * self.eval_s
 
     def shared_by(self, runs: int) -> Estimate:
-        """With so many runs on a GPU, of which each may be so many times slower."""
-        return replace(self, step_s=runs * self.step_s, eval_s=runs * self.eval_s)
+        """With so many runs on a GPU: each may be slower by as much as there are more."""
+        slower = max(1.0, runs / self.sharing)
+        return replace(self, step_s=slower * self.step_s, eval_s=slower * self.eval_s)
 
     @property
     def formula(self) -> str:
@@ -72,16 +78,20 @@ def show_seconds(seconds: float) -> str:
     return f"{seconds:,.0f} s" if seconds >= 100 else f"{seconds:.3g} s"
 
 
-def read_known(runs: Iterable[RunDir], executor: str) -> list[Known]:
-    """Every attempt of these runs that was measured; a run here and one on SLURM differ in speed.
+def read_known(sweep: SweepDir, executor: str) -> list[Known]:
+    """Every attempt of a sweep that was measured; a run here and one on SLURM differ in speed.
 
     Of a run, the last one counts.
     """
+    submissions = sweep.submissions().values()
+    sharing = {record.get("job_id"): record.get("runs_per_job", 1) for record in submissions}
     found = []
-    for run in runs:
+    for run in sweep.runs():
         measured = [a for a in run.attempts() if "measured" in a and a["executor"] == executor]
         if measured:
-            found.append(Known(run.run_id, run.read_config(), measured[-1]))
+            job_id = measured[-1]["job_id"].partition("_")[0]
+            known = run.run_id, run.read_config(), measured[-1], sharing.get(job_id, 1)
+            found.append(Known(*known))
     return found
 
 
@@ -128,10 +138,10 @@ def _key(config: RunConfig, without: Iterable[str] = ()) -> Hashable:
 
 
 def _slow_median(alike: Iterable[Known]) -> Known | None:
-    by_device = defaultdict(list)
+    by_place = defaultdict(list)
     for one in alike:
-        by_device[one.device].append(one)
-    medians = [_median(group) for group in by_device.values()]
+        by_place[one.device, one.sharing].append(one)
+    medians = [_median(group) for group in by_place.values()]
     return max(medians, key=lambda one: one.measured["step_s"], default=None)
 
 
@@ -157,4 +167,5 @@ def _reckon(run: RunDir, config: RunConfig, known: Known, work: float = 1.0) -> 
         eval_s * work,
         measured["startup_s"],
         scaled=work != 1 or batches != 1,
+        sharing=known.sharing,
     )

@@ -95,8 +95,8 @@ def _returned(task: submitit.Job[str]) -> bool:
 class LocalQueue:
     """Runs that wait, each for so many GPUs, and workers that train them.
 
-    `report` is told what happens, a line each. With `pilot_steps`, each is a
-    pilot of so many steps.
+    `report` is told what happens, a line each. With `pilot_steps`, each run is a pilot of so many
+    steps.
     """
 
     sweep: SweepDir

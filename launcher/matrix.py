@@ -16,7 +16,7 @@ written `model_options.combine` or as a nested mapping:
                the like, for the runs for which the expression is true; see jobs/selection.py.
                Every `when` sees the runs as all sections above made them; a later `set` wins.
     resources  what a job asks for: profile, time, slice, mem, cpus_per_task, gres, workers,
-               runs_per_gpu
+               runs_per_gpu, mail_user, mail_type
 """
 
 from __future__ import annotations

@@ -18,10 +18,10 @@ from jobs.causes import Cause
 from jobs.config import RunConfig
 from jobs.errors import ExecutionError, InputError
 from jobs.run_dir import Attempt, RunDir, SweepDir
-from launcher.cluster import Profile, SlurmProfile, write_minutes
+from launcher.cluster import LocalProfile, Profile, SlurmProfile, write_minutes
 from launcher.estimates import Estimate, Estimator, read_known, show_seconds
 from launcher.labels import short_id
-from launcher.plan import State, Verb
+from launcher.plan import STARTING, State
 from launcher.status import format_duration
 from launcher.submit import (
     Submission,
@@ -45,8 +45,7 @@ SHORTEST_SLICE_MIN = 60
 
 def choose_pilot(submission: Submission) -> Submission:
     """The same submission with the first of its runs alone that is to be started."""
-    left = (Verb.LEAVE, Verb.RELEASE)
-    first = next((action for action in submission.actions if action.verb not in left), None)
+    first = next((action for action in submission.actions if action.verb in STARTING), None)
     if first is None:
         raise InputError("--pilot: no run is to be started; without it, the plan says why")
     return replace(submission, actions=[first])
@@ -70,7 +69,7 @@ def fly_pilot(
     if isinstance(profile, SlurmProfile):
         _fly_on_slurm(submission, run, profile, after, console)
     else:
-        _fly_here(sweep, run, workers or profile.workers)
+        _fly_here(sweep, run, profile, workers)
     flights = run.history()[before:]
     if not flights or "measured" not in flights[-1]:
         raise ExecutionError(f"the pilot measured nothing: {_why_unmeasured(run, flights)}")
@@ -87,12 +86,13 @@ def _why_unmeasured(run: RunDir, flights: Sequence[Attempt]) -> str:
     return f"{why}; `launcher logs {run.run_id}` shows its output"
 
 
-def _fly_here(sweep: SweepDir, run: RunDir, workers: int | None) -> None:
+def _fly_here(sweep: SweepDir, run: RunDir, profile: LocalProfile, workers: int | None) -> None:
     from launcher.local import LocalQueue, make_workers
 
     check_data(sweep, [run.run_id])
     gpus = run.read_config().gpus
-    places = make_workers(workers, gpus)
+    # As many as the sweep will have: `resume` goes on with the number of the last submission.
+    places = make_workers(workers or profile.workers, gpus, profile.runs_per_gpu)
     queue = LocalQueue(sweep, {run.run_id: gpus}, places, print, pilot_steps=STEPS)
     queue.work()
     if queue.stopping:
@@ -215,6 +215,7 @@ class Report:
 
         assert isinstance(self.profile, SlurmProfile), "that is who is advised"
         delay_s = self.profile.signal_delay_s
+        longest = longest.shared_by(self.profile.runs_per_gpu)
         needed_min = round_up_min(needed_time_s(longest, delay_s))
         allowed_min, of = longest_time(self.profile)
         allowed = (
@@ -241,7 +242,7 @@ class Costs:
     def __init__(self, submission: Submission, executor: str) -> None:
         self._configs = submission.matrix.runs
         self._sweep = submission.sweep
-        estimator = Estimator(read_known(self._sweep.runs(), executor))
+        estimator = Estimator(read_known(self._sweep, executor))
         self.alike: dict[str, Estimate] = {}
         self.scaled: dict[str, Estimate] = {}
         self.unknown: list[RunConfig] = []

@@ -36,6 +36,10 @@ class Verb(StrEnum):
     LEAVE = "leave"
 
 
+# What makes an attempt at a run; a job that is released has one already.
+STARTING = frozenset({Verb.START, Verb.CONTINUE, Verb.RETRY})
+
+
 @dataclass(frozen=True)
 class Standing:
     """What the plan needs to know of a run.
@@ -96,7 +100,7 @@ def _decide(run: Standing, policy: Policy) -> Action:
         case State.CANCELLED if policy.release_cancelled:
             verb, reason = Verb.CONTINUE, "was cancelled"
         case State.CANCELLED:
-            verb, reason = Verb.LEAVE, "cancelled; `resume` leaves it without --cancelled"
+            verb, reason = Verb.LEAVE, "cancelled; left without --cancelled"
         case _:
             verb = Verb.LEAVE
             reason = f"{run.state}: {run.detail}" if run.detail else str(run.state)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 
-CHANGE_PROFILE = "correct the profile in cluster.yaml, `launcher cancel`, and submit again"
+CHANGE_PROFILE = (
+    "correct the profile in cluster.yaml, `launcher cancel`, and `launcher submit --cancelled`"
+)
 RELEASE = "`launcher resume` releases it"
 
 REASONS = {
@@ -21,7 +23,7 @@ REASONS = {
     "JobArrayTaskLimit": "as many runs at once as array_parallelism in cluster.yaml says",
     "Dependency": "it waits for another job to end",
     "DependencyNeverSatisfied": "the job that it waits for can never end as it has to: "
-    "`launcher cancel`, and submit again without --after",
+    "`launcher cancel`, and `launcher submit --cancelled` without --after",
     "JobHeldUser": f"its owner holds it: {RELEASE}",
     "JobHeldAdmin": "an administrator holds it: ask the site why",
     "JobHoldMaxRequeue": f"it was requeued too often: `launcher logs` says why, and {RELEASE}",

@@ -74,14 +74,13 @@ def _values(run: RunDir, standing: Standing, config: RunConfig | None = None) ->
     """What an expression can ask of a run; its options only if they are intact."""
     try:
         options = (config or run.read_config()).by_name
-        attempts = run.attempts()
     except InputError:
-        options, attempts = {}, []
+        options = {}
     status = standing if isinstance(standing, RunStatus) else RunStatus(run.run_id, standing.state)
     return options | {
         "state": str(status.state),
         "epoch": status.epoch,
         "top1": status.test_top1,
         "attempts": status.attempts,
-        "cause": attempts[-1].get("cause") if attempts else None,
+        "cause": status.cause and str(status.cause),
     }

@@ -153,6 +153,17 @@ def ask_job(job_id: str) -> Job | None:
     return next((Job(word, why, float(t) if t.isdigit() else 0.0) for word, t, why in rows), None)
 
 
+def open_jobs(job_ids: Sequence[str]) -> list[str]:
+    """Those of these jobs that have not ended; of an array, as long as one of its tasks has not."""
+    try:
+        rows = list(_ask_rows(["squeue", "-h", "-j", ",".join(job_ids), "-o", "%F"], 1))
+    except ExecutionError as error:
+        if "Invalid job id" in str(error):
+            return []
+        raise
+    return sorted({job_id for (job_id,) in rows}, key=int)
+
+
 def sacct(names: Sequence[str], since_unix_s: float) -> list[Task] | None:
     """Every start of these tasks from the accounting, of all users, the newest last.
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -25,7 +26,7 @@ from launcher.cluster import (
     SlurmProfile,
 )
 from launcher.matrix import Matrix
-from launcher.plan import Action, Policy, Standing, State, Verb, plan
+from launcher.plan import STARTING, Action, Policy, Standing, State, Verb, plan
 from launcher.status import RunStatus, sweep_status
 
 
@@ -94,13 +95,24 @@ class Submission:
     unnamed: Sequence[str]
 
     def write(self) -> None:
-        """Plan every run of the matrix on disk, and keep this version of the matrix."""
+        """Plan every run of the matrix on disk, and keep this version of the matrix.
+
+        What was cancelled and is to go on is released.
+        """
         wishes = {
             run_id: resources.model_dump(exclude_none=True)
             for run_id, resources in self.matrix.resources_of.items()
         }
         self.sweep.write_configs(self.matrix.runs.values(), wishes)
         self.sweep.add_matrix(self.matrix.text, self.matrix.runs)
+        note_released(self.sweep, self.actions)
+
+
+def note_released(sweep: SweepDir, actions: Iterable[Action]) -> None:
+    """Write down that runs that were cancelled are to go on, where a plan says so."""
+    for action in actions:
+        if action.state is State.CANCELLED and action.verb in STARTING:
+            sweep.run(action.run_id).observe("released")
 
 
 @contextlib.contextmanager
@@ -117,7 +129,12 @@ def nothing_submitted_yet() -> Iterator[None]:
 
 @nothing_submitted_yet()
 def plan_submission(
-    matrix: Matrix, runs: Path, executor: Executor = "local", *, retry_failed: bool = False
+    matrix: Matrix,
+    runs: Path,
+    executor: Executor = "local",
+    *,
+    release_cancelled: bool = False,
+    retry_failed: bool = False,
 ) -> Submission:
     """Compare a matrix with what is there; InputError if a run's configuration was edited."""
     sweep = SweepDir(runs / matrix.name)
@@ -128,7 +145,7 @@ def plan_submission(
     standings = [known.get(run_id, Standing(run_id, State.PLANNED)) for run_id in matrix.runs]
     unnamed = sorted(known.keys() - matrix.runs)
     code = code_to_run(standings, executor)
-    actions = plan(standings, Policy(retry_failed=retry_failed, code=code))
+    actions = plan(standings, Policy(release_cancelled, retry_failed, code=code))
     return Submission(sweep, matrix, standings, actions, unnamed)
 
 
@@ -185,13 +202,29 @@ def last_profile(sweep: SweepDir) -> tuple[Profile, str]:
 
     Of one that was refused, or never got there, only where none was accepted.
     """
-    submitted = list(sweep.submissions().values())
-    records = [record for record in submitted if "refused" not in record] or submitted
-    if not records or records[-1]["executor"] == "local":
-        return LocalProfile(workers=records[-1].get("workers") if records else None), ""
+    record = _last_submission(sweep)
+    if record is None or record["executor"] == "local":
+        return LocalProfile(workers=record.get("workers") if record else None), ""
     # Older records know one profile: there, no run had wishes of its own.
-    profile = records[-1].get("base_profile", records[-1]["profile"])
-    return SlurmProfile.model_validate(profile), records[-1]["code"]
+    profile = record.get("base_profile", record["profile"])
+    return SlurmProfile.model_validate(profile), record["code"]
+
+
+def _last_submission(sweep: SweepDir) -> dict[str, Any] | None:
+    submitted = list(sweep.submissions().values())
+    accepted = [record for record in submitted if "refused" not in record]
+    return next(reversed(accepted or submitted), None)
+
+
+@nothing_submitted_yet()
+def jobs_still_awaited(sweep: SweepDir) -> list[str]:
+    """Of the jobs that a sweep's last submission waits for, those that have not ended yet."""
+    after = (_last_submission(sweep) or {}).get("after")
+    if not after:
+        return []
+    from launcher import slurm
+
+    return slurm.open_jobs(after)
 
 
 def submit_to_slurm(
@@ -210,10 +243,8 @@ def submit_to_slurm(
     `pilot_steps` they are short, and end after so many steps. Raises SubmitLimitError when SLURM
     takes no more now, and ExecutionError while another launcher submits runs of this sweep.
     """
-    from launcher import slurm
     from launcher.arrays import submit_arrays
     from launcher.freeze import check_frozen, freeze_code
-    from launcher.tasks import tasks_of_runs
     from launcher.time_limits import apply_limits, for_pilot, set_limits
 
     with sweep.claim():
@@ -222,11 +253,7 @@ def submit_to_slurm(
             # Another launcher may have been faster between the plan and the claim.
             with nothing_submitted_yet():
                 now = {status.run_id: status.state for status in sweep_status(sweep)}
-        held = [action.run_id for action in actions if action.verb is Verb.RELEASE]
-        if held := [run_id for run_id in held if now[run_id] is State.HELD]:
-            tasks = tasks_of_runs([sweep])
-            slurm.release(tasks[sweep.run(run_id).path].id for run_id in held)
-        new = [action.run_id for action in actions if action.verb not in (Verb.LEAVE, Verb.RELEASE)]
+        new = [action.run_id for action in actions if action.verb in STARTING]
         taken = (State.RUNNING, State.QUEUED, State.HELD, State.FINISHED)
         new = [run_id for run_id in new if now.get(run_id) not in taken]
         if not new:
@@ -242,6 +269,25 @@ def submit_to_slurm(
             limits = set_limits(sweep, profiles, lambda run_id: sweep.run(run_id).read_config())
             profiles = apply_limits(profiles, limits)
         yield from submit_arrays(sweep, profiles, gpus, profile, code_hash, after, pilot_steps)
+
+
+def release_held(sweep: SweepDir, actions: Iterable[Action]) -> bool:
+    """Let jobs that are held in SLURM wait for their turn again, if a plan says so.
+
+    Raises ExecutionError where SLURM refuses: what an administrator holds, he alone releases.
+    """
+    paths = {sweep.run(action.run_id).path for action in actions if action.verb is Verb.RELEASE}
+    if not paths:
+        return False
+    from launcher import slurm
+    from launcher.tasks import tasks_of_runs
+
+    tasks = tasks_of_runs([sweep])
+    # Runs that share a GPU are one job, and a colleague may have been faster.
+    held = {task.id for path, task in tasks.items() if path in paths and task.state is State.HELD}
+    if held:
+        slurm.release(sorted(held))
+    return True
 
 
 @nothing_submitted_yet()
@@ -265,9 +311,7 @@ def check_data(sweep: SweepDir, run_ids: Sequence[str]) -> None:
 def gpus_to_start(actions: Sequence[Action], configs: Mapping[str, RunConfig]) -> dict[str, int]:
     """How many GPUs each run takes that is to be started."""
     return {
-        action.run_id: configs[action.run_id].gpus
-        for action in actions
-        if action.verb is not Verb.LEAVE
+        action.run_id: configs[action.run_id].gpus for action in actions if action.verb in STARTING
     }
 
 

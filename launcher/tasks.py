@@ -47,7 +47,7 @@ def keep_first_jobs(tasks: Sequence[slurm.Task]) -> list[slurm.Task]:
     if alive := {task.job_id for task in doubles if not task.is_over}:
         with contextlib.suppress(ExecutionError):  # it may be a colleague's
             slurm.scancel(sorted(alive))
-    return [task for task in tasks if task not in doubles]
+    return [task for task in tasks if int(task.job_id) == first[task.name]]
 
 
 def is_being_submitted(record: dict[str, Any]) -> bool:

@@ -53,7 +53,7 @@ def set_limits(
     """
     if not any(profile.time == AUTO or profile.slice for profile in profiles.values()):
         return {}
-    estimator = Estimator(read_known(sweep.runs(), "slurm"))
+    estimator = Estimator(read_known(sweep, "slurm"))
     limits = {}
     for run_id, profile in profiles.items():
         if profile.time == AUTO or profile.slice:

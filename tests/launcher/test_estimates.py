@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from jobs.config import RunConfig
+from jobs.processes import this_process
 from jobs.run_dir import Measured, Progress, RunDir, SweepDir
 from launcher.estimates import Estimator, read_known
 from tests.launcher.conftest import add_attempt
@@ -38,7 +39,7 @@ class Sweep:
 
     @property
     def estimator(self) -> Estimator:
-        return Estimator(read_known(self.dir.runs(), "slurm"))
+        return Estimator(read_known(self.dir, "slurm"))
 
 
 @pytest.fixture
@@ -107,3 +108,12 @@ def test_another_batch_size_is_scaled_by_its_images_and_another_network_by_its_m
     assert estimate.step_s == pytest.approx(0.3)
     elsewhere = sweep.plan(dataset="cifar10")
     assert sweep.estimator.scale(elsewhere, elsewhere.read_config()) is None
+
+
+def test_what_was_measured_on_a_shared_gpu_is_not_slowed_down_again(sweep: Sweep) -> None:
+    facts = {"token": "t1", "executor": "slurm", "job_id": "7", "runs_per_job": 4, "runs": []}
+    sweep.dir.write_submission({**facts, "user": "me", "submitted_unix_s": 1.0, **this_process()})
+    run = sweep.measure(sweep.plan(), 0.3, job_id="7_2")
+    estimate = sweep.estimator.estimate(run, run.read_config())
+    assert estimate is not None
+    assert [estimate.shared_by(runs).step_s for runs in (1, 4, 8)] == [0.3, 0.3, 0.6]

@@ -121,6 +121,8 @@ def test_the_report_says_what_the_sweep_costs_and_what_to_ask_for(
     assert lines[7].endswith("; the QOS allows 24h")
     assert lines[8] == "  ask for    resources: {time: auto, slice: 1h}    in the matrix, or"
     assert lines[9].strip() == "--set resources.time=auto --set resources.slice=1h"
+    shared = report_of(sweep, run, SlurmProfile(time="8h", runs_per_gpu=4), tmp_path)
+    assert shared[7].startswith("  a job      48h for the longest run (5,000 steps x 14.4 s + ")
 
 
 # ---- on SLURM

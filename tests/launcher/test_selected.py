@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.causes import Cause
 from jobs.errors import InputError
 from jobs.run_dir import SweepDir
 from launcher.matrix import read_matrix
@@ -31,6 +32,13 @@ def test_runs_are_selected_by_their_options_and_by_where_they_stand(sweep: Sweep
         "top1 == null and epoch == 0 and model_options.stem == auto and not state == planned",
     ):
         assert selected(only, sweep) == [["sresnet_small"]]  # fmt: skip
+
+
+def test_why_slurm_killed_a_run_is_known_as_well(sweep: SweepDir) -> None:
+    run = sweep.run(sweep.named_runs()[0])
+    add_attempt(run)
+    run.explain(1, Cause.OUT_OF_MEMORY, "SLURM says OUT_OF_MEMORY")
+    assert selected("cause == out_of_memory", sweep) == [["resnet_small"]]
 
 
 def test_a_run_whose_configuration_was_edited_is_still_known_by_its_state(sweep: SweepDir) -> None:

@@ -360,6 +360,20 @@ def test_a_cancel_that_slurm_did_not_hear_counts_and_can_be_repeated(desk: Desk)
     assert resumed(desk) == set()
 
 
+def test_what_can_never_start_is_cancelled_and_submitted_with_another_profile(desk: Desk) -> None:
+    desk.submit()
+    desk.fake.set("77", "PENDING", "PartitionTimeLimit")
+    said = " ".join(desk.launcher("status").split())
+    assert "`launcher cancel`, and `launcher submit --cancelled`" in said
+    desk.launcher("cancel", "sweep")
+    cluster = Path("cluster.yaml")
+    cluster.write_text(cluster.read_text().replace("10:00", "5:00"))
+    desk.launcher("submit", "sweep.yaml", "--cancelled")
+    assert desk.states() == ["queued", "queued"]
+    first, second = desk.sweep.submissions().values()
+    assert (first["profile"]["time"], second["profile"]["time"]) == ("10:00", "5:00")
+
+
 def test_a_release_that_slurm_refuses_is_told_and_can_be_repeated(desk: Desk) -> None:
     desk.submit()
     desk.fake.set("77_0", "PENDING", "JobHeldUser")
@@ -368,6 +382,25 @@ def test_a_release_that_slurm_refuses_is_told_and_can_be_repeated(desk: Desk) ->
     desk.launcher("resume")
     assert desk.states() == ["queued", "queued"]
     assert desk.jobs() == ["77"]
+
+
+def test_a_job_that_may_not_be_released_does_not_keep_other_runs_from_going_on(desk: Desk) -> None:
+    desk.submit()
+    desk.fake.set("77_0", "PENDING", "JobHeldAdmin")
+    desk.fake.set("77_1", "TIMEOUT")
+    desk.fake.fail("scontrol", "slurm_suspend error: Access/permission denied", times=1)
+    said = desk.launcher("resume")
+    assert "permission denied" in said
+    assert "submitted job" in said
+    assert desk.states() == ["held", "queued"]
+
+
+def test_what_slurm_holds_is_not_trained_here_as_well(desk: Desk) -> None:
+    desk.submit()
+    desk.fake.set("77", "PENDING", "JobHeldUser")
+    desk.launcher("submit", "sweep.yaml", "--executor", "local")
+    assert desk.states() == ["queued", "queued"]
+    assert [record["executor"] for record in desk.sweep.submissions().values()] == ["slurm"]
 
 
 # ---- few questions

@@ -121,8 +121,8 @@ def test_a_request_that_never_arrived_is_sent_again_and_one_that_came_twice_is_o
     assert states(sweep) == ["queued"] * 5
 
 
-def test_a_sweep_waits_for_another_one(
-    cluster: SlurmCluster, launcher: Launcher, sweep: SweepDir
+def test_a_sweep_waits_for_another_one_also_when_it_is_resumed(
+    cluster: SlurmCluster, launcher: Launcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     launcher("submit", "tiny.yaml", "--set", "seeds=1")
     (first,) = jobs(cluster)
@@ -134,7 +134,14 @@ def test_a_sweep_waits_for_another_one(
     assert record["profile"]["mail_user"] == "me@example.org"
     waiting = cluster.run("squeue", "-h", "-r", "-j", record["job_id"], "-o", "%E")
     assert set(waiting.split()) == {f"afterany:{first}(unfulfilled)"}
-    cluster.run("scancel", first, record["job_id"])
+    monkeypatch.setattr("launcher.tasks.ANSWER_LAG_S", 0.0)
+    launcher("cancel", "second")
+    said = launcher("resume", "second", "--cancelled")
+    assert f"they wait for job {first}, as they were submitted to" in said
+    topped_up = list(SweepDir("runs/second").submissions().values())[-1]
+    assert topped_up["after"] == [first]
+    cluster.run("scancel", first, topped_up["job_id"])
+    assert slurm.open_jobs([first]) == []
     said = launcher("submit", "tiny.yaml", "--set", "name=third", "--after", "tiny", "--dry-run")
     assert "tiny has nothing under way, so there is nothing to wait for" in said
     with pytest.raises(InputError, match="--after is for SLURM"):
