@@ -162,6 +162,8 @@ def submit(
         asked, runs, chosen.executor, release_cancelled=cancelled, retry_failed=failed
     )
     submission = select_actions(only, planned)
+    if pilot and test_only:
+        raise InputError("--pilot trains, and --test-only changes nothing; give one of them")
     if pilot:
         submission = choose_pilot(submission)
     gpus = gpus_to_start(submission.actions, asked.runs)
