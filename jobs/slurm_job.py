@@ -77,7 +77,8 @@ class StopOrCancel(StopOnSignal):
     @property
     def is_set(self) -> bool:
         if self._run is not None and time.monotonic() - self._looked_s > LOOK_EVERY_S:
-            self._is_cancelled = self._run.is_cancelled()
+            with contextlib.suppress(OSError):  # a network file system may not answer now
+                self._is_cancelled = self._run.is_cancelled()
             self._looked_s = time.monotonic()
         return super().is_set or self._is_cancelled
 

@@ -112,7 +112,7 @@ def _go_on(run: Standing, policy: Policy) -> tuple[Verb, str]:
     again = Verb.CONTINUE if run.state is State.STOPPED else Verb.RETRY
     if policy.retry_failed:
         return again, run.detail
-    if run.cause is Cause.CODE_ERROR and policy.code not in ("", run.code):
+    if run.cause is Cause.CODE_ERROR and policy.code and not _is_same_code(run.code, policy.code):
         return again, f"{run.detail}; the code is another one now"
     if run.cause is Cause.CODE_ERROR:
         other = "other code (on SLURM: `submit`, or `resume --update-code`)"
@@ -122,6 +122,11 @@ def _go_on(run: Standing, policy: Policy) -> tuple[Verb, str]:
     if is_given_up(run.idle, policy.budgets):
         return Verb.LEAVE, f"{run.detail}; {describe_idle(run.idle)}; left without --failed"
     return again, run.detail
+
+
+def _is_same_code(one: str, other: str) -> bool:
+    """A colleague's copy of the same code is frozen as `<hash>-<user>`."""
+    return one.partition("-")[0] == other.partition("-")[0]
 
 
 def summarise(actions: Iterable[Action]) -> str:

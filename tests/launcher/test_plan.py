@@ -66,7 +66,8 @@ def test_what_would_fail_again_is_left_and_the_rest_goes_on(cause: Cause) -> Non
 
 def test_an_error_in_the_code_is_tried_again_with_other_code() -> None:
     run = Standing("a", State.FAILED, "code_error: KeyError", Cause.CODE_ERROR, code="abc")
-    for code, verb in [("abc", Verb.LEAVE), ("", Verb.LEAVE), ("def", Verb.RETRY)]:
+    same = ["abc", "", "abc-colleague"]
+    for code, verb in [*((code, Verb.LEAVE) for code in same), ("def", Verb.RETRY)]:
         assert plan([run], Policy(code=code))[0].verb is verb
     assert "--failed or other code (on SLURM: `submit`," in plan([run], Policy())[0].reason
     assert "the code is another one now" in plan([run], Policy(code="def"))[0].reason
