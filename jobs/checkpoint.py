@@ -90,6 +90,7 @@ def save_checkpoint(run: RunDir, state: State) -> None:
 
 
 def _write(run: RunDir, archive: io.BytesIO) -> None:
+    run.check_lease()
     write_atomic(run.next_checkpoint, _seal(archive))
     # Whenever the process is killed, the newest whole file is one of the three that are tried.
     if run.checkpoint.exists():

@@ -23,7 +23,7 @@ import orjson
 from attention_models import UnknownNameError
 from jobs.causes import Cause
 from jobs.config import RunConfig, changed_document, read_document
-from jobs.errors import ExecutionError, InputError
+from jobs.errors import ExecutionError, InputError, TrainingError
 from jobs.files import (
     append_record,
     pretty,
@@ -199,6 +199,12 @@ class LeaseHeldError(ExecutionError):
     """Another job is working on this run."""
 
 
+class LeaseLostError(TrainingError):
+    """Another job has taken the run over, since this one was thought to have ended."""
+
+    cause = Cause.STOPPED
+
+
 class _File:
     """The path of a file of a run, made when it is asked for: thousands of runs are listed."""
 
@@ -231,6 +237,7 @@ class RunDir:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self.run_id = self.path.name
+        self._own_lease: LeaseHolder | None = None
 
     def __repr__(self) -> str:
         return f"RunDir({str(self.path)!r})"
@@ -335,6 +342,7 @@ class RunDir:
     # ---- progress, metrics, result: written by the job
 
     def write_progress(self, progress: Progress) -> None:
+        self.check_lease()
         # A heartbeat may be lost in a crash, so it is renamed into place but not synced.
         write_atomic(self._progress, orjson.dumps(progress), sync=False)
 
@@ -342,6 +350,7 @@ class RunDir:
         return read_record(self._progress, Progress.__required_keys__)
 
     def append_metrics(self, metrics: EpochMetrics) -> None:
+        self.check_lease()
         append_record(self._metrics, metrics)
 
     def read_metrics(self) -> list[EpochMetrics]:
@@ -354,6 +363,7 @@ class RunDir:
         return [by_epoch[epoch] for epoch in sorted(by_epoch)]  # type: ignore[misc]
 
     def write_result(self, result: Result) -> None:
+        self.check_lease()
         write_atomic(self._result, pretty(result))
 
     def is_finished(self) -> bool:
@@ -402,7 +412,8 @@ class RunDir:
     ) -> LeaseHolder:
         """Become the only writer; LeaseHeldError while another holder is alive.
 
-        `is_gone` may know from the scheduler whether a holder has ended, or say None.
+        `is_gone` may know from the scheduler whether a holder has ended, or say None. What is seen
+        on this host counts more.
 
         The file is created exclusively, and no locks are used: they do not hold on every network
         file system. A dead holder's lease is moved aside first; if two jobs try, one rename wins,
@@ -431,11 +442,23 @@ class RunDir:
             raise LeaseHeldError(f"{self.run_id} was just taken by another job") from None
         if self.lease() != holder:
             raise LeaseHeldError(f"{self.run_id} was just taken by another job")
+        self._own_lease = holder
         return holder
 
     def release_lease(self, holder: LeaseHolder) -> None:
         if self.lease() == holder:
             self._lease.unlink(missing_ok=True)
+        self._own_lease = None
+
+    def check_lease(self) -> None:
+        """LeaseLostError if the lease that was taken here belongs to somebody else by now.
+
+        Asked before everything that an attempt writes: of a node that SLURM has given up, and of a
+        job that it forgot in a crash, the processes may go on, while the run is started elsewhere.
+        """
+        if self._own_lease is not None and (holder := self.lease()) != self._own_lease:
+            who = f"job {holder['job_id']} on {holder['host']}" if holder else "another job"
+            raise LeaseLostError(f"{who} has taken the run over; this one writes nothing more")
 
     def lease(self) -> LeaseHolder | None:
         return read_record(self._lease, LeaseHolder.__annotations__)
@@ -446,10 +469,10 @@ class RunDir:
         return held if held is not None and self._is_alive(held) else None
 
     def _is_alive(self, held: LeaseHolder, is_gone: bool | None = None) -> bool:
-        if is_gone is not None:
-            return not is_gone
         if held["host"] == this_host():
             return is_running(held)
+        if is_gone is not None:
+            return not is_gone
         progress = self.read_progress()
         last_sign = max(held["time_unix_s"], progress["time_unix_s"] if progress else 0.0)
         return time.time() - last_sign < STALE_AFTER_S

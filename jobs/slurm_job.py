@@ -252,7 +252,7 @@ def why_stopped(facts: JobFacts, attempt: Attempt, warning_s: float) -> Cause:
 
 
 def is_gone(sweep: SweepDir, holder: LeaseHolder) -> bool | None:
-    """Whether a lease's holder has provably ended; None if that cannot be told.
+    """Whether a lease's holder has ended as far as SLURM knows; None if that cannot be told.
 
     SLURM runs a job once at a time, so an earlier start of this job is over. Another job of the
     same person is over when SLURM does not run it; of others' jobs a site may show nothing.

@@ -5,16 +5,19 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from jobs.causes import Cause
+from jobs.checkpoint import save_checkpoint
 from jobs.config import RunConfig
 from jobs.errors import InputError
 from jobs.run_dir import (
     STALE_AFTER_S,
     LeaseHeldError,
+    LeaseLostError,
     Progress,
     RunDir,
     SweepDir,
@@ -88,8 +91,37 @@ def test_a_dead_process_loses_its_lease(run: RunDir) -> None:
     assert run.take_lease("local", "2", 0)["job_id"] == "2"
 
 
+def test_a_process_that_is_seen_to_run_keeps_its_lease_whatever_the_scheduler_says(
+    run: RunDir,
+) -> None:
+    """A controller that crashed may think that a job has ended which goes on."""
+    run.take_lease("lab", "20", 2)
+    with pytest.raises(LeaseHeldError, match=r"\(job 20\)"):
+        run.take_lease("lab", "34", 0, lambda held: True)
+
+
+def test_who_was_taken_over_writes_nothing_more(run: RunDir) -> None:
+    """On another host SLURM's word is all that there is; what it has lost may still run there."""
+    ours, elsewhere = run.take_lease("lab", "20", 2), RunDir(run.path)
+    (run.path / "lease").write_text(json.dumps(ours | {"host": "n4"}))
+    elsewhere.take_lease("lab", "34", 0, lambda held: True)
+    writes: list[Callable[[], None]] = [
+        lambda: run.write_progress({}),  # type: ignore[typeddict-item]
+        lambda: run.append_metrics({}),  # type: ignore[typeddict-item]
+        lambda: run.write_result({}),  # type: ignore[typeddict-item]
+        lambda: save_checkpoint(run, {}),
+    ]
+    for write in writes:
+        with pytest.raises(LeaseLostError, match=r"job 34 on .* has taken the run over"):
+            write()
+    assert {path.name for path in run.path.iterdir()} == {"config.json", "lease"}
+    run.release_lease(ours)
+    assert elsewhere.holder() is not None
+    save_checkpoint(elsewhere, {})
+
+
 def test_a_holder_on_another_host_is_alive_while_its_heartbeat_is_fresh(run: RunDir) -> None:
-    holder = run.take_lease("local", "1", 0) | {"host": "elsewhere"}
+    holder = RunDir(run.path).take_lease("local", "1", 0) | {"host": "elsewhere"}
     lease = run.path / "lease"
     lease.write_text(json.dumps(holder))
     assert run.holder() is not None
