@@ -1,0 +1,60 @@
+"""What the commands have in common: their options, and how sweeps are found and loaded for them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jobs.run_dir import SweepDir
+
+# pandas and matplotlib are imported where they are used, so that --help answers at once.
+if TYPE_CHECKING:
+    from analysis.load import Runs
+
+Sweeps = Annotated[
+    list[str],
+    typer.Argument(metavar="SWEEP", help="Names of sweeps under --runs, or their paths."),
+]
+By = Annotated[
+    str,
+    typer.Option(help="Options that make a row or a line, such as model, lr or model,dataset."),
+]
+AllVersions = Annotated[
+    bool,
+    typer.Option(
+        "--all-versions", help="Include finished runs that the newest matrix no longer names."
+    ),
+]
+Only = Annotated[
+    str | None,
+    typer.Option(
+        metavar="EXPR", help="Runs for which this is true, such as 'lr > 0.1 and seed < 2'."
+    ),
+]
+RunsFolder = Annotated[Path, typer.Option("--runs", help="The folder that holds the sweeps.")]
+
+
+def load(sweeps: list[SweepDir], by: str, all_versions: bool, only: str | None) -> Runs:
+    """The sweeps' runs; what is wrong with them, or with this grouping, is said on stderr."""
+    from analysis import stats
+    from analysis.load import load_runs
+
+    loaded = load_runs(sweeps, all_versions=all_versions, only=only)
+    warn(loaded.problems)
+    if mixed := stats.mixed_options(loaded.runs, by):
+        warn(
+            [
+                f"runs that differ in {' and '.join(mixed)} are averaged together; "
+                f"to tell them apart: --by {','.join([by, *mixed])}"
+            ]
+        )
+    return loaded
+
+
+def warn(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line, file=sys.stderr)
