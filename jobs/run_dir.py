@@ -46,6 +46,8 @@ STALE_AFTER_S = 300.0
 # A launcher waits so long for another that is submitting runs of the same sweep.
 CLAIM_TIMEOUT_S = 60.0
 
+# The clocks of the machines may differ by so much.
+CLOCK_SKEW_S = 60.0
 
 # So many files are written at once: a disk stores what comes together in one go.
 WRITERS = 32
@@ -172,6 +174,23 @@ class Result(Marks):
     time_unix_s: float
 
 
+class ImportedFile(TypedDict):
+    name: str
+    sha256: str
+
+
+class Imported(TypedDict):
+    """Where a run comes from that another program has trained, and what is known of it."""
+
+    format: str
+    files: list[ImportedFile]
+    model: str  # the network's name as in the file
+    seed: int | None
+    options: dict[str, Any]  # those that are known, by their names in a matrix
+    notes: list[str]  # what was odd about the files
+    imported_unix_s: float
+
+
 # What may differ between two trainings of one run: everything else is equal to the bit.
 NOT_REPRODUCED = {
     "attempt",
@@ -223,7 +242,9 @@ class RunDir:
     previous_checkpoint = _File("checkpoint.prev.pt")
     best = _File("best.pt")
     event_files = _File("tensorboard")
+    metrics = _File("metrics.jsonl")
     needs_resume = _File("needs_resume")
+    result = _File("result.json")
     _config = _File("config.json")
     _resources = _File("resources.json")
     _resolved = _File("resolved.json")
@@ -231,8 +252,7 @@ class RunDir:
     _observed = _File("observed.jsonl")
     _lease = _File("lease")
     _progress = _File("progress.json")
-    _metrics = _File("metrics.jsonl")
-    _result = _File("result.json")
+    _imported = _File("imported.json")
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
@@ -321,11 +341,21 @@ class RunDir:
                 attempt = silent[event["attempt"]]
                 attempt["cause"], attempt["message"] = event["cause"], event["message"]
                 attempt["node"] = event["nodes"] or attempt.get("node", "")
+                if (ended_s := event.get("ended_unix_s")) is not None:
+                    attempt["ended_unix_s"] = ended_s
         return attempts
 
-    def explain(self, attempt: int, cause: Cause, message: str, nodes: str = "") -> None:
+    def explain(
+        self,
+        attempt: int,
+        cause: Cause,
+        message: str,
+        nodes: str = "",
+        ended_unix_s: float | None = None,
+    ) -> None:
         """Write down why an attempt was killed; for the launcher, since the job could not."""
-        self.observe("explained", attempt=attempt, cause=cause, message=message, nodes=nodes)
+        why = {"cause": cause, "message": message, "nodes": nodes, "ended_unix_s": ended_unix_s}
+        self.observe("explained", attempt=attempt, **why)
 
     def log(self, attempt: int) -> Path:
         return self.path / f"log.{attempt}.txt"
@@ -351,7 +381,7 @@ class RunDir:
 
     def append_metrics(self, metrics: EpochMetrics) -> None:
         self.check_lease()
-        append_record(self._metrics, metrics)
+        append_record(self.metrics, metrics)
 
     def read_metrics(self) -> list[EpochMetrics]:
         """One record per epoch, in order.
@@ -359,18 +389,39 @@ class RunDir:
         A run that goes on from a checkpoint trains some epochs again, so the last record of an
         epoch counts. A torn last line is what a killed writer leaves, and is left out.
         """
-        by_epoch = {record["epoch"]: record for record in read_records(self._metrics, ["epoch"])}
+        by_epoch = {record["epoch"]: record for record in read_records(self.metrics, ["epoch"])}
         return [by_epoch[epoch] for epoch in sorted(by_epoch)]  # type: ignore[misc]
 
     def write_result(self, result: Result) -> None:
         self.check_lease()
-        write_atomic(self._result, pretty(result))
+        write_atomic(self.result, pretty(result))
 
     def is_finished(self) -> bool:
-        return self._result.exists()
+        return self.result.exists()
 
     def read_result(self) -> Result | None:
-        return read_record(self._result, Result.__required_keys__)
+        return read_record(self.result, Result.__required_keys__)
+
+    # ---- a run of another program: written by the analysis, never seen by the launcher
+
+    def is_imported(self) -> bool:
+        return self._imported.exists() and not self.is_planned()
+
+    def write_imported(self, imported: Imported, metrics: Iterable[Mapping[str, Any]]) -> None:
+        """Keep what another program has recorded, in place of what was imported here before.
+
+        A record of `metrics` has its `epoch`, from 1, and what is known of EpochMetrics.
+        Raises InputError if a run of ours has this name.
+        """
+        if self.is_planned():
+            raise InputError(f"{self.path} holds a run that is trained here; choose another name")
+        self.path.mkdir(parents=True, exist_ok=True)
+        lines = (orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE) for record in metrics)
+        write_atomic(self.metrics, b"".join(lines))
+        write_atomic(self._imported, pretty(imported))
+
+    def read_imported(self) -> Imported | None:
+        return read_record(self._imported, Imported.__required_keys__)
 
     # ---- what only the launcher knows
 
@@ -512,17 +563,29 @@ class SweepDir:
         return f"SweepDir({str(self.path)!r})"
 
     def exists(self) -> bool:
-        return self._matrices.is_dir() or bool(self.runs())
+        return self.is_own() or any(run.is_imported() for run in self._folders())
+
+    def is_own(self) -> bool:
+        """Whether it was planned here, and does not hold imported runs alone."""
+        return self._matrices.is_dir() or any(run.is_planned() for run in self._folders())
 
     def run(self, run_id: str) -> RunDir:
         return RunDir(self.path / run_id)
 
     def runs(self) -> list[RunDir]:
         """Every planned run, by name."""
+        return [run for run in self._folders() if run.is_planned()]
+
+    def imported_runs(self) -> list[RunDir]:
+        """Every run that another program has trained, by name."""
+        return [run for run in self._folders() if run.is_imported()]
+
+    def _folders(self) -> list[RunDir]:
+        """What may be a run, by name."""
         if not self.path.is_dir():
             return []
         found = (RunDir(entry.path) for entry in os.scandir(self.path) if entry.is_dir())
-        return sorted((run for run in found if run.is_planned()), key=lambda run: run.run_id)
+        return sorted(found, key=lambda run: run.run_id)
 
     def changed_unix_s(self) -> float:
         """When the last file of the sweep or of one of its runs was made or replaced."""
@@ -701,6 +764,21 @@ def read_submission(path: Path) -> dict[str, Any]:
     if record is None:
         raise InputError(f"{path} is missing")
     return record
+
+
+def submission_of(
+    attempt: Mapping[str, Any], records: Iterable[Mapping[str, Any]]
+) -> Mapping[str, Any] | None:
+    """The record of an attempt's job on SLURM, among those of its run, oldest first.
+
+    A controller that began anew has given out ids again: then it is the last one from before the
+    attempt.
+    """
+    job_id = attempt["job_id"].partition("_")[0]
+    found = [record for record in records if record.get("job_id") == job_id]
+    began_s = attempt["started_unix_s"]
+    before = [r for r in found if r["submitted_unix_s"] <= began_s + CLOCK_SKEW_S]
+    return (before or found)[-1] if found else None
 
 
 def find_sweep(name_or_path: str, runs: Path) -> SweepDir:

@@ -368,12 +368,11 @@ def cancel(
 
         launcher cancel demo --only 'lr > 0.1 and state == queued'
     """
-    from jobs.run_dir import find_sweep
     from launcher.cancel import cancel_sweep
     from launcher.selected import Selected
     from launcher.show import status_or_files
 
-    found = find_sweep(sweep, runs)
+    found = _find_own_sweep(sweep, runs)
     chosen = Selected(only)([found], status_or_files([found]))[0] if only else None
     cancel_sweep(found, print, chosen)
 
@@ -396,7 +395,7 @@ def list_command(
     from launcher.show import make_console, print_records
     from launcher.sweeps import summarise_sweeps, sweeps_table
 
-    summaries = summarise_sweeps(_find_sweeps(None, runs))
+    summaries = summarise_sweeps(_find_sweeps(None, runs, imported=True))
     if as_json:
         print_records([asdict(summary) for summary in summaries])
     else:
@@ -538,19 +537,36 @@ def logs(
 
 
 def _find_sweeps(
-    names: Sequence[str] | None, runs: Path, *, started_by_hand: bool = True
+    names: Sequence[str] | None, runs: Path, *, started_by_hand: bool = True, imported: bool = False
 ) -> list[SweepDir]:
-    """The named sweeps, or all; `started_by_hand` counts runs in that belong to no matrix."""
-    from jobs.run_dir import all_sweeps, find_sweep
+    """The named sweeps, or all; `started_by_hand` counts runs in that belong to no matrix, and
+    `imported` sweeps of which no run is trained here."""
+    from jobs.run_dir import all_sweeps
 
     if names:
-        return [find_sweep(name, runs) for name in names]
-    found = [sweep for sweep in all_sweeps(runs) if started_by_hand or sweep.newest_matrix()]
+        return [_find_own_sweep(name, runs) for name in names]
+    found = [
+        sweep
+        for sweep in all_sweeps(runs)
+        if (started_by_hand or sweep.newest_matrix()) and (imported or sweep.is_own())
+    ]
     if not found:
         raise InputError(
             f"there is no sweep in {runs}; submit a matrix first, or give the folder with --runs"
         )
     return found
+
+
+def _find_own_sweep(name: str, runs: Path) -> SweepDir:
+    from jobs.run_dir import find_sweep
+
+    sweep = find_sweep(name, runs)
+    if not sweep.is_own():
+        raise InputError(
+            f"the runs of {sweep.name} were imported, and none is trained here; "
+            f"`analysis table {sweep.name}` compares them"
+        )
+    return sweep
 
 
 def _carry_out(

@@ -6,19 +6,16 @@ import contextlib
 import getpass
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from jobs.causes import SLURM_CAUSES, Cause
-from jobs.run_dir import Attempt, RunDir, SweepDir
+from jobs.run_dir import Attempt, RunDir, SweepDir, submission_of
 from launcher.slurm import Task
 
 # What the accounting does not know of an attempt after so long, it will not learn any more.
 ACCOUNTING_LAG_S = 600.0
-
-# The clocks of the machines may differ by so much.
-CLOCK_SKEW_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -29,7 +26,7 @@ class Silent:
     attempt: Attempt
     is_last: bool
     seen_unix_s: float
-    record: dict[str, Any]  # of its job's submission
+    record: Mapping[str, Any]  # of its job's submission
     index: int
 
     @property
@@ -59,21 +56,11 @@ def _silent(run: RunDir, records: Sequence[dict[str, Any]]) -> Iterable[Silent]:
     for place, attempt in enumerate(history):
         if "cause" in attempt or attempt["executor"] != "slurm":
             continue
-        job_id, _, index = attempt["job_id"].partition("_")
-        if (record := _submission_of(attempt, job_id, records)) is not None:
+        index = attempt["job_id"].partition("_")[2]
+        if (record := submission_of(attempt, records)) is not None:
             is_last = place == len(history) - 1
             seen_s = _last_sign(run, attempt) if is_last else history[place + 1]["started_unix_s"]
             yield Silent(run, attempt, is_last, seen_s, record, int(index or 0))
-
-
-def _submission_of(
-    attempt: Attempt, job_id: str, records: Sequence[dict[str, Any]]
-) -> dict[str, Any] | None:
-    """The record of an attempt's job. A controller that began anew has given out ids again: then
-    it is the last one from before the attempt."""
-    found = [record for record in records if record["job_id"] == job_id]
-    before = [r for r in found if r["submitted_unix_s"] <= attempt["started_unix_s"] + CLOCK_SKEW_S]
-    return (before or found)[-1] if found else None
 
 
 def _last_sign(run: RunDir, attempt: Attempt) -> float:
@@ -94,16 +81,18 @@ def explain(killed: Sequence[Silent], told: Iterable[Task], *, is_final: bool) -
         starts[task.name, task.index].append(task)
     for silent in killed:
         ended = _how_it_ended(silent, starts[silent.key])
+        ended_s = None
         if ended is not None:
             cause = SLURM_CAUSES.get(ended.word, Cause.UNKNOWN)
             message, nodes = f"SLURM says {ended.word}", ended.reason if ended.has_begun else ""
+            ended_s = ended.ended_unix_s if ended.has_ended else None
         elif _would_be_known(silent, is_final=is_final):
             cause, message, nodes = Cause.UNKNOWN, "SLURM does not know why", ""
         else:
             continue
         # A sweep that belongs to a colleague can be looked at without being written.
         with contextlib.suppress(PermissionError):
-            silent.run.explain(silent.attempt["attempt"], cause, message, nodes)
+            silent.run.explain(silent.attempt["attempt"], cause, message, nodes, ended_s)
 
 
 def _how_it_ended(silent: Silent, starts: Sequence[Task]) -> Task | None:

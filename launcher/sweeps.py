@@ -13,10 +13,12 @@ from jobs.run_dir import SweepDir
 from launcher.plan import State
 from launcher.status import format_duration, status_of_sweeps
 
+IMPORTED = "imported"
+
 
 @dataclass(frozen=True)
 class SweepSummary:
-    """A row of `launcher list`."""
+    """A row of `launcher list`. Runs of other programs are in the state `imported`."""
 
     sweep: str
     runs: int
@@ -26,15 +28,14 @@ class SweepSummary:
 
 def summarise_sweeps(sweeps: Sequence[SweepDir]) -> list[SweepSummary]:
     """What the sweeps hold; the one that changed last comes first. SLURM is not asked."""
-    found = [
-        SweepSummary(
-            sweep.name,
-            len(statuses),
-            dict(Counter(str(status.state) for status in statuses)),
-            sweep.changed_unix_s(),
+    found = []
+    for sweep, statuses in zip(sweeps, status_of_sweeps(sweeps, ask_slurm=False), strict=True):
+        states = [str(status.state) for status in statuses]
+        states += [IMPORTED for _ in sweep.imported_runs()]
+        summary = SweepSummary(
+            sweep.name, len(states), dict(Counter(states)), sweep.changed_unix_s()
         )
-        for sweep, statuses in zip(sweeps, status_of_sweeps(sweeps, ask_slurm=False), strict=True)
-    ]
+        found.append(summary)
     return sorted(found, key=lambda summary: summary.changed_unix_s, reverse=True)
 
 
@@ -46,6 +47,7 @@ def sweeps_table(summaries: Sequence[SweepSummary]) -> Table:
     table.add_column("states, as the files say")
     for summary in summaries:
         age = format_duration(max(0.0, time.time() - summary.changed_unix_s))
-        states = (f"{state} {summary.states[state]}" for state in State if state in summary.states)
+        shown = [*State, IMPORTED]
+        states = (f"{state} {summary.states[state]}" for state in shown if state in summary.states)
         table.add_row(summary.sweep, str(summary.runs), f"{age} ago", ", ".join(states))
     return table

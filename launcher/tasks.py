@@ -186,7 +186,7 @@ def _is_settled(record: dict[str, Any]) -> bool:
     return is_mine and is_old and _is_here(record)
 
 
-def _is_here(record: dict[str, Any]) -> bool:
+def _is_here(record: Mapping[str, Any]) -> bool:
     return record["cluster"] == slurm.ask_config().name
 
 

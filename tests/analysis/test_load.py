@@ -4,13 +4,27 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from analysis.load import load_runs
+from jobs.causes import Cause
 from jobs.errors import InputError
-from jobs.run_dir import SweepDir
-from tests.analysis.conftest import EPOCHS, add_run, make_attempt, make_metrics, name_runs
+from jobs.run_dir import RunDir, SweepDir
+from tests.analysis.conftest import (
+    EPOCHS,
+    STARTED_UNIX_S,
+    add_imported,
+    add_run,
+    add_slurm_attempt,
+    add_submission,
+    damage,
+    make_attempt,
+    make_environment,
+    make_metrics,
+    name_runs,
+)
 
 
 def only_row(sweep: SweepDir) -> pd.Series:
@@ -139,7 +153,7 @@ def test_each_option_of_a_network_has_a_column_with_the_value_that_the_run_has(
 def test_an_edited_configuration_is_reported_by_name_and_left_out(sweep: SweepDir) -> None:
     good, edited = add_run(sweep, "resnet_small"), add_run(sweep, "sresnet_small")
     name_runs(sweep, [good, edited])
-    edit(edited.path / "config.json", lambda text: text.replace('"lr": 0.1', '"lr": 0.2'))
+    damage(edited)
     loaded = load_runs([sweep])
     assert list(loaded.runs["run_id"]) == [good.run_id]
     assert set(loaded.epochs["run_id"]) == {good.run_id}
@@ -279,6 +293,237 @@ def edit(path: Path, change: Callable[[str], str]) -> None:
     after = change(before)
     assert after != before
     path.write_text(after)
+
+
+# ------------------------------------------------------------------------------- where runs stand
+
+
+def begun(sweep: SweepDir, seed: int = 0) -> RunDir:
+    run = add_run(sweep, "resnet_small", epochs_done=0, seed=seed)
+    name_runs(sweep, [*sweep.runs()], f"a matrix with seed {seed}")
+    return run
+
+
+@pytest.mark.parametrize(
+    ("cause", "state"),
+    [
+        (Cause.CODE_ERROR, "failed"),
+        (Cause.STUCK_AT_CHANCE, "failed"),
+        (Cause.OUT_OF_MEMORY, "failed"),
+        (Cause.CANCELLED, "cancelled"),
+        (Cause.PREEMPTED, "unfinished"),
+        (Cause.DATA_MISSING, "unfinished"),
+    ],
+)
+def test_the_last_attempt_tells_where_an_unfinished_run_stands(
+    sweep: SweepDir, cause: Cause, state: str
+) -> None:
+    run = begun(sweep)
+    add_slurm_attempt(run, 2, 1, cause=cause, message="its last word")
+    row = only_row(sweep)
+    assert (row["state"], row["cause"], row["message"]) == (state, cause, "its last word")
+    assert row["stuck_at_chance"] is (cause == Cause.STUCK_AT_CHANCE)
+    run.write_attempt(make_attempt(3, "resnet_small"))
+    row = only_row(sweep)
+    assert (row["state"], row["cause"], row["message"]) == ("unfinished", "", "")
+
+
+def test_a_run_is_cancelled_until_it_is_released(sweep: SweepDir) -> None:
+    run = begun(sweep)
+    untouched = add_run(sweep, "resnet_small", epochs_done=None, seed=1)
+    name_runs(sweep, [run, untouched], "both")
+    for one in (run, untouched):
+        one.observe("cancelled")
+    assert list(load_runs([sweep]).runs["state"]) == ["cancelled", "cancelled"]
+    for one in (run, untouched):
+        one.observe("released")
+    assert list(load_runs([sweep]).runs["state"]) == ["unfinished", "planned"]
+
+
+def test_code_torch_device_and_precision_are_those_of_all_attempts(sweep: SweepDir) -> None:
+    run = begun(sweep)
+    assert list(only_row(sweep)[["code", "torch", "device", "precision_used"]]) == [""] * 4
+    add_slurm_attempt(run, 1, 0)
+    add_slurm_attempt(run, 2, 1)
+    add_slurm_attempt(
+        run, 3, 2, code="new", precision="bf16", environment=make_environment("A100", "2.11.0")
+    )
+    assert list(only_row(sweep)[["code", "torch", "device", "precision_used"]]) == [
+        *("c0de new", "2.10.0 2.11.0", "Tesla V100 A100", "fp16 bf16")
+    ]
+
+
+def test_a_finished_run_that_learnt_nothing_is_marked(sweep: SweepDir) -> None:
+    run = add_run(sweep, "resnet_small")
+    name_runs(sweep, [run])
+    assert not only_row(sweep)["stuck_at_chance"]
+    edit(run.path / "result.json", lambda text: text.replace("{", '{"stuck_at_chance": true,'))
+    assert only_row(sweep)["stuck_at_chance"]
+
+
+# ------------------------------------------------------------------------------- attempts
+
+
+def test_there_is_a_row_per_attempt_with_its_wait_in_the_queue(sweep: SweepDir) -> None:
+    run = begun(sweep)
+    add_slurm_attempt(run, 1, 0)
+    add_slurm_attempt(run, 2, 1, ended_unix_s=STARTED_UNIX_S + 9000.0)
+    add_slurm_attempt(run, 3, 0, job_id="78_4", cause="finished")
+    add_submission(sweep, [run])
+    later_s = STARTED_UNIX_S + 10_000
+    add_submission(sweep, [run], token="t1", job_id="78", submitted_unix_s=later_s, runs_per_job=4)
+    attempts = load_runs([sweep]).attempts
+    assert list(attempts["attempt"]) == [1, 2, 3]
+    assert list(attempts["run_id"]) == [run.run_id] * 3
+    assert list(attempts["queued_unix_s"]) == [
+        STARTED_UNIX_S - 1800,
+        STARTED_UNIX_S + 3600,
+        later_s,
+    ]
+    assert list(attempts["runs_per_gpu"]) == [1, 1, 4]
+    assert list(attempts["device"]) == ["Tesla V100"] * 3
+    assert attempts["last_step"].dtype == float
+
+
+def test_the_wait_is_unknown_here_and_after_a_start_of_which_nothing_is_known(
+    sweep: SweepDir,
+) -> None:
+    run = begun(sweep)
+    add_slurm_attempt(run, 2, 3)
+    attempts = load_runs([sweep]).attempts
+    assert list(attempts["executor"]) == ["local", "slurm"]
+    assert attempts["queued_unix_s"].isna().all()
+
+
+def test_the_last_sign_of_an_attempt_is_its_end_or_its_last_record_or_its_start(
+    sweep: SweepDir,
+) -> None:
+    run = add_run(sweep, "resnet_small", epochs_done=2)
+    name_runs(sweep, [run])
+    add_slurm_attempt(run, 2, 1)
+    run.write_attempt(make_attempt(3, "resnet_small", started_unix_s=STARTED_UNIX_S + 9000))
+    attempts = load_runs([sweep]).attempts
+    ended, signs = attempts["ended_unix_s"], attempts["last_sign_unix_s"] - STARTED_UNIX_S
+    assert list(ended.isna()) == [True, False, True]
+    assert list(signs) == [2, 7200 + 3600, 9000]
+
+
+def test_what_slurm_said_of_a_killed_attempt_is_known(sweep: SweepDir) -> None:
+    run = begun(sweep)
+    run.explain(1, Cause.NODE_FAILURE, "SLURM says NODE_FAIL", "gpu3", STARTED_UNIX_S + 60)
+    [(_, attempt)] = load_runs([sweep]).attempts.iterrows()
+    assert (attempt["cause"], attempt["node"]) == ("node_failure", "gpu3")
+    assert attempt["ended_unix_s"] == attempt["last_sign_unix_s"] == STARTED_UNIX_S + 60
+
+
+def test_a_damaged_submission_costs_only_the_times_of_waiting(sweep: SweepDir) -> None:
+    run = begun(sweep)
+    add_slurm_attempt(run, 1, 0)
+    add_submission(sweep, [run])
+    [path] = sweep.submissions()
+    path.write_text("{")
+    loaded = load_runs([sweep])
+    assert loaded.attempts["queued_unix_s"].isna().all()
+    [problem] = loaded.problems
+    assert problem.startswith("how long the runs of `demo` have waited is not known: ")
+    assert path.name in problem
+
+
+# ------------------------------------------------------------------------------- imported runs
+
+
+def test_an_imported_run_is_finished_and_what_nobody_knows_of_it_is_missing(
+    sweep: SweepDir,
+) -> None:
+    add_imported(sweep, final=75.5)
+    row = only_row(sweep)
+    assert (row["origin"], row["state"], row["model"]) == ("imported", "finished", "resnet50")
+    assert (row["dataset"], row["best_test_top1"], row["final_test_top1"]) == (
+        *("cifar100", 75.5, 75.5),
+    )
+    assert (row["epochs_done"], row["best_epoch"], row["attempts"]) == (EPOCHS, EPOCHS, 0)
+    unknown = ["seed", "lr", "epochs", "precision", "model_options", "params", "final_test_top5"]
+    assert row[unknown].isna().all()
+    epochs = load_runs([sweep]).epochs
+    assert list(epochs["attempt"]) == [0] * EPOCHS
+    assert epochs[["seed", "step", "lr", "train_loss", "time_unix_s"]].isna().all(axis=None)
+
+
+def test_imported_runs_stand_beside_our_own_after_those_of_the_matrix(sweep: SweepDir) -> None:
+    run = add_run(sweep, "sresnet_small", seed=3)
+    imported = add_imported(sweep, "a-run", seed=1, options={"lr": 0.05}, epochs=[2, 4])
+    name_runs(sweep, [run])
+    loaded = load_runs([sweep])
+    assert list(loaded.runs["run_id"]) == [run.run_id, imported.run_id]
+    assert list(loaded.runs["lr"]) == [0.1, 0.05]
+    assert list(loaded.runs["seed"]) == [3, 1]
+    of_it = loaded.epochs[loaded.epochs["run_id"] == imported.run_id]
+    assert list(of_it["epoch"]) == [2, 4]
+    assert loaded.problems == ()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ('"seed"', '"sed"', "seed"),
+        ('"options": {', '"options": {"lrr": 1,', "did you mean 'lr'"),
+        ("{", "", "imported.json"),
+    ],
+)
+def test_a_damaged_import_is_reported_by_name_and_left_out(
+    sweep: SweepDir, before: str, after: str, said: str
+) -> None:
+    damaged, good = add_imported(sweep, "damaged"), add_imported(sweep, "good")
+    edit(damaged.path / "imported.json", lambda text: text.replace(before, after, 1))
+    loaded = load_runs([sweep])
+    assert list(loaded.runs["run_id"]) == [good.run_id]
+    [problem] = loaded.problems
+    assert problem.startswith("damaged is left out: ")
+    assert said in problem
+
+
+# ------------------------------------------------------------------------------- the call
+
+
+def test_sweeps_are_given_by_name_by_path_or_as_such_one_or_several(
+    half_finished: SweepDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = half_finished.path.parent
+    several = [[half_finished], ["demo"], [str(half_finished.path)], [half_finished.path]]
+    for given in [*several, *(one for [one] in several)]:
+        assert len(load_runs(given, runs=runs).runs) == 5
+    monkeypatch.chdir(runs.parent)
+    assert len(load_runs("demo").runs) == 5
+    with pytest.raises(InputError, match="did you mean 'demo'"):
+        load_runs("dmeo")
+
+
+def test_the_types_of_the_columns_do_not_depend_on_what_is_loaded(
+    half_finished: SweepDir, tmp_path: Path
+) -> None:
+    empty = SweepDir(tmp_path / "empty")
+    name_runs(empty, [])
+    add_imported(half_finished)
+    for sweep in (half_finished, empty):
+        loaded = load_runs(sweep)
+        epochs = loaded.epochs.dtypes
+        assert list(epochs[["sweep", "run_id", "model"]]) == ["category"] * 3
+        assert (epochs["attempt"], epochs["epoch"], epochs["seed"]) == (int, int, "Int64")
+        assert set(epochs.drop(["sweep", "run_id", "model", "seed", "attempt", "epoch"])) == {
+            np.dtype(float)
+        }
+        assert loaded.runs["stuck_at_chance"].dtype == bool
+        assert loaded.attempts["started_unix_s"].dtype == float
+
+
+def test_a_run_that_cannot_be_opened_is_reported_and_left_out(half_finished: SweepDir) -> None:
+    run = half_finished.runs()[0]
+    (run.path / "metrics.jsonl").unlink()
+    (run.path / "metrics.jsonl").mkdir()
+    loaded = load_runs(half_finished)
+    assert run.run_id not in set(loaded.runs["run_id"])
+    [problem] = loaded.problems
+    assert str(run.path / "metrics.jsonl") in problem
 
 
 def test_a_run_directory_that_is_read_stays_as_it_was(half_finished: SweepDir) -> None:

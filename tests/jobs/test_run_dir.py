@@ -16,6 +16,7 @@ from jobs.config import RunConfig
 from jobs.errors import InputError
 from jobs.run_dir import (
     STALE_AFTER_S,
+    Imported,
     LeaseHeldError,
     LeaseLostError,
     Progress,
@@ -56,12 +57,14 @@ def test_what_the_launcher_learnt_of_a_killed_attempt_completes_its_history(run:
     for number, end in enumerate([{}, {"cause": "stopped"}, {}, {}], start=1):
         attempt = {"attempt": number, "started_unix_s": 1.0, "pid": 1, **end}
         run.write_attempt(attempt)  # type: ignore[typeddict-item]
-    run.explain(1, Cause.NODE_FAILURE, "SLURM says NODE_FAIL", "n3")
+    run.explain(1, Cause.NODE_FAILURE, "SLURM says NODE_FAIL", "n3", ended_unix_s=9.0)
     run.explain(2, Cause.CANCELLED, "too late: it has spoken itself")
     assert [attempt.get("cause") for attempt in run.history()] == [
         "node_failure", "stopped", None, None,
     ]  # fmt: skip
-    assert run.history()[0]["node"] == "n3"
+    first, *_, last = run.history()
+    assert (first["node"], first["ended_unix_s"]) == ("n3", 9.0)
+    assert "ended_unix_s" not in last
     assert "cause" not in run.attempts()[0], "the job's own record stays as it is"
 
 
@@ -231,6 +234,35 @@ def test_a_sweep_is_found_by_name_and_by_path(tmp_path: Path) -> None:
     assert find_sweep(str(tmp_path / "runs" / "demo"), Path("nowhere")).name == "demo"
     with pytest.raises(InputError, match="did you mean 'demo'"):
         find_sweep("dem", tmp_path / "runs")
+
+
+IMPORTED = Imported(
+    format="tsv",
+    files=[{"name": "log.txt", "sha256": "0" * 64}],
+    model="resnet50",
+    seed=None,
+    options={"dataset": "cifar100"},
+    notes=[],
+    imported_unix_s=1.0,
+)
+
+
+def test_an_imported_run_is_no_run_of_the_launcher_and_makes_a_sweep(tmp_path: Path) -> None:
+    run = SweepDir(tmp_path / "runs" / "others").run("plain")
+    run.write_imported(IMPORTED, [{"epoch": 1, "test_top1": 75.0}])
+    sweep = find_sweep("others", tmp_path / "runs")
+    assert (sweep.runs(), sweep.named_runs(), sweep.is_own()) == ([], [], False)
+    assert [run.run_id for run in sweep.imported_runs()] == ["plain"]
+    assert run.read_imported() == IMPORTED
+    assert run.read_metrics() == [{"epoch": 1, "test_top1": 75.0}]
+    run.write_imported(IMPORTED, [])
+    assert run.read_metrics() == [], "imported again"
+
+
+def test_a_run_that_is_trained_here_is_not_written_over_by_an_import(run: RunDir) -> None:
+    with pytest.raises(InputError, match="choose another name"):
+        run.write_imported(IMPORTED, [])
+    assert run.sweep.is_own()
 
 
 def test_the_folder_of_pickles_is_private_and_refused_when_it_is_not(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from jobs.config import RunConfig
 from jobs.errors import InputError
-from jobs.run_dir import RunDir, SweepDir
+from jobs.run_dir import Imported, RunDir, SweepDir
 from launcher.cli import app
 
 OUTPUT = Path("output.txt")
@@ -180,6 +180,18 @@ def test_resume_leaves_runs_that_were_started_by_hand_unless_they_are_named(matr
     SweepDir("runs/foreground").run(config.run_id).write_config(config)
     launcher("resume", status=2)
     assert "start 1" in launcher("resume", "foreground", "--dry-run").stdout
+
+
+def test_a_sweep_of_imported_runs_is_listed_and_otherwise_left_alone(matrix: Path) -> None:
+    imported = Imported(
+        format="tsv", files=[], model="x", seed=None, options={}, notes=[], imported_unix_s=1.0
+    )
+    SweepDir("runs/others").run("plain").write_imported(imported, [])
+    assert "imported 1" in launcher("list").stdout
+    for command in ("status", "resume", "cancel"):
+        said = launcher(command, "others", status=2).stderr
+        assert "`analysis table others` compares them" in said
+    assert "there is no sweep in runs" in launcher("status", status=2).stderr
 
 
 def test_resume_takes_as_many_workers_as_were_asked_for_at_submission(matrix: Path) -> None:

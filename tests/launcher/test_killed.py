@@ -92,7 +92,7 @@ def test_each_kill_has_the_word_of_its_start_of_the_job_and_nobody_asks_again(
     assert answers.asked == ["squeue", "sacct"]
     first, second, third = run.history()
     assert (first["node"], first["message"]) == ("n2", "SLURM says NODE_FAIL")
-    assert second["node"] == "n4"
+    assert (second["node"], second["ended_unix_s"]) == ("n4", 1300.0)
     assert "cause" not in third
     status_of(run)
     assert answers.asked == ["squeue", "sacct", "squeue"]

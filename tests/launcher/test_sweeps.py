@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from jobs.run_dir import SweepDir
+from jobs.run_dir import Imported, SweepDir
 from launcher.matrix import read_matrix
 from launcher.submit import plan_submission
 from launcher.sweeps import SweepSummary, summarise_sweeps, sweeps_table
@@ -36,3 +36,15 @@ def test_a_row_counts_the_runs_by_state_in_the_order_of_states(
     header, row = capsys.readouterr().out.splitlines()
     assert header.split() == ["sweep", "runs", "changed", "states,", "as", "the", "files", "say"]
     assert row.split() == ["tiny", "5", "2.0", "h", "ago", "failed", "2,", "finished", "3"]
+
+
+def test_imported_runs_are_counted_as_such(sweep: SweepDir) -> None:
+    imported = Imported(
+        format="tsv", files=[], model="x", seed=None, options={}, notes=[], imported_unix_s=1.0
+    )
+    sweep.run("imported").write_imported(imported, [])
+    [summary] = summarise_sweeps([sweep])
+    assert (summary.runs, summary.states) == (3, {"planned": 2, "imported": 1})
+    console = Console(width=80, record=True)
+    console.print(sweeps_table([summary]))
+    assert "planned 2, imported 1" in console.export_text()

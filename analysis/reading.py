@@ -1,0 +1,257 @@
+"""What the files of one run say: the values of its row, its attempts, and its epochs as numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from attention_models import UnknownNameError
+from jobs.causes import NOT_RETRIED, Cause
+from jobs.config import RunConfig
+from jobs.errors import InputError
+from jobs.run_dir import Attempt, EpochMetrics, Imported, Marks, Progress, Result, RunDir
+
+# What `RunRecord.epochs` has of each epoch, in this order.
+MEASURED = tuple(EpochMetrics.__annotations__)
+WHOLE = ("attempt", "epoch", "step")
+
+_FROM_RESULT = (
+    *("best_test_top1", "best_epoch", "final_test_top1", "final_test_top5"),
+    *("wall_s", "attempts"),
+)
+_SIZE = ("params", "macs")
+_WHOLE = {*WHOLE, *_SIZE, "best_epoch", "attempts"}
+_NETWORK_OPTION = "model_options."
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run.
+
+    `row` is what it has in the frame of runs, lists still being lists; `attempts` are the rows of
+    its attempts. `epochs` is an array (measured values, epochs) of float64, sorted by epoch: NaN
+    where nothing was recorded.
+    """
+
+    row: dict[str, Any]
+    attempts: list[dict[str, Any]]
+    epochs: np.ndarray
+
+
+def read_run(run: RunDir, *, imported: bool = False) -> RunRecord:
+    """A run of ours, or one that another program has trained and that was imported.
+
+    Raises InputError if its files contradict each other or what is written there.
+    """
+    try:
+        return _read_imported(run) if imported else _read_own(run)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"one of its records is damaged ({error!r})") from None
+
+
+# What is said of the attempts of a run that has none.
+_NOTHING_SAID: dict[str, Any] = {
+    **dict.fromkeys(("code", "torch", "device", "precision_used", "cause", "message"), ""),
+    "stuck_at_chance": False,
+}
+
+
+def _read_imported(run: RunDir) -> RunRecord:
+    """Finished, with as much as is known of it."""
+    imported = run.read_imported()
+    if imported is None:
+        raise InputError("it was removed while it was read")
+    epochs = _columns(run, absent={**dict.fromkeys(MEASURED), "attempt": 0})
+    row = {
+        "run_id": run.run_id,
+        **_known_options(imported),
+        "origin": "imported",
+        "state": "finished",
+        "attempts": 0,
+        **_in_the_end(epochs),
+        **_NOTHING_SAID,
+    }
+    return RunRecord(row, [], epochs)
+
+
+def _read_own(run: RunDir) -> RunRecord:
+    config = run.read_config()
+    # The result is read first: a job may be writing, and it writes the result last.
+    result = run.read_result()
+    history = run.history()
+    progress = None if result else run.read_progress()
+    epochs = _columns(run, absent=dict.fromkeys(EpochMetrics.__optional_keys__))
+    done = epochs.shape[1]
+    _check_whole(epochs)
+    if result is not None and done != config.epochs:
+        raise InputError(f"it has a result, but metrics of {done} of {config.epochs} epochs")
+    row: dict[str, Any] = {
+        "run_id": run.run_id,
+        **_options(config),
+        "origin": "trained",
+        "epochs_done": done,
+        "attempts": len(history),
+        **_size(run, history, result),
+    }
+    if result is not None:
+        row |= _numbers(result, _FROM_RESULT, run.result.name)
+    attempts = [_attempt_row(attempt, config, progress, epochs) for attempt in history]
+    last = attempts[-1] if attempts else _NOTHING_SAID
+    marks: Marks = result or progress or {}
+    row |= {
+        "state": _state(run, result, history, has_begun=bool(history or done)),
+        "code": _distinct(attempts, "code"),
+        "torch": _distinct(attempts, "torch"),
+        "device": _distinct(attempts, "device"),
+        "precision_used": _distinct(attempts, "precision"),
+        "cause": last["cause"],
+        "message": last["message"],
+        "stuck_at_chance": marks.get("stuck_at_chance", False)
+        or last["cause"] == Cause.STUCK_AT_CHANCE,
+    }
+    return RunRecord(row, attempts, epochs)
+
+
+def _check_whole(epochs: np.ndarray) -> None:
+    """InputError if an epoch before the last one is missing."""
+    numbers = epochs[MEASURED.index("epoch")]
+    missing = np.flatnonzero(numbers != np.arange(1, len(numbers) + 1))
+    if missing.size:
+        raise InputError(f"its metrics lack epoch {missing[0] + 1}")
+
+
+def _state(
+    run: RunDir, result: Result | None, history: Sequence[Attempt], *, has_begun: bool
+) -> str:
+    """Where a run stands by its files alone, in the launcher's order of trust."""
+    if result is not None:
+        return "finished"
+    if run.is_cancelled():
+        return "cancelled"
+    if not history:
+        return "unfinished" if has_begun else "planned"
+    last = history[-1]
+    cause, ended_s = last.get("cause"), last.get("ended_unix_s", last["started_unix_s"])
+    if cause == Cause.CANCELLED and ended_s >= run.released_unix_s():
+        return "cancelled"
+    return "failed" if cause in NOT_RETRIED else "unfinished"
+
+
+def _size(run: RunDir, history: Sequence[Attempt], result: Result | None) -> dict[str, Any]:
+    # An attempt that was killed while it began does not know the size of the network.
+    sizes = [record for record in (*history, result) if record and "params" in record]
+    return _numbers(sizes[-1], _SIZE, "the size of its network") if sizes else {}
+
+
+def _attempt_row(
+    attempt: Attempt, config: RunConfig, progress: Progress | None, epochs: np.ndarray
+) -> dict[str, Any]:
+    """What the frame of attempts has of it, but for its wait in the queue."""
+    environment = attempt.get("environment")
+    ended_s = attempt.get("ended_unix_s")
+    return {
+        "attempt": attempt["attempt"],
+        "executor": attempt["executor"],
+        "job_id": attempt["job_id"],
+        "restart": attempt["restart"],
+        "node": attempt.get("node") or attempt["host"],
+        "gpus": environment["gpus"] if environment else config.gpus,
+        "device": environment["device"] if environment else "",
+        "code": attempt["code"],
+        "torch": environment["versions"].get("torch", "") if environment else "",
+        "precision": attempt.get("precision", ""),
+        "started_unix_s": attempt["started_unix_s"],
+        "ended_unix_s": math.nan if ended_s is None else ended_s,
+        "last_sign_unix_s": _last_sign_s(attempt, progress, epochs) if ended_s is None else ended_s,
+        "cause": str(attempt.get("cause", "")),
+        "message": attempt.get("message", ""),
+        "first_step": attempt.get("first_step", math.nan),
+        "last_step": attempt.get("last_step", math.nan),
+        "steps_per_epoch": attempt.get("steps_per_epoch", math.nan),
+    }
+
+
+def _last_sign_s(attempt: Attempt, progress: Progress | None, epochs: np.ndarray) -> float:
+    """When an attempt wrote last: it began, or finished an epoch, or let its heart beat."""
+    of_it = epochs[:, epochs[MEASURED.index("attempt")] == attempt["attempt"]]
+    signs = [attempt["started_unix_s"], *of_it[MEASURED.index("time_unix_s")].tolist()]
+    if progress is not None and progress["attempt"] == attempt["attempt"]:
+        signs.append(progress["time_unix_s"])
+    return max(signs)
+
+
+def _distinct(attempts: Iterable[Mapping[str, Any]], key: str) -> str:
+    """All that the attempts say, each once, in their order."""
+    return " ".join(dict.fromkeys(attempt[key] for attempt in attempts if attempt[key]))
+
+
+def _options(config: RunConfig) -> dict[str, Any]:
+    """Every option; those of the network as text, and each by itself with the value it has."""
+    return config.by_name | {"model_options": _as_text(config.model_options)}
+
+
+def _known_options(imported: Imported) -> dict[str, Any]:
+    """Those that the files or a person told; the others are None, and no default."""
+    told = imported["options"]
+    for name in told:
+        if name not in RunConfig.model_fields and not name.startswith(_NETWORK_OPTION):
+            raise InputError(str(UnknownNameError("option", name, RunConfig.model_fields)))
+    of_network = {
+        name.removeprefix(_NETWORK_OPTION): value
+        for name, value in told.items()
+        if name.startswith(_NETWORK_OPTION)
+    }
+    network = {"model": imported["model"], "model_options": _as_text(of_network) or None}
+    return {**dict.fromkeys(RunConfig.model_fields), **network, "seed": imported["seed"], **told}
+
+
+def _as_text(options: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={value}" for name, value in sorted(options.items()))
+
+
+def _in_the_end(epochs: np.ndarray) -> dict[str, Any]:
+    """The results of a run that has not written them itself; epochs may be missing in between."""
+    if not epochs.size:
+        return {"epochs_done": 0}
+    values = dict(zip(MEASURED, epochs, strict=True))
+    results: dict[str, Any] = {
+        "epochs_done": int(values["epoch"][-1]),
+        "final_test_top1": float(values["test_top1"][-1]),
+        "final_test_top5": float(values["test_top5"][-1]),
+    }
+    if not np.isnan(values["test_top1"]).all():
+        best = int(np.nanargmax(values["test_top1"]))
+        results["best_test_top1"] = float(values["test_top1"][best])
+        results["best_epoch"] = int(values["epoch"][best])
+    return results
+
+
+# ---- numbers
+
+
+def _columns(run: RunDir, absent: Mapping[str, Any]) -> np.ndarray:
+    """The measured values of all epochs; `absent` stands for those that a record may lack."""
+    rows = [
+        _numbers({**absent, **record}, MEASURED, run.metrics.name, may_lack=absent)
+        for record in run.read_metrics()
+    ]
+    columns = np.full((len(MEASURED), len(rows)), np.nan)
+    for place, name in enumerate(MEASURED):
+        columns[place] = [row[name] for row in rows]
+    return columns
+
+
+def _numbers(
+    record: Mapping[str, Any], keys: Iterable[str], file: str, may_lack: Collection[str] = ()
+) -> dict[str, Any]:
+    """These values of a record. A float may be null, which is how JSON holds a NaN."""
+    numbers = {key: record[key] for key in keys}
+    for key, value in numbers.items():
+        is_absent = value is None and (key not in _WHOLE or key in may_lack)
+        if type(value) is not int and not is_absent and (key in _WHOLE or type(value) is not float):
+            raise InputError(f"{file} is damaged ({key} is {value!r})")
+    return numbers
