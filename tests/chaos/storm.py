@@ -19,7 +19,7 @@ from tests.chaos.lab import Command, Lab, background
 from tests.slurm_cluster import SlurmClusterError, wait_for
 
 MEAN_GAP_S = 2.0  # between two faults
-FINISH_TIMEOUT_S = 300.0  # for all that is left to do once the storm is over
+STALL_TIMEOUT_S = 300.0  # for one epoch at least, of all that is left to do after the storm
 ACCOUNTING_LAG_S = 15.0
 REST_TIMEOUT_S = 90.0
 
@@ -164,7 +164,7 @@ class Storm:
     def _wait_for_the_end(self, operator: Operator) -> list[str]:
         """Complaints about what does not end by itself."""
         try:
-            wait_for(self._is_finished, FINISH_TIMEOUT_S, "all runs are finished")
+            self._wait_until_finished()
             with contextlib.suppress(TimeoutError):
                 wait_for(self._is_explained, ACCOUNTING_LAG_S, "the accounting to tell the rest")
             operator.stop()
@@ -176,6 +176,20 @@ class Storm:
             shown = self.lab.slurm("squeue", "-r", "-o", "%i %j %T %r %N")
             return [f"{error}\n{shown}{self.lab.processes()}"]
         return []
+
+    def _wait_until_finished(self) -> None:
+        """TimeoutError if nothing gets done any more: how long it takes is the machine's affair."""
+        while True:
+            before = self._epochs_done()
+            try:
+                wait_for(self._is_finished, STALL_TIMEOUT_S, "all runs are finished")
+                return
+            except TimeoutError:
+                if self._epochs_done() == before:
+                    raise
+
+    def _epochs_done(self) -> int:
+        return sum(len(run.read_metrics()) for run in self.lab.runs())
 
     def _release_what_is_held(self) -> None:
         """Who has held a job of a run that was just finishing lets it go; it has nothing to do."""
