@@ -5,27 +5,17 @@ Whatever it answers, no run gets a second job while it has one, and none is lost
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from jobs.errors import run_command
-from jobs.run_dir import SweepDir
 from launcher import slurm
-from launcher.cli import app
 from launcher.plan import State
 from launcher.slurm import STATES
-from tests.fake_slurm import NO_CONTROLLER, TIMED_OUT, FakeSlurm
-
-CLUSTER = {
-    "default": "lab",
-    "profiles": {"lab": {"executor": "slurm", "time": "10:00", "signal_delay_s": 30}},
-}
+from tests.fake_slurm import NO_CONTROLLER, TIMED_OUT
+from tests.launcher.conftest import Desk
 
 # Every word that squeue and sacct have for a task, and what it means for a run that has not begun:
 # the state that `status` shows. A task that is under way keeps its run from being submitted again.
@@ -71,53 +61,6 @@ REFUSALS = [
     "Invalid job array specification",
     "Requested node configuration is not available",
 ]
-
-
-class Desk:
-    """A person's folder with a matrix, and the launcher in this process."""
-
-    def __init__(self, fake: FakeSlurm, capsys: pytest.CaptureFixture[str]) -> None:
-        self.fake = fake
-        self._capsys = capsys
-        self.sweep = SweepDir(Path("runs/sweep"))
-        Path("cluster.yaml").write_text(json.dumps(CLUSTER))
-
-    def launcher(self, *words: str, status: int | None = 0) -> str:
-        """What a command said, on stdout and then on stderr; status None is any."""
-        slurm.ask_config.cache_clear()  # each process asks once
-        with pytest.raises(SystemExit) as left:
-            run_command(lambda: app(list(words), prog_name="launcher"))
-        said = self._capsys.readouterr()
-        assert status in (None, left.value.code), said.out + said.err
-        return said.out + said.err
-
-    def submit(self, runs: int = 2, status: int | None = 0) -> str:
-        text = f"base: {{model: resnet_small, dataset: digits}}\nseeds: {runs}\n"
-        Path("sweep.yaml").write_text(text)
-        return self.launcher("submit", "sweep.yaml", status=status)
-
-    def rows(self) -> list[dict[str, Any]]:
-        return json.loads(self.launcher("status", "--json"))
-
-    def states(self) -> list[str]:
-        return [row["state"] for row in self.rows()]
-
-    def jobs(self) -> list[str]:
-        """The ids of the jobs that SLURM was given."""
-        return list(dict.fromkeys(task["job_id"] for task in self.fake.tasks()))
-
-    def age(self, by_s: float) -> None:
-        """Let it be a while since the submissions, whose launchers are gone by now."""
-        for path, record in self.sweep.submissions().items():
-            submitted_unix_s = record["submitted_unix_s"] - by_s
-            gone = {"submitted_unix_s": submitted_unix_s, "start_ticks": 1}
-            self.sweep.write_submission(record | gone, path)
-
-
-@pytest.fixture
-def desk(fake: FakeSlurm, capsys: pytest.CaptureFixture[str]) -> Iterator[Desk]:
-    yield Desk(fake, capsys)
-    slurm.ask_config.cache_clear()
 
 
 # ---- words
