@@ -245,6 +245,7 @@ def submit_to_slurm(
     """
     from launcher.arrays import submit_arrays
     from launcher.freeze import check_frozen, freeze_code
+    from launcher.tasks import give_up_lost
     from launcher.time_limits import apply_limits, for_pilot, set_limits
 
     with sweep.claim():
@@ -258,6 +259,8 @@ def submit_to_slurm(
         new = [run_id for run_id in new if now.get(run_id) not in taken]
         if not new:
             return
+        if now:
+            give_up_lost(sweep, new)
         if code_hash:
             check_frozen(sweep.code_folder(code_hash))
         else:

@@ -155,6 +155,33 @@ def test_what_squeue_says_is_newer_than_what_the_accounting_says(desk: Desk) -> 
     assert resumed(desk) == {1}
 
 
+@pytest.mark.parametrize(("word", "jobs"), [("FAILED", 3), ("NODE_FAIL", 5), ("OUT_OF_MEMORY", 1)])
+def test_jobs_that_end_before_the_run_begins_have_a_budget_and_then_a_person_decides(
+    word: str, jobs: int, desk: Desk
+) -> None:
+    """Such as by a setup line that fails, or without python on the node."""
+    desk.submit(1)
+    for _ in range(jobs + 1):
+        desk.fake.set(desk.jobs()[-1], word, nodes="n1")
+        said = desk.launcher("resume")
+    assert len(desk.jobs()) == jobs
+    assert "1 run: leave 1" in said
+    assert "before the run began" in said
+    desk.launcher("submit", "sweep.yaml", "--failed")
+    assert len(desk.jobs()) == jobs + 1
+
+
+def test_jobs_that_slurm_forgets_before_the_run_begins_have_a_budget_too(desk: Desk) -> None:
+    desk.fake.disable_accounting()
+    desk.submit(1)
+    for _ in range(7):
+        desk.fake.set(desk.jobs()[-1], "RUNNING", in_squeue=False)
+        desk.age(by_s=100)
+        said = desk.launcher("resume")
+    assert len(desk.jobs()) == 5
+    assert "no step of progress in 5 attempts: unknown 5; left without --failed" in said
+
+
 # ---- silence, and answers that come late
 
 
