@@ -199,7 +199,7 @@ def submit(
         left = "is left alone" if count == 1 else "are left alone"
         print(f"  {count} {verb} no longer in the matrix and {left}")
     if test_only:
-        show_start_times(submission.sweep, profiles, gpus)
+        show_start_times(submission.sweep, profiles, gpus, jobs)
     elif pilot and not dry_run:
         console = make_console()
         for line in fly_pilot(submission, chosen, workers, jobs, console).lines():

@@ -107,15 +107,23 @@ def _fly_on_slurm(
     console: Console,
 ) -> None:
     """Submit the job and wait until it has ended."""
+    from launcher.arrays import SubmitLimitError
+
     sweep = submission.sweep
     gpus = gpus_to_start(submission.actions, submission.matrix.runs)
     jobs: list[str] = []
     with _cancelled_on_ctrl_c(sweep, run, jobs):
-        for job_id in submit_to_slurm(
-            sweep, submission.actions, profile, gpus, after=after, pilot_steps=STEPS
-        ):
-            print(f"submitted job {job_id}, a pilot of {STEPS} steps; Ctrl-C cancels it")
-            jobs.append(job_id)
+        try:
+            for job_id in submit_to_slurm(
+                sweep, submission.actions, profile, gpus, after=after, pilot_steps=STEPS
+            ):
+                print(f"submitted job {job_id}, a pilot of {STEPS} steps; Ctrl-C cancels it")
+                jobs.append(job_id)
+        except SubmitLimitError as limit:
+            raise ExecutionError(
+                f"the pilot was not submitted: SLURM takes no more jobs now ({limit.said}); give "
+                "the command again when some of yours have ended"
+            ) from None
         if not jobs:
             raise ExecutionError("somebody else has just started this run: no pilot is needed")
         _wait(jobs[0], run, console)

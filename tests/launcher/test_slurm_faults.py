@@ -410,3 +410,36 @@ def test_commands_at_the_same_moment_submit_what_stopped_once(desk: Desk) -> Non
     assert [process.wait(timeout=60) for process in processes] == [0] * len(commands)
     assert len(desk.jobs()) == 2
     assert desk.states() == ["queued", "queued"]
+
+
+# ---- what is said before anything is submitted
+
+
+def test_a_pilot_beyond_a_limit_is_told_as_a_pilot_and_leaves_the_run_planned(desk: Desk) -> None:
+    desk.fake.limit(0, "QOSMaxSubmitJobPerUserLimit")
+    Path("sweep.yaml").write_text("base: {model: resnet_small, dataset: digits}\nseeds: 2\n")
+    said = desk.launcher("submit", "sweep.yaml", "--pilot", status=1)
+    assert said.endswith(
+        "error: the pilot was not submitted: SLURM takes no more jobs now "
+        "(QOSMaxSubmitJobPerUserLimit); give the command again when some of yours have ended\n"
+    )
+    assert desk.states() == ["planned", "planned"]
+
+
+def test_the_estimate_of_the_start_counts_jobs_and_leaves_out_what_they_wait_for(
+    desk: Desk,
+) -> None:
+    desk.submit(7)
+    for words, jobs in (
+        ([], "an array of 7 runs: SLURM would start the first "),
+        (["--set", "seeds=1"], "1 run: SLURM would start it "),
+        (["--set", "resources.runs_per_gpu=4"], "an array of 2 jobs for 7 runs: SLURM would "),
+        (["--set", "resources.runs_per_gpu=8"], "1 job of 7 runs: SLURM would start it "),
+    ):
+        asked = ["submit", "sweep.yaml", "--set", "name=next", "--test-only", *words]
+        said = desk.launcher(*asked)
+        assert f"\n  {jobs}" in said
+        assert "but not before" not in said
+    assert desk.launcher(*asked, "--after", "sweep").endswith(
+        "  but not before job 77 has ended, which SLURM leaves out here\n"
+    )
