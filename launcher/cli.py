@@ -149,12 +149,14 @@ def submit(
         jobs_to_wait_for,
         plan_submission,
         run_profiles,
+        settle_wishes,
     )
 
     asked = read_matrix(matrix, [*(overrides or ()), *_mail_override(mail)])
     known = read_cluster(cluster)
     chosen = choose_profile(known, executor, profile, asked.resources)
-    _, name = choose_name(known, executor, profile, asked.resources)
+    fitting, name = choose_name(known, executor, profile, asked.resources)
+    asked = settle_wishes(asked, known.profile(name, fitting))
     profiles = run_profiles(asked, chosen)
     _check_slurm_options(chosen, {"--after": after, "--mail": mail, "--test-only": test_only})
     jobs = jobs_to_wait_for(_find_sweeps([after], runs)[0]) if after else []

@@ -14,6 +14,7 @@ written `model_options.combine` or as a nested mapping:
     seeds      a number N for 0..N-1, or a list; an axis `seed` whose values change fastest
     overrides  list of `when: EXPRESSION` with `set: MAPPING` of options and `resources.time` and
                the like, for the runs for which the expression is true; see jobs/selection.py.
+               `resources.time: null` is as if nobody had asked for one: it is the profile's.
                Every `when` sees the runs as all sections above made them; a later `set` wins.
     resources  what a job asks for: profile, time, slice, mem, cpus_per_task, gres, workers,
                runs_per_gpu, mail_user, mail_type

@@ -263,6 +263,13 @@ def test_runs_get_what_is_set_for_them_and_the_last_word_counts(read):
     }  # fmt: skip
 
 
+def test_the_last_word_on_a_resource_may_be_that_it_is_not_asked_for(read):
+    matrix = read(CELLS + "  - {when: lr == 0.2, set: {resources.mem: null}}")
+    _, second, _, last = matrix.runs
+    asked = {key: own.model_dump(exclude_unset=True) for key, own in matrix.resources_of.items()}
+    assert asked == {second: {"mem": None}, last: {"mem": None, "time": "8h"}}
+
+
 def test_an_expression_sees_defaults_and_no_other_override(read):
     matrix = read(
         """\
