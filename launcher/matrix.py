@@ -38,7 +38,7 @@ from attention_models import (
     check_options,
     declared_options,
 )
-from jobs.config import NETWORK_OPTIONS, RunConfig, mistakes
+from jobs.config import NETWORK_OPTIONS, OPTIONS_LISTED_BY, RunConfig, mistakes
 from jobs.errors import InputError
 from jobs.run_dir import check_name
 from jobs.selection import EXAMPLE, NoneSelectedError, select
@@ -357,7 +357,7 @@ def _check_option(file: YamlFile, key: str, place: Place) -> bool:
             "them: model_options.attention: [none, se]",
         )
     elif not _may_be_option(key):
-        file.mistake(place, UnknownNameError("option", key, OPTIONS))
+        file.mistake(place, UnknownNameError("option", key, OPTIONS, OPTIONS_LISTED_BY))
     else:
         return True
     return False
@@ -560,7 +560,7 @@ def _set(file: YamlFile, key: str, node: Any, origin: str) -> None:
         return
     _forget_overrides(file, "seed" if key == "seeds" else key)
     if key not in valid and not _may_be_option(key):
-        raise InputError(f"{origin}: {UnknownNameError('key', key, valid)}")
+        raise InputError(f"{origin}: {UnknownNameError('key', key, valid, OPTIONS_LISTED_BY)}")
     if key == "name" or key.startswith("resources."):
         file.set(tuple(key.split(".")), node, origin)
     else:
