@@ -15,7 +15,7 @@ from launcher import slurm
 from launcher.plan import State
 from launcher.slurm import STATES
 from tests.fake_slurm import NO_CONTROLLER, TIMED_OUT
-from tests.launcher.conftest import Desk
+from tests.launcher.conftest import Desk, add_attempt
 
 # Every word that squeue and sacct have for a task, and what it means for a run that has not begun:
 # the state that `status` shows. A task that is under way keeps its run from being submitted again.
@@ -410,6 +410,34 @@ def test_commands_at_the_same_moment_submit_what_stopped_once(desk: Desk) -> Non
     assert [process.wait(timeout=60) for process in processes] == [0] * len(commands)
     assert len(desk.jobs()) == 2
     assert desk.states() == ["queued", "queued"]
+
+
+def test_a_run_is_submitted_again_without_the_nodes_that_failed_where_that_is_asked_for(
+    desk: Desk,
+) -> None:
+    desk.submit(1)
+    run = desk.sweep.runs()[0]
+    for restart, node in enumerate(("n3", "n3", "n5")):
+        facts = {"job_id": "77", "restart": restart, "executor": "slurm", "node": node}
+        add_attempt(run, cause="node_failure", **facts)
+    desk.fake.set("77", "NODE_FAIL", nodes="n5")
+    assert "n3 failed more than once; `launcher resume sweep --exclude-failed`" in desk.launcher(
+        "resume", "--dry-run"
+    )
+    assert "sweep: not on n3,n5\n" in desk.launcher("resume", "--exclude-failed")
+    first, second = (
+        desk.sweep.job_folder(record["token"]) / "submission.sh"
+        for record in desk.sweep.submissions().values()
+    )
+    assert "--exclude" not in first.read_text()
+    assert "\n#SBATCH --exclude=n3,n5\n" in second.read_text()
+
+
+@pytest.mark.parametrize("runs", [1, 300])
+def test_a_submission_is_two_files_however_many_runs_it_has(runs: int, desk: Desk) -> None:
+    desk.submit(runs)
+    files = [path for path in Path("runs/sweep/slurm").rglob("*") if path.is_file()]
+    assert sorted(path.name for path in files) == ["submission.sh", "task.pkl"]
 
 
 # ---- what is said before anything is submitted
