@@ -13,7 +13,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from attention_models import UnknownNameError
-from jobs.config import NETWORK_OPTIONS, RunConfig
+from jobs.config import NETWORK_OPTIONS, OPTIONS_LISTED_BY, RunConfig
 from jobs.errors import InputError
 
 
@@ -165,7 +165,8 @@ def _keys(by: str) -> list[str]:
     for key in keys:
         of_another_library = key.startswith("model_options.")
         if key not in GROUP_KEYS and not of_another_library:
-            raise InputError(str(UnknownNameError("option to group by", key, GROUP_KEYS)))
+            wrong = UnknownNameError("option to group by", key, GROUP_KEYS, OPTIONS_LISTED_BY)
+            raise InputError(str(wrong))
     return keys
 
 

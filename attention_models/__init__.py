@@ -55,7 +55,7 @@ def list_models(pattern: str = "*") -> list[str]:
 def find(name: str) -> Entry:
     """The entry of a network of ours; UnknownNameError for a name that is not in the registry."""
     if name not in MODELS:
-        raise UnknownNameError("network", name, MODELS)
+        raise UnknownNameError("network", name, MODELS, "launcher models")
     return MODELS[name]
 
 

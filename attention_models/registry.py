@@ -15,20 +15,27 @@ from typing import Any
 OptionValue = bool | int | float | str
 
 CIFAR_STEM_BELOW_PX = 64
-TOO_MANY_TO_LIST = 200
+
+# After a guess, a longer list would only hide it; without one, most lists are told as a whole.
+FEW_TO_LIST, MANY_TO_LIST = 10, 200
+SIMILAR_TO_LIST = 4
 
 
 class UnknownNameError(ValueError):
-    """A name that nobody knows, answered with the nearest one and all valid ones."""
+    """A name that nobody knows, answered with the nearest one and, if they are few, all valid ones.
 
-    def __init__(self, kind: str, given: object, valid: Iterable[str]) -> None:
+    `listed_by` is a command that lists them.
+    """
+
+    def __init__(self, kind: str, given: object, valid: Iterable[str], listed_by: str = "") -> None:
         self.kind, self.given, self.valid = kind, given, sorted(valid)
         nearest = difflib.get_close_matches(str(given), self.valid, n=1, cutoff=0.5)
         guess = f"; did you mean {nearest[0]!r}?" if nearest else "."
         known = ", ".join(self.valid) or "none"
-        if len(self.valid) > TOO_MANY_TO_LIST:
-            similar = difflib.get_close_matches(str(given), self.valid, n=8, cutoff=0)
+        if len(self.valid) > (FEW_TO_LIST if nearest else MANY_TO_LIST):
+            similar = difflib.get_close_matches(str(given), self.valid, SIMILAR_TO_LIST, cutoff=0)
             known = f"{', '.join(similar)} and {len(self.valid) - len(similar):,} others"
+            known += f"; `{listed_by}` lists them" if listed_by else ""
         super().__init__(f"{given!r} is not a known {kind}{guess} Valid: {known}")
 
 

@@ -24,6 +24,7 @@ class Cause(StrEnum):
     NODE_FAILURE = "node_failure"
     TASK_LOST = "task_lost"  # of a job of several tasks, another one ended or hung
     UNKNOWN = "unknown"  # killed, and nobody knows why
+    NOT_BEGUN = "not_begun"  # of no attempt: its job ended by itself before there was one
 
     # Would end in the same way again.
     OUT_OF_MEMORY = "out_of_memory"
@@ -62,6 +63,7 @@ IDLE_LIMITS: Mapping[Cause, int] = {
     Cause.PREEMPTED: 3,
     Cause.TIME_LIMIT: 3,
     Cause.TASK_LOST: 3,
+    Cause.NOT_BEGUN: 3,
     Cause.NODE_FAILURE: 5,
     Cause.UNKNOWN: 5,
 }

@@ -43,6 +43,9 @@ NETWORK_OPTIONS = sorted(
     {f"model_options.{option}" for entry in MODELS.values() for option in entry.options}
 )
 
+# What a person can ask for all options.
+OPTIONS_LISTED_BY = "python -m jobs.train --help"
+
 
 class _CannotChangeResult:
     """Marks an option that is left out of the identity."""
@@ -274,7 +277,7 @@ class RunConfig(BaseModel):
     def _known_names(cls, values: Any) -> Any:
         for name in values:
             if name not in cls.model_fields:
-                raise UnknownNameError("option", name, cls.model_fields)
+                raise UnknownNameError("option", name, cls.model_fields, OPTIONS_LISTED_BY)
         return values
 
     @model_validator(mode="after")

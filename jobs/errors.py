@@ -70,9 +70,7 @@ def run_command(command: Callable[[], object]) -> NoReturn:
     except ExecutionError as error:
         status = _complain(error, 1)
     except OSError as error:
-        # The file system's own words: which file, and what is wrong with it.
-        said = f"{error.filename}: {error.strerror}" if error.filename else error
-        status = _complain(said, 1)
+        status = _complain(error, 1)
     except KeyboardInterrupt:
         status = 130
     else:
@@ -80,11 +78,18 @@ def run_command(command: Callable[[], object]) -> NoReturn:
     sys.exit(status)
 
 
+def describe_failure(error: Exception) -> str:
+    """What an error says to a person; of a file, which one, and what is wrong with it."""
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
 def run_app(app: typer.Typer, prog: str) -> NoReturn:
     """Run a typer app. Its own usage errors leave with 2 and `--help` with 0, as typer does it."""
     run_command(lambda: app(prog_name=prog))
 
 
-def _complain(error: object, status: int) -> int:
-    print(f"error: {error}", file=sys.stderr)
+def _complain(error: Exception, status: int) -> int:
+    print(f"error: {describe_failure(error)}", file=sys.stderr)
     return status

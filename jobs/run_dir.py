@@ -788,7 +788,8 @@ def find_sweep(name_or_path: str, runs: Path) -> SweepDir:
         if sweep.exists():
             return sweep
     names = [sweep.name for sweep in all_sweeps(runs)]
-    raise InputError(f"{UnknownNameError('sweep', name_or_path, names)} (looked in {runs})")
+    unknown = UnknownNameError("sweep", name_or_path, names, "launcher list")
+    raise InputError(f"{unknown} (looked in {runs})")
 
 
 def all_sweeps(runs: Path) -> list[SweepDir]:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Hashable, Mapping
 from typing import Any, NoReturn, TypeVar
 
 from attention_models import UnknownNameError
-from jobs.config import NETWORK_OPTIONS
+from jobs.config import NETWORK_OPTIONS, OPTIONS_LISTED_BY
 from jobs.errors import InputError
 
 Key = TypeVar("Key", bound=Hashable)
@@ -102,7 +102,7 @@ class _Reader(ast.NodeTransformer):
 
     def _known(self, name: str) -> ast.expr:
         if name not in self.names:
-            raise InputError(str(UnknownNameError("option", name, self.names)))
+            raise InputError(str(UnknownNameError("option", name, self.names, OPTIONS_LISTED_BY)))
         return ast.Name(name)
 
     def visit_BinOp(self, node: ast.BinOp) -> NoReturn:

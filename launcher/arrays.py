@@ -57,7 +57,7 @@ class SubmitLimitError(ExecutionError):
     """SLURM took a part of the runs only; the others are planned as before."""
 
     def __init__(self, sweep: SweepDir, submitted: int, waiting: int, said: str) -> None:
-        self.submitted = submitted
+        self.submitted, self.said = submitted, said
         super().__init__(
             f"{submitted} of {submitted + waiting} runs submitted, {waiting} wait: SLURM takes no "
             f"more now ({said}); `launcher resume {sweep.name}` tops up"
@@ -125,14 +125,14 @@ class _Room:
 
 def estimate_starts(
     sweep: SweepDir, profiles: Mapping[str, SlurmProfile], gpus: Mapping[str, int]
-) -> Iterator[tuple[int, float, str]]:
-    """For each array that these runs would be: how many, when SLURM would start the first (UTC
-    seconds) and where. Writes nothing, so the script names folders that are not there."""
+) -> Iterator[tuple[Array, float, str]]:
+    """Each array that these runs would be, when SLURM would start the first job (UTC seconds), and
+    where. Writes nothing, so the script names folders that are not there."""
     folder = sweep.path.resolve() / "test-only"
     for array in cut(profiles, gpus, slurm.ask_config().max_array_size):
         script = _batch_script(sweep, folder, {"name": sweep.name, "code": "test-only"}, array)
         start_unix_s, nodes = sbatch.test_only(script.text(array.jobs))
-        yield len(array.run_ids), start_unix_s, nodes
+        yield array, start_unix_s, nodes
 
 
 @dataclass(frozen=True)

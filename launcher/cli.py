@@ -149,12 +149,14 @@ def submit(
         jobs_to_wait_for,
         plan_submission,
         run_profiles,
+        settle_wishes,
     )
 
     asked = read_matrix(matrix, [*(overrides or ()), *_mail_override(mail)])
     known = read_cluster(cluster)
     chosen = choose_profile(known, executor, profile, asked.resources)
-    _, name = choose_name(known, executor, profile, asked.resources)
+    fitting, name = choose_name(known, executor, profile, asked.resources)
+    asked = settle_wishes(asked, known.profile(name, fitting))
     profiles = run_profiles(asked, chosen)
     _check_slurm_options(chosen, {"--after": after, "--mail": mail, "--test-only": test_only})
     jobs = jobs_to_wait_for(_find_sweeps([after], runs)[0]) if after else []
@@ -199,15 +201,14 @@ def submit(
         left = "is left alone" if count == 1 else "are left alone"
         print(f"  {count} {verb} no longer in the matrix and {left}")
     if test_only:
-        show_start_times(submission.sweep, profiles, gpus)
+        show_start_times(submission.sweep, profiles, gpus, jobs)
     elif pilot and not dry_run:
         console = make_console()
         for line in fly_pilot(submission, chosen, workers, jobs, console).lines():
             print(line)
     elif not dry_run:
         submission.write()
-        if not _carry_out(submission.sweep, submission.actions, chosen, workers, gpus, after=jobs):
-            raise ExecutionError(_how_to_go_on(submission.sweep))
+        _carry_out(submission.sweep, submission.actions, chosen, workers, gpus, after=jobs)
 
 
 @app.command()
@@ -235,7 +236,7 @@ def resume(
     without a step of progress.
 
     A sweep goes on where it was submitted last: on SLURM, with the profile and the frozen code of
-    that submission, or on this machine.
+    that submission, or on this machine. One that cannot go on does not keep the others from it.
 
     Examples:
 
@@ -245,65 +246,35 @@ def resume(
 
         launcher resume --only 'state == failed and model != resnet50'
     """
-    from launcher.cluster import SlurmProfile
-    from launcher.plan import Policy, plan
+    from launcher.resume import Failures, Wishes, check_records, plan_resumption
     from launcher.selected import Selected
-    from launcher.show import show_jobs, show_limits, show_plan
     from launcher.status import status_of_sweeps
-    from launcher.submit import (
-        advise_on_nodes,
-        check_gpus,
-        check_was_submitted,
-        code_to_run,
-        exclude_nodes,
-        gpus_to_start,
-        jobs_still_awaited,
-        last_profile,
-        note_released,
-        nothing_submitted_yet,
-        run_profile,
-    )
+    from launcher.submit import note_released, nothing_submitted_yet
 
-    found = _find_sweeps(sweeps, runs, started_by_hand=False)
+    named = _find_sweeps(sweeps, runs, started_by_hand=False)
+    failures, found = Failures(len(named)), []
+    for sweep in named:
+        with failures.of(sweep):
+            check_records(sweep)
+            found.append(sweep)
+    if not found:
+        failures.check()
     with nothing_submitted_yet():
         all_statuses = status_of_sweeps(found)
-    plans = []
     selected = Selected(only)(found, all_statuses)
+    wishes = Wishes(workers, cancelled, failed, exclude_failed, update_code)
+    plans = []
     for sweep, statuses in zip(found, selected, strict=True):
-        if only and not statuses:
-            continue
-        standings = [status for status in statuses if status.named]
-        profile, code_hash = last_profile(sweep)
-        code_hash = "" if update_code else code_hash
-        code = code_to_run(standings, profile.executor, code_hash)
-        actions = plan(standings, Policy(cancelled, failed, code=code))
-        if exclude_failed and isinstance(profile, SlurmProfile):
-            profile = exclude_nodes(profile, (n for run in statuses for n in run.failed_nodes))
-            without = f"not on {profile.exclude}" if profile.exclude else "no node has failed"
-            print(f"{sweep.name}: {without}")
-        configs = {run.run_id: sweep.run(run.run_id).read_config() for run in standings}
-        gpus = gpus_to_start(actions, configs)
-        if gpus and workers is None:
-            check_was_submitted(sweep)
-        check_gpus(gpus, profile, workers)
-        labels = {status.run_id: status.label for status in standings}
-        show_plan(sweep, actions, labels, profile, gpus, show_all=show_all)
-        own = {run_id: run_profile(sweep.run(run_id), profile) for run_id in gpus}
-        show_jobs(show_limits(sweep, own, configs), gpus)
-        if advice := advise_on_nodes(statuses, profile, sweep):
-            print(advice)
-        if after := jobs_still_awaited(sweep) if gpus else []:
-            print(f"  they wait for job {' and '.join(after)}, as they were submitted to")
-        plans.append((sweep, actions, profile, code_hash, gpus, after))
-    if dry_run:
-        return
-    unfinished = []
-    for sweep, actions, profile, code_hash, gpus, after in plans:
-        note_released(sweep, actions)
-        if not _carry_out(sweep, actions, profile, workers, gpus, code_hash, after):
-            unfinished.append(sweep)
-    if unfinished:
-        raise ExecutionError("\n".join(_how_to_go_on(sweep) for sweep in unfinished))
+        if statuses or not only:
+            with failures.of(sweep):
+                plans.append(plan_resumption(sweep, statuses, wishes, show_all=show_all))
+    for one in [] if dry_run else plans:
+        with failures.of(one.sweep):
+            note_released(one.sweep, one.actions)
+            _carry_out(
+                one.sweep, one.actions, one.profile, workers, one.gpus, one.code_hash, one.after
+            )
+    failures.check()
 
 
 @app.command()
@@ -577,8 +548,8 @@ def _carry_out(
     gpus: Mapping[str, int],
     code_hash: str = "",
     after: Sequence[str] = (),
-) -> bool:
-    """Do what the plan says; False if runs that were trained here did not finish."""
+) -> None:
+    """Do what the plan says; ExecutionError if runs that were trained here did not finish."""
     from launcher.submit import release_held, submit_to_slurm
 
     released = False
@@ -591,13 +562,15 @@ def _carry_out(
     if not gpus:
         if released or any(action.state.is_under_way for action in actions):
             print(f"under way: `launcher status {sweep.name} --watch` shows how the runs get on")
-        return True
+        return
     if profile.executor == "local":
         from launcher.local import make_workers
         from launcher.show import train_here
 
         places = make_workers(workers or profile.workers, max(gpus.values()), profile.runs_per_gpu)
-        return train_here(sweep, gpus, places)
+        if not train_here(sweep, gpus, places):
+            raise ExecutionError(_how_to_go_on(sweep))
+        return
     from launcher.arrays import SubmitLimitError
 
     try:
@@ -608,7 +581,6 @@ def _carry_out(
             raise
         print(limit)
     print(f"`launcher status {sweep.name} --watch` shows how the runs get on")
-    return True
 
 
 def _mail_override(address: str | None) -> list[str]:

@@ -181,6 +181,10 @@ class SlurmProfile(_Profile):
         """This profile for jobs of exactly so many minutes."""
         return self.model_copy(update={"time": write_minutes(minutes), "slice": None})
 
+    def sharing(self, gpus: int) -> int:
+        """How many runs of so many GPUs a GPU may have; one on several has them for itself."""
+        return self.runs_per_gpu if gpus == 1 else 1
+
     def layout(self, gpus: int) -> Layout:
         """Where the tasks of a run go; InputError if it does not fit the nodes of this profile."""
         size = self.gpus_per_node

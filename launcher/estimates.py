@@ -83,16 +83,21 @@ def read_known(sweep: SweepDir, executor: str) -> list[Known]:
 
     Of a run, the last one counts.
     """
-    submissions = sweep.submissions().values()
-    sharing = {record.get("job_id"): record.get("runs_per_job", 1) for record in submissions}
+    submissions = {record.get("job_id"): record for record in sweep.submissions().values()}
     found = []
     for run in sweep.runs():
         measured = [a for a in run.attempts() if "measured" in a and a["executor"] == executor]
         if measured:
-            job_id = measured[-1]["job_id"].partition("_")[0]
-            known = run.run_id, run.read_config(), measured[-1], sharing.get(job_id, 1)
-            found.append(Known(*known))
+            job_id, _, index = measured[-1]["job_id"].partition("_")
+            sharing = _sharing(submissions.get(job_id, {}), int(index or 0))
+            found.append(Known(run.run_id, run.read_config(), measured[-1], sharing))
     return found
+
+
+def _sharing(submission: Mapping[str, Any], index: int) -> int:
+    """How many runs had the GPU of a job, of which the last one may have had fewer."""
+    size = submission.get("runs_per_job", 1)
+    return min(size, len(submission["runs"]) - size * index) if size > 1 else 1
 
 
 class Estimator:

@@ -16,7 +16,7 @@ from rich.text import Text
 from jobs.causes import Cause
 from jobs.errors import ExecutionError, InputError
 from jobs.run_dir import Attempt, RunDir, SweepDir, all_sweeps
-from launcher.labels import label_runs, short_id
+from launcher.labels import label_runs, short_id, with_short_names
 from launcher.plan import State
 from launcher.status import (
     RunStatus,
@@ -75,11 +75,14 @@ def _matches(name: str, runs: Path) -> list[RunDir]:
     sweeps = [s for s in all_sweeps(runs) if not slash or s.name == sweep_name]
     candidates = [run for sweep in sweeps for run in sweep.runs()]
     labels, words = _labels(sweeps), set(part.split())
+    # As a narrow table shows them, too.
+    short = dict(zip(labels, with_short_names(list(labels.values())), strict=True))
+    told = {path: {*label.split(), *short[path].split()} for path, label in labels.items()}
     for found in (
         [run for run in candidates if run.run_id == part],
         [run for run in candidates if part in run.run_id],
         [run for run in candidates if labels.get(run.path) == part],
-        [run for run in candidates if words <= set(labels.get(run.path, "").split())],
+        [run for run in candidates if words <= told.get(run.path, set())],
         [run for run in candidates if run.path.parent.name == name],
     ):
         if found:

@@ -14,6 +14,7 @@ written `model_options.combine` or as a nested mapping:
     seeds      a number N for 0..N-1, or a list; an axis `seed` whose values change fastest
     overrides  list of `when: EXPRESSION` with `set: MAPPING` of options and `resources.time` and
                the like, for the runs for which the expression is true; see jobs/selection.py.
+               `resources.time: null` is as if nobody had asked for one: it is the profile's.
                Every `when` sees the runs as all sections above made them; a later `set` wins.
     resources  what a job asks for: profile, time, slice, mem, cpus_per_task, gres, workers,
                runs_per_gpu, mail_user, mail_type
@@ -37,7 +38,7 @@ from attention_models import (
     check_options,
     declared_options,
 )
-from jobs.config import NETWORK_OPTIONS, RunConfig, mistakes
+from jobs.config import NETWORK_OPTIONS, OPTIONS_LISTED_BY, RunConfig, mistakes
 from jobs.errors import InputError
 from jobs.run_dir import check_name
 from jobs.selection import EXAMPLE, NoneSelectedError, select
@@ -356,7 +357,7 @@ def _check_option(file: YamlFile, key: str, place: Place) -> bool:
             "them: model_options.attention: [none, se]",
         )
     elif not _may_be_option(key):
-        file.mistake(place, UnknownNameError("option", key, OPTIONS))
+        file.mistake(place, UnknownNameError("option", key, OPTIONS, OPTIONS_LISTED_BY))
     else:
         return True
     return False
@@ -559,7 +560,7 @@ def _set(file: YamlFile, key: str, node: Any, origin: str) -> None:
         return
     _forget_overrides(file, "seed" if key == "seeds" else key)
     if key not in valid and not _may_be_option(key):
-        raise InputError(f"{origin}: {UnknownNameError('key', key, valid)}")
+        raise InputError(f"{origin}: {UnknownNameError('key', key, valid, OPTIONS_LISTED_BY)}")
     if key == "name" or key.startswith("resources."):
         file.set(tuple(key.split(".")), node, origin)
     else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -27,7 +28,7 @@ from launcher.submit import (
     Submission,
     check_data,
     gpus_to_start,
-    run_profile,
+    run_profiles,
     submit_to_slurm,
 )
 
@@ -74,8 +75,7 @@ def fly_pilot(
     if not flights or "measured" not in flights[-1]:
         raise ExecutionError(f"the pilot measured nothing: {_why_unmeasured(run, flights)}")
     waited_s = flights[0]["started_unix_s"] - began_unix_s
-    own = run_profile(run, profile)
-    return Report(submission, run, flights[-1], own, waited_s)
+    return Report(submission, run, flights[-1], profile, waited_s)
 
 
 def _why_unmeasured(run: RunDir, flights: Sequence[Attempt]) -> str:
@@ -107,15 +107,23 @@ def _fly_on_slurm(
     console: Console,
 ) -> None:
     """Submit the job and wait until it has ended."""
+    from launcher.arrays import SubmitLimitError
+
     sweep = submission.sweep
     gpus = gpus_to_start(submission.actions, submission.matrix.runs)
     jobs: list[str] = []
     with _cancelled_on_ctrl_c(sweep, run, jobs):
-        for job_id in submit_to_slurm(
-            sweep, submission.actions, profile, gpus, after=after, pilot_steps=STEPS
-        ):
-            print(f"submitted job {job_id}, a pilot of {STEPS} steps; Ctrl-C cancels it")
-            jobs.append(job_id)
+        try:
+            for job_id in submit_to_slurm(
+                sweep, submission.actions, profile, gpus, after=after, pilot_steps=STEPS
+            ):
+                print(f"submitted job {job_id}, a pilot of {STEPS} steps; Ctrl-C cancels it")
+                jobs.append(job_id)
+        except SubmitLimitError as limit:
+            raise ExecutionError(
+                f"the pilot was not submitted: SLURM takes no more jobs now ({limit.said}); give "
+                "the command again when some of yours have ended"
+            ) from None
         if not jobs:
             raise ExecutionError("somebody else has just started this run: no pilot is needed")
         _wait(jobs[0], run, console)
@@ -176,7 +184,7 @@ def _until(is_so: Callable[[], bool]) -> None:
 
 @dataclass(frozen=True)
 class Report:
-    """What a pilot has shown, and what follows for its sweep."""
+    """What a pilot has shown, and what follows for its sweep, which has `profile`."""
 
     submission: Submission
     run: RunDir
@@ -194,16 +202,14 @@ class Report:
         speed = config.batch_size / measured["step_s"]
         yield f"  a step     {show_seconds(measured['step_s'])} ({speed:,.0f} images/s)"
         yield f"  memory     {measured['peak_mem_mb'] / 1024:.1f} GiB at most"
-        costs = Costs(self.submission, "slurm" if self._on_slurm else "local")
+        profiles = run_profiles(self.submission.matrix, self.profile)
+        costs = Costs(self.submission, profiles)
         yield from costs.lines(self.run)
-        if self._on_slurm and costs.longest:
-            yield from self._advice(costs.longest)
+        own = profiles[self.run.run_id]
+        if isinstance(own, SlurmProfile) and costs.longest:
+            yield from self._advice(own, costs.longest)
 
-    @property
-    def _on_slurm(self) -> bool:
-        return isinstance(self.profile, SlurmProfile)
-
-    def _advice(self, longest: Estimate) -> Iterator[str]:
+    def _advice(self, profile: SlurmProfile, longest: Estimate) -> Iterator[str]:
         """Which time and slice to ask for, as lines that can be copied."""
         from launcher.time_limits import (
             MARGIN,
@@ -213,11 +219,9 @@ class Report:
             shortest_slice_min,
         )
 
-        assert isinstance(self.profile, SlurmProfile), "that is who is advised"
-        delay_s = self.profile.signal_delay_s
-        longest = longest.shared_by(self.profile.runs_per_gpu)
+        delay_s = profile.signal_delay_s
         needed_min = round_up_min(needed_time_s(longest, delay_s))
-        allowed_min, of = longest_time(self.profile)
+        allowed_min, of = longest_time(profile)
         allowed = (
             f"{of} allows {write_minutes(allowed_min)}" if allowed_min else "no limit is known"
         )
@@ -237,23 +241,28 @@ class Report:
 
 
 class Costs:
-    """What the unfinished runs of a sweep will take, by what is known of each."""
+    """What the unfinished runs of a sweep will take, by what is known of each.
 
-    def __init__(self, submission: Submission, executor: str) -> None:
+    The estimates are those of runs that share a GPU with as many others as they are going to.
+    """
+
+    def __init__(self, submission: Submission, profiles: Mapping[str, Profile]) -> None:
         self._configs = submission.matrix.runs
-        self._sweep = submission.sweep
-        estimator = Estimator(read_known(self._sweep, executor))
+        runs = [submission.sweep.run(run_id) for run_id in self._configs]
+        unfinished = [run for run in runs if not run.is_finished()]
+        asked = {run.run_id: profiles[run.run_id] for run in unfinished}
+        self._sharing = count_sharing(asked, self._configs)
+        executor = next(iter(profiles.values())).executor
+        estimator = Estimator(read_known(submission.sweep, executor))
         self.alike: dict[str, Estimate] = {}
         self.scaled: dict[str, Estimate] = {}
         self.unknown: list[RunConfig] = []
-        for run_id, config in self._configs.items():
-            run = self._sweep.run(run_id)
-            if run.is_finished():
-                continue
+        for run in unfinished:
+            config, sharing = self._configs[run.run_id], self._sharing[run.run_id]
             if estimate := estimator.estimate(run, config):
-                self.alike[run_id] = estimate
+                self.alike[run.run_id] = estimate.shared_by(sharing)
             elif estimate := estimator.scale(run, config):
-                self.scaled[run_id] = estimate
+                self.scaled[run.run_id] = estimate.shared_by(sharing)
             else:
                 self.unknown.append(config)
 
@@ -265,7 +274,8 @@ class Costs:
     def lines(self, run: RunDir) -> Iterator[str]:
         if own := self.alike.get(run.run_id):
             hours = self._gpu_hours({run.run_id: own})
-            yield f"  this run   {hours} left, by estimate: {own.formula}"
+            shared = f", with {runs} on a GPU" if (runs := self._sharing[run.run_id]) > 1 else ""
+            yield f"  this run   {hours} left, by estimate: {own.formula}{shared}"
         parts = [f"{_count(self.alike)} as fast as measured: {self._gpu_hours(self.alike)}"]
         if self.scaled:
             hours = self._gpu_hours(self.scaled)
@@ -276,10 +286,34 @@ class Costs:
         yield f"  the sweep  {'; '.join(parts)}"
 
     def _gpu_hours(self, estimates: Mapping[str, Estimate]) -> str:
+        """Each run's part of its GPUs, for as long as it has them.
+
+        At most so much where fewer runs had the GPU when it was measured: with more, each is
+        reckoned to be slower by as much, as if sharing gained nothing.
+        """
         hours = sum(
-            one.training_s / 3600 * self._configs[run_id].gpus for run_id, one in estimates.items()
+            one.training_s / 3600 * self._configs[run_id].gpus / self._sharing[run_id]
+            for run_id, one in estimates.items()
         )
-        return f"{hours:,.0f} GPU-h" if hours >= 100 else f"{hours:.2g} GPU-h"
+        more = any(one.sharing < self._sharing[run_id] for run_id, one in estimates.items())
+        number = f"{hours:,.0f}" if hours >= 100 else f"{hours:.2g}"
+        return f"{'at most ' if more else ''}{number} GPU-h"
+
+
+def count_sharing(
+    profiles: Mapping[str, Profile], configs: Mapping[str, RunConfig]
+) -> dict[str, int]:
+    """How many runs will have the GPU of each run, itself included; 1 on this machine."""
+    groups: dict[Profile, list[str]] = defaultdict(list)
+    for run_id, profile in profiles.items():
+        groups[profile].append(run_id)
+    sharing = dict.fromkeys(profiles, 1)
+    for profile, run_ids in groups.items():
+        alone = [run_id for run_id in run_ids if configs[run_id].gpus == 1]
+        size = profile.sharing(1) if isinstance(profile, SlurmProfile) else 1
+        for place, run_id in enumerate(alone):
+            sharing[run_id] = min(size, len(alone) - place // size * size)
+    return sharing
 
 
 def _count(runs: Sequence[object] | Mapping[str, object]) -> str:

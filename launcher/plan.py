@@ -45,7 +45,7 @@ class Standing:
     """What the plan needs to know of a run.
 
     The cause and the code are those of its last attempt; `idle` are the causes of those that ended
-    since the last progress, newest first.
+    since the last progress, newest first. A job that ended before the run began counts as one.
     """
 
     run_id: str
@@ -55,6 +55,9 @@ class Standing:
     idle: tuple[Cause, ...] = ()
     code: str = ""
 
+
+# A resumed sweep has the profile that it was submitted with.
+MEND_PROFILE = "correct the profile in cluster.yaml, and `launcher submit --failed` starts it so"
 
 # A person who stops a run before it begins may start it again as often.
 BUDGETS: dict[Cause, int] = {
@@ -120,6 +123,9 @@ def _go_on(run: Standing, policy: Policy) -> tuple[Verb, str]:
     if run.cause in NOT_RETRIED:
         return Verb.LEAVE, f"{run.detail}; left without --failed"
     if is_given_up(run.idle, policy.budgets):
+        if run.cause is Cause.NOT_BEGUN:
+            jobs = run.idle.count(Cause.NOT_BEGUN)
+            return Verb.LEAVE, f"{run.detail}; {jobs} jobs have ended so: {MEND_PROFILE}"
         return Verb.LEAVE, f"{run.detail}; {describe_idle(run.idle)}; left without --failed"
     return again, run.detail
 

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from rich.console import Console
@@ -24,6 +24,9 @@ from launcher.plan import Action, State, summarise
 from launcher.status import FAR_S, RunStatus, status_of_sweeps, sweep_status
 from launcher.submit import check_data
 from launcher.table import SweepTable
+
+if TYPE_CHECKING:
+    from launcher.arrays import Array
 
 SHOWN_ROWS = 20
 REFRESH_S = 1.0
@@ -112,10 +115,14 @@ def show_missing_data(profiles: Mapping[str, Profile], configs: Mapping[str, Run
 
 
 def show_start_times(
-    sweep: SweepDir, profiles: Mapping[str, Profile], gpus: Mapping[str, int]
+    sweep: SweepDir,
+    profiles: Mapping[str, Profile],
+    gpus: Mapping[str, int],
+    after: Sequence[str],
 ) -> None:
     """Print when SLURM thinks that each array of a submission would begin; changes nothing.
 
+    It is not asked what the jobs in `after` mean for that, because it does not reckon with them.
     Raises ExecutionError in SLURM's own words if it would refuse one.
     """
     from launcher.arrays import estimate_starts
@@ -123,18 +130,26 @@ def show_start_times(
     asked = {
         run_id: profile for run_id in gpus if isinstance(profile := profiles[run_id], SlurmProfile)
     }
-    for runs, start_unix_s, nodes in estimate_starts(sweep, asked, gpus):
+    for array, start_unix_s, nodes in estimate_starts(sweep, asked, gpus):
         when = time.strftime("%a %d %b %Y at %H:%M", time.localtime(start_unix_s))
         if start_unix_s > time.time() + FAR_S:
             when = "at a time that it cannot tell"
-        jobs = (
-            f"an array of {runs} runs: SLURM would start the first"
-            if runs > 1
-            else "1 run: SLURM would start it"
-        )
-        print(f"  {jobs} {when} on {nodes}")
+        first = "the first" if array.jobs > 1 else "it"
+        print(f"  {_describe_jobs(array)}: SLURM would start {first} {when} on {nodes}")
+    if after and gpus:
+        print(f"  but not before job {' and '.join(after)} has ended, which SLURM leaves out here")
     if not gpus:
         print("  nothing would be submitted")
+
+
+def _describe_jobs(array: Array) -> str:
+    """Such as `1 run`, `1 job of 4 runs`, `an array of 8 runs`, `an array of 2 jobs for 7 runs`."""
+    runs = f"{len(array.run_ids)} run{'' if len(array.run_ids) == 1 else 's'}"
+    if array.jobs == 1:
+        return runs if array.layout.runs_per_job == 1 else f"1 job of {runs}"
+    if array.layout.runs_per_job == 1:
+        return f"an array of {runs}"
+    return f"an array of {array.jobs} jobs for {runs}"
 
 
 def status_or_files(sweeps: Sequence[SweepDir]) -> list[list[RunStatus]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from jobs.causes import NOT_RETRIED, Cause, idle_attempts
+from jobs.causes import NOT_RETRIED, SLURM_CAUSES, Cause, idle_attempts
 from jobs.config import RunConfig
 from jobs.errors import InputError
 from jobs.processes import is_running, this_host
@@ -167,12 +167,15 @@ def _intact_run_status(
     if state is State.STOPPED and run.needs_resume.exists():
         detail += "; it could not be requeued"
     last = history[-1] if history else None
+    attempts = idle_attempts(history[:-1] if state is State.RUNNING else history)
+    unbegun = [] if state.is_under_way else jobs_before_it_began(run, history, task)
+    cause = Cause(last["cause"]) if last and "cause" in last else None
     status = RunStatus(
         run.run_id,
         state,
         detail,
-        cause=Cause(last["cause"]) if last and "cause" in last else None,
-        idle=tuple(idle_attempts(history[:-1] if state is State.RUNNING else history)),
+        cause=unbegun[0] if unbegun else cause,
+        idle=(*unbegun, *attempts),
         code=last.get("code", "") if last else "",
         attempts=len(history),
         causes=_count(history),
@@ -351,10 +354,37 @@ def how_it_ended(history: Sequence[Attempt], released_unix_s: float = 0.0) -> tu
 def how_slurm_ended_it(word: str) -> tuple[State, str]:
     """The same when the run's last job had ended before the run began."""
     if word == "OUT_OF_MEMORY":
-        return State.FAILED, "out_of_memory: SLURM killed its job before the run began"
+        said = "out_of_memory: SLURM killed its job before the run began; give it more `mem`"
+        return State.FAILED, said
     if word in ("FAILED", "COMPLETED", "LAUNCH_FAILED"):
         return State.FAILED, "its job ended before the run began; `launcher logs` shows its output"
+    if word == "UNKNOWN":
+        return State.STOPPED, "SLURM has forgotten its job, in which the run did not begin"
     return State.STOPPED, f"its job ended ({word}) before the run began"
+
+
+def jobs_before_it_began(run: RunDir, history: Sequence[Attempt], task: Task | None) -> list[Cause]:
+    """How SLURM's jobs ended that made no attempt, newest first, since the last attempt began.
+
+    That the newest job, `task`, is lost is written down when there is another. A person who
+    releases a cancelled run begins the count anew.
+    """
+    last_job, since_s = "", run.released_unix_s()
+    if history:
+        last_job, since_s = history[-1]["job_id"], max(since_s, history[-1]["started_unix_s"])
+    words = {
+        event["token"]: event["word"]
+        for event in run.observed()
+        if event["event"] == "ended"
+        and event["time_unix_s"] > since_s
+        and event["job_id"] != last_job
+    }
+    if task is not None and task.word == "UNKNOWN" and task.id != last_job:
+        words[task.name] = task.word
+    return [
+        SLURM_CAUSES.get(word, Cause.UNKNOWN if word == "UNKNOWN" else Cause.NOT_BEGUN)
+        for word in reversed(words.values())
+    ]
 
 
 def _nth(history: Sequence[Attempt], cause: Cause) -> str:

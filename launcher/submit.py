@@ -6,7 +6,7 @@ import contextlib
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ def choose_name(
 def run_profile(run: RunDir, profile: P) -> P:
     """What a run asks for: the profile of its submission, with the wishes of this run alone."""
     try:
-        return with_wishes(profile, Resources.model_validate(run.read_resources()))
+        return _with_own_wishes(profile, Resources.model_validate(run.read_resources()))
     except ValidationError as error:
         wrong = "; ".join(mistakes(error))
         raise InputError(f"what {run.run_id} asks for is damaged: {wrong}") from None
@@ -81,7 +81,35 @@ def with_wishes(profile: P, resources: Resources) -> P:
 def run_profiles(matrix: Matrix, profile: P) -> dict[str, P]:
     """What each run of a matrix asks for; InputError if the profile cannot be had so."""
     own = matrix.resources_of
-    return {run_id: with_wishes(profile, own.get(run_id, Resources())) for run_id in matrix.runs}
+    return {
+        run_id: _with_own_wishes(profile, own.get(run_id, Resources())) for run_id in matrix.runs
+    }
+
+
+def _with_own_wishes(profile: P, own: Resources) -> P:
+    """The sweep's profile with what one run asks for; null is what this run shall not have."""
+    known = type(profile).model_fields
+    none = {key: None for key, value in _given(own).items() if value is None and key in known}
+    return with_wishes(profile.model_copy(update=none), own)
+
+
+def settle_wishes(matrix: Matrix, profile: Profile) -> Matrix:
+    """The matrix with what `profile`, of which nobody has wished anything, says for the wishes that
+    `overrides` take back with a null."""
+    settled = {
+        run_id: Resources.model_validate(
+            {
+                key: getattr(profile, key, None) if value is None else value
+                for key, value in _given(own).items()
+            }
+        )
+        for run_id, own in matrix.resources_of.items()
+    }
+    return replace(matrix, resources_of=settled)
+
+
+def _given(resources: Resources) -> dict[str, Any]:
+    return resources.model_dump(exclude_unset=True)
 
 
 @dataclass(frozen=True)
@@ -100,8 +128,7 @@ class Submission:
         What was cancelled and is to go on is released.
         """
         wishes = {
-            run_id: resources.model_dump(exclude_none=True)
-            for run_id, resources in self.matrix.resources_of.items()
+            run_id: _given(resources) for run_id, resources in self.matrix.resources_of.items()
         }
         self.sweep.write_configs(self.matrix.runs.values(), wishes)
         self.sweep.add_matrix(self.matrix.text, self.matrix.runs)
@@ -245,6 +272,7 @@ def submit_to_slurm(
     """
     from launcher.arrays import submit_arrays
     from launcher.freeze import check_frozen, freeze_code
+    from launcher.tasks import give_up_lost
     from launcher.time_limits import apply_limits, for_pilot, set_limits
 
     with sweep.claim():
@@ -258,6 +286,8 @@ def submit_to_slurm(
         new = [run_id for run_id in new if now.get(run_id) not in taken]
         if not new:
             return
+        if now:
+            give_up_lost(sweep, new)
         if code_hash:
             check_frozen(sweep.code_folder(code_hash))
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +13,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from jobs.causes import Cause
-from launcher.labels import fit_labels, short_id
+from launcher.labels import fit_labels, least_width, short_id, width_of
 from launcher.plan import State
 from launcher.status import RunStatus, count_states, format_duration, time_left_s
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
 BAR_WIDTH = 8
-LABEL_WIDTH = 24  # labels get so much before other columns come in
+LEGIBLE_WIDTH = 52  # labels get what they need, up to this, before other columns come in
+LABEL_WIDTH = 24  # and so much where that is not enough
 NOTED_LABELS = 3
 COLOURS = {
     State.RUNNING: "cyan",
@@ -61,7 +63,12 @@ class SweepTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         shown = _most_moving(self.statuses, self.limit)
-        yield Text.assemble((self.sweep_name, "bold"), f": {_summary(self.statuses)}")
+        title = Text.assemble((self.sweep_name, "bold"), f": {_summary(self.statuses)}")
+        left = _time_left(self.statuses)
+        fits = title.cell_len + len(left) + 2 <= options.max_width
+        yield title.append(f"; {left}") if left and fits else title
+        if left and not fits:
+            yield Text(f"  {left}")
         (head, *rows), labels = _lines(shown, options.max_width)
         yield Text(head, style="bold", no_wrap=True, overflow="crop")
         for run, row in zip(shown, rows, strict=True):
@@ -82,16 +89,15 @@ class SweepTable:
 
 def _summary(statuses: Sequence[RunStatus]) -> str:
     suspects = sum(run.suspect for run in statuses)
+    return f"{count_states(statuses)}{f'; {suspects} of them suspect' if suspects else ''}"
+
+
+def _time_left(statuses: Sequence[RunStatus]) -> str:
     left_s = time_left_s(statuses)
+    if left_s is None:
+        return ""
     queued = any(run.state is State.QUEUED for run in statuses)
-    return "".join(
-        [
-            count_states(statuses),
-            f"; {suspects} of them suspect" if suspects else "",
-            f"; about {format_duration(left_s)} to go" if left_s is not None else "",
-            " if as many go on at once" if left_s is not None and queued else "",
-        ]
-    )
+    return f"about {format_duration(left_s)} to go{' if as many go on at once' if queued else ''}"
 
 
 def _most_moving(statuses: Sequence[RunStatus], limit: int | None) -> Sequence[RunStatus]:
@@ -114,17 +120,28 @@ def _lines(runs: Sequence[RunStatus], width: int) -> tuple[list[str], dict[str, 
     Also the runs' labels as they stand there, by the runs' names.
     """
     labels = [_label(run) for run in runs]
-    wanted = min(LABEL_WIDTH, max(map(len, labels), default=0))
-    for columns in LAYOUTS:
-        cells = [column.cells(runs) for column in columns]
-        room = width - sum(len(column[0]) + 1 for column in cells)
-        if room >= wanted:
-            break
+    cells, room = _columns(runs, width, least_width(labels))
     fitted = fit_labels(labels, max(room, 10))
-    widest = max(map(len, ["run", *fitted]))
+    widest = width_of(["run", *fitted])
     texts = [text.ljust(widest) for text in ("run", *fitted)]
     lines = [" ".join(parts).rstrip() for parts in zip(texts, *cells, strict=True)]
     return lines, {run.run_id: label for run, label in zip(runs, fitted, strict=True)}
+
+
+def _columns(runs: Sequence[RunStatus], width: int, needed: int) -> tuple[list[list[str]], int]:
+    """The cells of as many columns as leave the labels the room that they need, and that room.
+
+    Where it would be too much, or is not there however few the columns, labels make do with less.
+    """
+    cells_of = functools.cache(lambda column: column.cells(runs))
+    legible = [needed] if needed <= LEGIBLE_WIDTH else []
+    for wanted in (*legible, min(LABEL_WIDTH, needed)):
+        for layout in LAYOUTS:
+            cells = [cells_of(column) for column in layout]
+            room = width - sum(len(column[0]) + 1 for column in cells)
+            if room >= wanted:
+                return cells, room
+    return cells, room
 
 
 def _label(run: RunStatus) -> str:
@@ -144,13 +161,16 @@ def _left(run: RunStatus) -> str:
 
 
 def _attempts_and_causes(run: RunStatus) -> str:
-    """Such as `4: 2 preempted, time limit`."""
-    causes = [
-        f"{count if count > 1 else ''} {cause.replace('_', ' ')}".strip()
+    """Such as `4 (2 preempted, 1 time limit)`, or `2 (stopped)` where all ended so."""
+    causes = {
+        cause.replace("_", " "): count
         for cause, count in run.causes.items()
         if cause != Cause.FINISHED
-    ]
-    return f"{run.attempts}: {', '.join(causes)}" if causes else str(run.attempts)
+    }
+    told = ", ".join(
+        cause if count == run.attempts else f"{count} {cause}" for cause, count in causes.items()
+    )
+    return f"{run.attempts} ({told})" if told else str(run.attempts)
 
 
 def _when_or_node(run: RunStatus) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,13 @@ class _Place:
     def has_ended(self) -> bool:
         """Whether SLURM has ever shown that it ended: it has, if SLURM does not show it now."""
         return bool(_written_ends(self.run, self.record["token"]))
+
+    def task(self, word: str, reason: str = "") -> slurm.Task:
+        """The run's task, of which SLURM says nothing, with our own word for that."""
+        record = self.record
+        is_array = len(record["runs"]) > record.get("runs_per_job", 1)
+        job_id = record.get("job_id", "")
+        return slurm.Task(record["name"], job_id, self.index, word, reason, is_array)
 
 
 def tasks_of_runs(sweeps: Sequence[SweepDir]) -> dict[Path, slurm.Task]:
@@ -151,6 +158,18 @@ def _is_at_work(silent: Silent, task: slurm.Task | None) -> bool:
     return silent.run.holder() is not None if task is None else task.state is State.RUNNING
 
 
+def give_up_lost(sweep: SweepDir, run_ids: Container[str]) -> None:
+    """Write down that SLURM has lost the jobs of runs that are to have another one.
+
+    Without it, the loss would be forgotten together with the submission, however often it happens.
+    """
+    for place in _newest_places(sweep):
+        if place.run.run_id in run_ids and "job_id" in place.record and not place.has_ended:
+            task = place.task("UNKNOWN")
+            if task.id not in (attempt["job_id"] for attempt in place.run.attempts()):
+                _write_down(place.run, place.record["token"], task)
+
+
 def _adopt(submission: Path, record: dict[str, Any], job_id: str | None) -> None:
     """Complete the record of a submission whose launcher did not live to do it."""
     sweep = SweepDir(submission.parents[1])
@@ -176,7 +195,7 @@ def _absent(place: _Place) -> slurm.Task | None:
         word, reason = "UNKNOWN", ""
     else:
         return None
-    return slurm.Task(record["name"], record.get("job_id", ""), place.index, word, reason)
+    return place.task(word, reason)
 
 
 def _is_settled(record: dict[str, Any]) -> bool:

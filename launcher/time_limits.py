@@ -57,14 +57,15 @@ def set_limits(
     limits = {}
     for run_id, profile in profiles.items():
         if profile.time == AUTO or profile.slice:
-            estimate = estimator.estimate(sweep.run(run_id), config_of(run_id))
-            limits[run_id] = _limit(profile, estimate)
+            config = config_of(run_id)
+            estimate = estimator.estimate(sweep.run(run_id), config)
+            shared = estimate and estimate.shared_by(profile.sharing(config.gpus))
+            limits[run_id] = _limit(profile, shared)
     return limits
 
 
 def _limit(profile: SlurmProfile, estimate: Estimate | None) -> Limit:
     limit = Limit(profile.time_min)
-    estimate = estimate and estimate.shared_by(profile.runs_per_gpu)
     if profile.time == AUTO:
         limit = auto_limit(profile, estimate, *longest_time(profile))
     is_slice = profile.slice and limit.minutes == parse_time_min(profile.slice)

@@ -103,7 +103,7 @@ def test_what_is_averaged_besides_seeds_is_found(sweep: SweepDir) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"by": "modle"}, "did you mean 'model'? Valid: accumulate_steps, "),
+        ({"by": "modle"}, "did you mean 'model'? Valid: model, "),
         ({"by": "model,"}, "'' is not a known option"),
         ({"metric": "tst_top1"}, "did you mean 'test_top1'? Valid: test_loss, "),
     ],

@@ -33,17 +33,30 @@ def test_listing_and_checking_names_loads_no_torch():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def test_an_unknown_network_is_answered_with_the_nearest_and_with_all_names():
-    with pytest.raises(UnknownNameError, match="did you mean 'bam_resnet50'") as error:
+def test_an_unknown_network_is_answered_with_the_nearest_and_with_where_all_are_listed():
+    with pytest.raises(UnknownNameError) as error:
         find("bam_resnet5O")
     assert error.value.valid == sorted(MODELS)
-    assert all(name in str(error.value) for name in MODELS)
+    assert str(error.value) == (
+        "'bam_resnet5O' is not a known network; did you mean 'bam_resnet50'? Valid: bam_resnet50, "
+        f"bam_resnet18, bam_resnet101, lambda_resnet50 and {len(MODELS) - 4} others; "
+        "`launcher models` lists them"
+    )
 
 
-def test_a_name_like_no_other_gets_no_guess():
+def test_a_name_like_no_other_gets_no_guess_and_all_names():
     with pytest.raises(UnknownNameError) as error:
         find("zzzzzz")
     assert "did you mean" not in str(error.value)
+    assert all(name in str(error.value) for name in MODELS)
+
+
+def test_few_names_are_all_told_with_the_guess_and_so_many_are_not_even_without_one():
+    few, many = (UnknownNameError("key", "tme", ["time", *map(str, range(n))]) for n in (9, 10))
+    assert str(few).endswith("; did you mean 'time'? Valid: 0, 1, 2, 3, 4, 5, 6, 7, 8, time")
+    assert "did you mean 'time'? Valid: time, " in str(many)
+    assert str(many).endswith(" and 7 others")
+    assert str(UnknownNameError("key", "x", map(str, range(201)))).endswith(" and 197 others")
 
 
 def test_an_unknown_option_is_answered_with_the_nearest():

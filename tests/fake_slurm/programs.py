@@ -104,7 +104,8 @@ def sbatch(state: State, words: list[str]) -> list[str]:
     given, (script, *_) = parse(words, SBATCH_FLAGS, "--array --job-name --begin")
     asked = script_options(script) | given
     if "--test-only" in asked:
-        start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(time.time() + 3600))
+        form = os.environ.get("SLURM_TIME_FORMAT", "%Y-%m-%dT%H:%M:%S")
+        start = time.strftime(form, time.localtime(time.time() + 3600))
         said = f"sbatch: Job {state['next_id']} to start at {start} using 1 processors"
         raise CommandError(f"{said} on nodes n1 in partition low", 0)
     job_id = accept(state, asked)

@@ -55,7 +55,10 @@ def test_the_runs_for_which_an_expression_is_true_are_selected(
 @pytest.mark.parametrize(
     ("expression", "said"),
     [
-        ("modle == resnet18", "'modle' is not a known option; did you mean 'model'? Valid: acc"),
+        (
+            "modle == resnet18",
+            "'modle' is not a known option; did you mean 'model'? Valid: model, ",
+        ),
         ("attention == se", "'attention' is not a known option; did you mean 'model_options.atte"),
         ("stat == failed", "'stat' is not a known option; did you mean 'state'?"),
         ("model == resnet18 or resnet34", "'resnet34' is not a known option"),

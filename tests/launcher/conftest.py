@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -10,8 +11,11 @@ from typing import Any
 import psutil
 import pytest
 
+from jobs.errors import run_command
 from jobs.processes import this_process
 from jobs.run_dir import Attempt, RunDir, SweepDir, all_sweeps
+from launcher import slurm
+from launcher.cli import app
 from launcher.matrix import read_matrix
 from launcher.submit import plan_submission
 from tests.fake_slurm import FakeSlurm
@@ -32,6 +36,12 @@ axes:
 """
 
 
+CLUSTER = {
+    "default": "lab",
+    "profiles": {"lab": {"executor": "slurm", "time": "10:00", "signal_delay_s": 30}},
+}
+
+
 def add_attempt(run: RunDir, **end: Any) -> None:
     number = run.next_attempt()
     start = Attempt(
@@ -50,6 +60,47 @@ def submit_by_hand(sweep: SweepDir, fake: FakeSlurm) -> str:
     times = {"submitted_unix_s": time.time() - 100, "job_id": job_id, "user": getpass.getuser()}
     sweep.write_submission({**facts, **times, **this_process()})
     return job_id
+
+
+class Desk:
+    """A person's folder with a matrix, and the launcher in this process."""
+
+    def __init__(self, fake: FakeSlurm, capsys: pytest.CaptureFixture[str]) -> None:
+        self.fake = fake
+        self._capsys = capsys
+        self.sweep = SweepDir(Path("runs/sweep"))
+        Path("cluster.yaml").write_text(json.dumps(CLUSTER))
+
+    def launcher(self, *words: str, status: int | None = 0) -> str:
+        """What a command said, on stdout and then on stderr; status None is any."""
+        slurm.ask_config.cache_clear()  # each process asks once
+        with pytest.raises(SystemExit) as left:
+            run_command(lambda: app(list(words), prog_name="launcher"))
+        said = self._capsys.readouterr()
+        assert status in (None, left.value.code), said.out + said.err
+        return said.out + said.err
+
+    def submit(self, runs: int = 2, status: int | None = 0) -> str:
+        text = f"base: {{model: resnet_small, dataset: digits}}\nseeds: {runs}\n"
+        Path("sweep.yaml").write_text(text)
+        return self.launcher("submit", "sweep.yaml", status=status)
+
+    def rows(self) -> list[dict[str, Any]]:
+        return json.loads(self.launcher("status", "--json"))
+
+    def states(self) -> list[str]:
+        return [row["state"] for row in self.rows()]
+
+    def jobs(self) -> list[str]:
+        """The ids of the jobs that SLURM was given."""
+        return list(dict.fromkeys(task["job_id"] for task in self.fake.tasks()))
+
+    def age(self, by_s: float) -> None:
+        """Let it be a while since the submissions, whose launchers are gone by now."""
+        for path, record in self.sweep.submissions().items():
+            submitted_unix_s = record["submitted_unix_s"] - by_s
+            gone = {"submitted_unix_s": submitted_unix_s, "start_ticks": 1}
+            self.sweep.write_submission(record | gone, path)
 
 
 @pytest.fixture(autouse=True)
@@ -81,3 +132,9 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
     fake = FakeSlurm(tmp_path / "slurm")
     monkeypatch.setenv("PATH", f"{fake.bin}:{os.environ['PATH']}")
     return fake
+
+
+@pytest.fixture
+def desk(fake: FakeSlurm, capsys: pytest.CaptureFixture[str]) -> Iterator[Desk]:
+    yield Desk(fake, capsys)
+    slurm.ask_config.cache_clear()

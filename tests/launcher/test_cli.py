@@ -172,7 +172,8 @@ def test_a_failure_in_one_sweep_does_not_keep_the_next_from_going_on(matrix: Pat
         (run.path / "result.json").unlink()
     failed = launcher("resume", "--failed", "--workers", "2", status=1)
     assert "b: finished 2" in failed.stdout
-    assert "error: not all runs of a finished" in failed.stderr
+    assert "error: a: not all runs of a finished" in failed.stderr
+    assert failed.stderr.endswith("error: 1 of 2 sweeps failed: a\n")
 
 
 def test_resume_leaves_runs_that_were_started_by_hand_unless_they_are_named(matrix: Path) -> None:

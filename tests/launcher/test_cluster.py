@@ -97,10 +97,8 @@ def test_a_mistake_names_its_line_and_what_is_valid_and_all_are_told_at_once(wri
     assert complaint(path) == [
         "c.yaml:1: 'loc' is not a known slurm profile. Valid: v100",
         "c.yaml:5: mem: '32' is not valid; write it like 32G",
-        "c.yaml:6: 'tme' is not a known key; did you mean 'time'? Valid: account, "
-        "array_parallelism, constraint, cpus_per_task, exclude, executor, gpus_per_node, gres, "
-        "mail_type, mail_user, mem, nice, nodelist, partition, qos, reservation, "
-        "runs_per_gpu, setup, signal_delay_s, slice, time",
+        "c.yaml:6: 'tme' is not a known key; did you mean 'time'? Valid: time, mem, "
+        "mail_user, mail_type and 17 others",
         "c.yaml:7: cpus_per_task: Input should be a valid integer, not '4'",
         "c.yaml:8: gres: 'gpu:v100:1; rm' is not valid; write it like gpu:v100:1",
         "c.yaml:9: time: '4:00:00:00' is not a time limit; write minutes (90), H:MM:SS (4:00:00), "

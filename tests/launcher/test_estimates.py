@@ -111,9 +111,14 @@ def test_another_batch_size_is_scaled_by_its_images_and_another_network_by_its_m
 
 
 def test_what_was_measured_on_a_shared_gpu_is_not_slowed_down_again(sweep: Sweep) -> None:
-    facts = {"token": "t1", "executor": "slurm", "job_id": "7", "runs_per_job": 4, "runs": []}
+    runs = [f"r{number}" for number in range(14)]
+    facts = {"token": "t1", "executor": "slurm", "job_id": "7", "runs_per_job": 4, "runs": runs}
     sweep.dir.write_submission({**facts, "user": "me", "submitted_unix_s": 1.0, **this_process()})
     run = sweep.measure(sweep.plan(), 0.3, job_id="7_2")
     estimate = sweep.estimator.estimate(run, run.read_config())
     assert estimate is not None
     assert [estimate.shared_by(runs).step_s for runs in (1, 4, 8)] == [0.3, 0.3, 0.6]
+    sweep.measure(run, 0.3, job_id="7_3")
+    estimate = sweep.estimator.estimate(run, run.read_config())
+    assert estimate is not None
+    assert estimate.sharing == 2, "the last job had what was left"

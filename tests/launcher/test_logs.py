@@ -69,6 +69,17 @@ def test_a_whole_label_comes_before_a_part_of_one_in_another_sweep(
     assert find_run("sresnet_small s0", runs).sweep.name == "tiny"
 
 
+def test_words_of_a_label_fit_as_a_narrow_table_shows_them_too(
+    sweep: SweepDir, matrix: Path
+) -> None:
+    runs = sweep.path.parent
+    matrix.write_text(f"{matrix.read_text()}  weight_decay: [0.001, 0.01]\n")
+    plan_submission(read_matrix(matrix, ["name=wider"]), runs).write()
+    for words in ("sresnet_small weight_decay=0.01", "wider/wd=0.01 sresnet_small"):
+        config = find_run(words, runs).read_config()
+        assert (config.model, config.weight_decay) == ("sresnet_small", 0.01)
+
+
 def test_among_several_an_expression_says_which(sweep: SweepDir) -> None:
     runs = sweep.path.parent
     found = find_run("tiny/", runs, "model == sresnet_small")

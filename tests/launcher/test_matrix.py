@@ -263,6 +263,13 @@ def test_runs_get_what_is_set_for_them_and_the_last_word_counts(read):
     }  # fmt: skip
 
 
+def test_the_last_word_on_a_resource_may_be_that_it_is_not_asked_for(read):
+    matrix = read(CELLS + "  - {when: lr == 0.2, set: {resources.mem: null}}")
+    _, second, _, last = matrix.runs
+    asked = {key: own.model_dump(exclude_unset=True) for key, own in matrix.resources_of.items()}
+    assert asked == {second: {"mem": None}, last: {"mem": None, "time": "8h"}}
+
+
 def test_an_expression_sees_defaults_and_no_other_override(read):
     matrix = read(
         """\
@@ -389,7 +396,7 @@ def test_a_seed_that_is_an_axis_stays_one(read):
         ("epochs", "--set epochs: write key=value, such as --set epochs=2"),
         ("epochs=0", "--set epochs=0: epochs: Input should be greater than or equal to 1, not 0"),
         ("lr=[", "--set lr=[: this is not YAML: expected the node content, but found '<stream en"),
-        ("epoch=2", "--set epoch=2: 'epoch' is not a known key; did you mean 'epochs'? Valid: acc"),
+        ("epoch=2", "--set epoch=2: 'epoch' is not a known key; did you mean 'epochs'? Valid: epo"),
         ("base.lr=2", "--set base.lr=2: 'base.lr' is not a known key"),
         ("resources.tim=2", "--set resources.tim=2: 'resources.tim' is not a known key; did you "
          "mean 'resources.time'? Valid: "),
@@ -448,7 +455,8 @@ def test_unknown_names_and_wrong_shapes_are_told_together_with_their_lines(compl
         "m.yaml:18: sweep name 'a/b' is not valid: use up to 64 letters, digits, '-' and '_', "
         "beginning with a letter or a digit",
     ]
-    assert "Valid: accumulate_steps, augment, batch_size, " in lines[0]
+    assert "Valid: epochs, warmup_epochs, restart_epochs, " in lines[0]
+    assert lines[0].endswith(" others; `python -m jobs.train --help` lists them")
     assert lines[8].endswith(
         "Valid: cpus_per_task, gres, mail_type, mail_user, mem, profile, runs_per_gpu, slice, "
         "time, workers"
@@ -533,7 +541,7 @@ def test_a_wrong_value_is_told_once_at_its_own_line_however_many_runs_have_it(co
             schedule: cosin
         """
     )
-    assert [line.partition(" Valid: attention2")[0] for line in lines] == [
+    assert [line.partition(" Valid: resnet50")[0] for line in lines] == [
         "m.yaml:2: lr: Input should be greater than 0, not -1",
         "m.yaml:3: 'combine' is not a known option of network 'resnet18'. Valid: attention, "
         "dropout, stem",

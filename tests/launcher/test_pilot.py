@@ -11,11 +11,20 @@ from pathlib import Path
 import pytest
 
 from jobs.causes import Cause
+from jobs.config import RunConfig
 from jobs.errors import ExecutionError, InputError
+from jobs.processes import this_process
 from jobs.run_dir import RunDir, SweepDir
 from launcher.cluster import LocalProfile, SlurmProfile
 from launcher.matrix import read_matrix
-from launcher.pilot import STEPS, Report, _why_unmeasured, choose_pilot, fly_pilot
+from launcher.pilot import (
+    STEPS,
+    Report,
+    _why_unmeasured,
+    choose_pilot,
+    count_sharing,
+    fly_pilot,
+)
 from launcher.plan import Verb
 from launcher.show import make_console
 from launcher.submit import Submission, plan_submission
@@ -88,13 +97,16 @@ def test_a_pilot_of_a_run_that_is_shorter_says_that_it_needs_none(sweep: SweepDi
 # ---- what follows from it
 
 
-def report_of(sweep: Sweep, run: RunDir, profile: SlurmProfile, tmp_path: Path) -> list[str]:
+def submission_of(sweep: Sweep, tmp_path: Path) -> Submission:
     matrix = tmp_path / "sweep.yaml"
     matrix.write_text(
         "base: {dataset: cifar100, batch_size: 100, epochs: 10}\n"
         "axes: {model: [resnet18, resnet50]}\nseeds: 2\n"
     )
-    submission = plan_submission(read_matrix(matrix), sweep.dir.path.parent)
+    return plan_submission(read_matrix(matrix), sweep.dir.path.parent)
+
+
+def report_of(submission: Submission, run: RunDir, profile: SlurmProfile) -> list[str]:
     report = Report(submission, run, run.attempts()[-1], profile, waited_s=90)
     return list(report.lines())
 
@@ -106,7 +118,8 @@ def test_the_report_says_what_the_sweep_costs_and_what_to_ask_for(
     sweep = Sweep(tmp_path / "sweep")
     run = sweep.measure(sweep.plan(), step_s=3.6, eval_s=0.0)
     sweep.plan(model="resnet50")
-    lines = report_of(sweep, run, SlurmProfile(time="8h"), tmp_path)
+    submission = submission_of(sweep, tmp_path)
+    lines = report_of(submission, run, SlurmProfile(time="8h"))
     assert lines[1:4] == [
         "  waited     2 min",
         "  start-up   30 s",
@@ -121,8 +134,35 @@ def test_the_report_says_what_the_sweep_costs_and_what_to_ask_for(
     assert lines[7].endswith("; the QOS allows 24h")
     assert lines[8] == "  ask for    resources: {time: auto, slice: 1h}    in the matrix, or"
     assert lines[9].strip() == "--set resources.time=auto --set resources.slice=1h"
-    shared = report_of(sweep, run, SlurmProfile(time="8h", runs_per_gpu=4), tmp_path)
+    shared = report_of(submission, run, SlurmProfile(time="8h", runs_per_gpu=4))
     assert shared[7].startswith("  a job      48h for the longest run (5,000 steps x 14.4 s + ")
+
+
+def test_runs_that_share_a_gpu_cost_their_part_of_it(tmp_path: Path) -> None:
+    """Measured alone, sharing is reckoned to gain nothing; measured shared, what it has gained."""
+    profile = SlurmProfile(time="8h", runs_per_gpu=4)
+    sweep = Sweep(tmp_path / "sweep")
+    run = sweep.measure(sweep.plan(), step_s=3.6, eval_s=0.0)
+    submission = submission_of(sweep, tmp_path)
+    alone = report_of(submission, run, profile)
+    assert alone[5].startswith("  this run   at most 5 GPU-h left, by estimate: 5,000 steps x 14.4")
+    assert alone[5].endswith(", with 4 on a GPU")
+    assert "2 runs as fast as measured: at most 10 GPU-h; " in alone[6]
+    facts = {"token": "t1", "executor": "slurm", "job_id": "7", "runs_per_job": 4, "runs": "abcd"}
+    sweep.dir.write_submission({**facts, "user": "me", "submitted_unix_s": 1.0, **this_process()})
+    sweep.measure(run, step_s=7.2, eval_s=0.0, job_id="7_0")
+    shared = report_of(submission, run, profile)
+    assert "this run   2.5 GPU-h left, by estimate: 5,000 steps x 7.2 s" in shared[5]
+    assert "2 runs as fast as measured: 5 GPU-h; " in shared[6]
+
+
+def test_the_last_job_of_a_sweep_and_a_run_on_several_gpus_share_with_fewer() -> None:
+    four, two = SlurmProfile(time="8h", runs_per_gpu=4), SlurmProfile(time="8h", runs_per_gpu=2)
+    configs = {str(n): RunConfig(model="resnet18", seed=n) for n in range(6)}
+    configs["2"] = RunConfig(model="resnet18", gpus=2)
+    profiles = dict.fromkeys(configs, four) | {"6": two, "7": LocalProfile(runs_per_gpu=2)}
+    configs |= {"6": configs["0"], "7": configs["0"]}
+    assert list(count_sharing(profiles, configs).values()) == [4, 4, 1, 4, 4, 1, 1, 1]
 
 
 # ---- on SLURM

@@ -84,10 +84,19 @@ def test_a_run_that_makes_no_progress_is_left_when_the_budget_of_the_cause_is_us
         facts: dict[str, Any] = {"cause": cause, "idle": (cause,) * idle + others}
         assert verb_of(State.STOPPED, **facts) is verb
         assert verb_of(State.STOPPED, Policy(retry_failed=True), **facts) is Verb.CONTINUE
-    (action,) = plan([Standing("a", State.STOPPED, "x", cause, (cause,) * limit)], Policy())
+    (action,) = plan([Standing("a", State.STOPPED, "x", None, (cause,) * limit)], Policy())
     assert action.reason.startswith(f"x; no step of progress in {limit} attempts: {cause} {limit}")
     assert verb_of(State.STOPPED, Policy(budgets={cause: 99}), idle=(cause,) * limit) is (
         Verb.CONTINUE
+    )
+
+
+def test_of_a_run_whose_jobs_end_before_it_begins_the_plan_says_how_to_start_it_otherwise() -> None:
+    cause = Cause.NOT_BEGUN
+    (action,) = plan([Standing("a", State.FAILED, "no python", cause, (cause,) * 3)], Policy())
+    assert action.reason == (
+        "no python; 3 jobs have ended so: correct the profile in cluster.yaml, and "
+        "`launcher submit --failed` starts it so"
     )
 
 

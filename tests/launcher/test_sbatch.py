@@ -34,6 +34,11 @@ def answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     [
         (f"sbatch: error: AssocMaxSubmitJobLimit\n{FAILED}{POLICY}", sbatch.LimitError, "AssocMax"),
         (f"sbatch: error: QOSGrpSubmitJobsLimit\n{FAILED}{POLICY}", sbatch.LimitError, "QOSGrpSub"),
+        (
+            f"sbatch: error: AssocGrpSubmitJobsLimit\n{FAILED}{POLICY}",
+            sbatch.LimitError,
+            "AssocGrp",
+        ),
         (f"sbatch: error: MaxSubmitJobsPerAccount\n{FAILED}{POLICY}", sbatch.LimitError, "MaxSubm"),
         (FAILED + POLICY, sbatch.LimitError, "Batch job submission failed: Job violates"),
         (

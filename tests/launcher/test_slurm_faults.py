@@ -5,27 +5,17 @@ Whatever it answers, no run gets a second job while it has one, and none is lost
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from jobs.errors import run_command
-from jobs.run_dir import SweepDir
 from launcher import slurm
-from launcher.cli import app
 from launcher.plan import State
 from launcher.slurm import STATES
-from tests.fake_slurm import NO_CONTROLLER, TIMED_OUT, FakeSlurm
-
-CLUSTER = {
-    "default": "lab",
-    "profiles": {"lab": {"executor": "slurm", "time": "10:00", "signal_delay_s": 30}},
-}
+from tests.fake_slurm import NO_CONTROLLER, TIMED_OUT
+from tests.launcher.conftest import Desk, add_attempt
 
 # Every word that squeue and sacct have for a task, and what it means for a run that has not begun:
 # the state that `status` shows. A task that is under way keeps its run from being submitted again.
@@ -71,53 +61,6 @@ REFUSALS = [
     "Invalid job array specification",
     "Requested node configuration is not available",
 ]
-
-
-class Desk:
-    """A person's folder with a matrix, and the launcher in this process."""
-
-    def __init__(self, fake: FakeSlurm, capsys: pytest.CaptureFixture[str]) -> None:
-        self.fake = fake
-        self._capsys = capsys
-        self.sweep = SweepDir(Path("runs/sweep"))
-        Path("cluster.yaml").write_text(json.dumps(CLUSTER))
-
-    def launcher(self, *words: str, status: int | None = 0) -> str:
-        """What a command said, on stdout and then on stderr; status None is any."""
-        slurm.ask_config.cache_clear()  # each process asks once
-        with pytest.raises(SystemExit) as left:
-            run_command(lambda: app(list(words), prog_name="launcher"))
-        said = self._capsys.readouterr()
-        assert status in (None, left.value.code), said.out + said.err
-        return said.out + said.err
-
-    def submit(self, runs: int = 2, status: int | None = 0) -> str:
-        text = f"base: {{model: resnet_small, dataset: digits}}\nseeds: {runs}\n"
-        Path("sweep.yaml").write_text(text)
-        return self.launcher("submit", "sweep.yaml", status=status)
-
-    def rows(self) -> list[dict[str, Any]]:
-        return json.loads(self.launcher("status", "--json"))
-
-    def states(self) -> list[str]:
-        return [row["state"] for row in self.rows()]
-
-    def jobs(self) -> list[str]:
-        """The ids of the jobs that SLURM was given."""
-        return list(dict.fromkeys(task["job_id"] for task in self.fake.tasks()))
-
-    def age(self, by_s: float) -> None:
-        """Let it be a while since the submissions, whose launchers are gone by now."""
-        for path, record in self.sweep.submissions().items():
-            submitted_unix_s = record["submitted_unix_s"] - by_s
-            gone = {"submitted_unix_s": submitted_unix_s, "start_ticks": 1}
-            self.sweep.write_submission(record | gone, path)
-
-
-@pytest.fixture
-def desk(fake: FakeSlurm, capsys: pytest.CaptureFixture[str]) -> Iterator[Desk]:
-    yield Desk(fake, capsys)
-    slurm.ask_config.cache_clear()
 
 
 # ---- words
@@ -210,6 +153,33 @@ def test_what_squeue_says_is_newer_than_what_the_accounting_says(desk: Desk) -> 
     desk.fake.add(lagging)
     assert desk.states() == ["queued", "stopped"]
     assert resumed(desk) == {1}
+
+
+@pytest.mark.parametrize(("word", "jobs"), [("FAILED", 3), ("NODE_FAIL", 5), ("OUT_OF_MEMORY", 1)])
+def test_jobs_that_end_before_the_run_begins_have_a_budget_and_then_a_person_decides(
+    word: str, jobs: int, desk: Desk
+) -> None:
+    """Such as by a setup line that fails, or without python on the node."""
+    desk.submit(1)
+    for _ in range(jobs + 1):
+        desk.fake.set(desk.jobs()[-1], word, nodes="n1")
+        said = desk.launcher("resume")
+    assert len(desk.jobs()) == jobs
+    assert "1 run: leave 1" in said
+    assert "before the run began" in said
+    desk.launcher("submit", "sweep.yaml", "--failed")
+    assert len(desk.jobs()) == jobs + 1
+
+
+def test_jobs_that_slurm_forgets_before_the_run_begins_have_a_budget_too(desk: Desk) -> None:
+    desk.fake.disable_accounting()
+    desk.submit(1)
+    for _ in range(7):
+        desk.fake.set(desk.jobs()[-1], "RUNNING", in_squeue=False)
+        desk.age(by_s=100)
+        said = desk.launcher("resume")
+    assert len(desk.jobs()) == 5
+    assert "no step of progress in 5 attempts: unknown 5; left without --failed" in said
 
 
 # ---- silence, and answers that come late
@@ -440,3 +410,64 @@ def test_commands_at_the_same_moment_submit_what_stopped_once(desk: Desk) -> Non
     assert [process.wait(timeout=60) for process in processes] == [0] * len(commands)
     assert len(desk.jobs()) == 2
     assert desk.states() == ["queued", "queued"]
+
+
+def test_a_run_is_submitted_again_without_the_nodes_that_failed_where_that_is_asked_for(
+    desk: Desk,
+) -> None:
+    desk.submit(1)
+    run = desk.sweep.runs()[0]
+    for restart, node in enumerate(("n3", "n3", "n5")):
+        facts = {"job_id": "77", "restart": restart, "executor": "slurm", "node": node}
+        add_attempt(run, cause="node_failure", **facts)
+    desk.fake.set("77", "NODE_FAIL", nodes="n5")
+    assert "n3 failed more than once; `launcher resume sweep --exclude-failed`" in desk.launcher(
+        "resume", "--dry-run"
+    )
+    assert "sweep: not on n3,n5\n" in desk.launcher("resume", "--exclude-failed")
+    first, second = (
+        desk.sweep.job_folder(record["token"]) / "submission.sh"
+        for record in desk.sweep.submissions().values()
+    )
+    assert "--exclude" not in first.read_text()
+    assert "\n#SBATCH --exclude=n3,n5\n" in second.read_text()
+
+
+@pytest.mark.parametrize("runs", [1, 300])
+def test_a_submission_is_two_files_however_many_runs_it_has(runs: int, desk: Desk) -> None:
+    desk.submit(runs)
+    files = [path for path in Path("runs/sweep/slurm").rglob("*") if path.is_file()]
+    assert sorted(path.name for path in files) == ["submission.sh", "task.pkl"]
+
+
+# ---- what is said before anything is submitted
+
+
+def test_a_pilot_beyond_a_limit_is_told_as_a_pilot_and_leaves_the_run_planned(desk: Desk) -> None:
+    desk.fake.limit(0, "QOSMaxSubmitJobPerUserLimit")
+    Path("sweep.yaml").write_text("base: {model: resnet_small, dataset: digits}\nseeds: 2\n")
+    said = desk.launcher("submit", "sweep.yaml", "--pilot", status=1)
+    assert said.endswith(
+        "error: the pilot was not submitted: SLURM takes no more jobs now "
+        "(QOSMaxSubmitJobPerUserLimit); give the command again when some of yours have ended\n"
+    )
+    assert desk.states() == ["planned", "planned"]
+
+
+def test_the_estimate_of_the_start_counts_jobs_and_leaves_out_what_they_wait_for(
+    desk: Desk,
+) -> None:
+    desk.submit(7)
+    for words, jobs in (
+        ([], "an array of 7 runs: SLURM would start the first "),
+        (["--set", "seeds=1"], "1 run: SLURM would start it "),
+        (["--set", "resources.runs_per_gpu=4"], "an array of 2 jobs for 7 runs: SLURM would "),
+        (["--set", "resources.runs_per_gpu=8"], "1 job of 7 runs: SLURM would start it "),
+    ):
+        asked = ["submit", "sweep.yaml", "--set", "name=next", "--test-only", *words]
+        said = desk.launcher(*asked)
+        assert f"\n  {jobs}" in said
+        assert "but not before" not in said
+    assert desk.launcher(*asked, "--after", "sweep").endswith(
+        "  but not before job 77 has ended, which SLURM leaves out here\n"
+    )

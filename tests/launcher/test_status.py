@@ -124,6 +124,33 @@ def test_attempts_since_the_last_progress_are_told_to_the_plan(run: RunDir) -> N
     assert run_status(run, set()).idle == ("preempted",), "the one at work does not count"
 
 
+def end_job(run: RunDir, number: int, word: str) -> None:
+    facts = {"token": f"t{number}", "job_id": f"{number}_0", "nodes": "", "shown": False}
+    run.observe("ended", word=word, **facts)
+
+
+def test_jobs_that_ended_before_the_run_began_are_told_to_the_plan_with_their_causes(
+    run: RunDir,
+) -> None:
+    add_attempt(run, cause="stopped", job_id="1_0")
+    for number, word in enumerate(["TIMEOUT", "FAILED", "COMPLETED", "NODE_FAIL", "FAILED"], 1):
+        end_job(run, number, word)
+        end_job(run, number, word)  # told by squeue, and later by the accounting
+    status = run_status(run, set())
+    assert (status.state, status.cause) == (State.FAILED, Cause.NOT_BEGUN)
+    ends = ("not_begun", "node_failure", "not_begun", "not_begun")
+    assert status.idle == (*ends, "stopped"), "the attempt's own job, 1_0, is no other end"
+    end_job(run, 6, "OUT_OF_MEMORY")
+    assert run_status(run, set()).cause is Cause.OUT_OF_MEMORY
+    end_job(run, 7, "UNKNOWN")
+    assert run_status(run, set()).cause is Cause.UNKNOWN
+    run.observe("released")
+    assert run_status(run, set()).idle == ("stopped",)
+    end_job(run, 8, "FAILED")
+    add_attempt(run, started_unix_s=time.time(), cause="preempted", job_id="9_0")
+    assert run_status(run, set()).idle == ("preempted", "stopped"), "it has begun since"
+
+
 def test_a_held_run_is_running_whatever_its_attempts_say(run: RunDir) -> None:
     add_attempt(run, cause="code_error")
     holder = run.take_lease("local", "1", 0)

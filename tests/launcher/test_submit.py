@@ -23,6 +23,8 @@ from launcher.submit import (
     plan_submission,
     run_profile,
     run_profiles,
+    settle_wishes,
+    with_wishes,
 )
 from tests.launcher.conftest import add_attempt
 
@@ -72,6 +74,25 @@ def test_what_a_run_alone_asks_for_is_kept_as_long_as_its_matrix_says_so(
         first, second = map(sweep.run, sweep.named_runs())
         assert run_profile(first, base) == base.model_copy(update={"time": time})
         assert run_profile(second, base) == base
+
+
+@pytest.mark.parametrize("of_profile", [{}, {"slice": "1h", "mem": "8G"}])
+def test_a_null_takes_back_what_the_matrix_wishes_and_leaves_what_the_profile_says(
+    of_profile: dict[str, str], sweep: SweepDir, matrix: Path
+) -> None:
+    wishes = "{time: auto, slice: 2h, mem: 32G, runs_per_gpu: 4}"
+    null = "resources: {time: null, slice: null, mem: null, runs_per_gpu: null}"
+    own = f"overrides: [{{when: model == resnet_small, set: {{{null}}}}}]"
+    matrix.write_text(f"{matrix.read_text()}resources: {wishes}\n{own}\n")
+    profile = SlurmProfile(time="4h", **of_profile)
+    asked = settle_wishes(read_matrix(matrix), profile)
+    base = with_wishes(profile, asked.resources)
+    first, second = asked.runs
+    assert run_profiles(asked, base) == {first: profile, second: base}
+    plan_submission(asked, sweep.path.parent).write()
+    assert run_profile(sweep.run(first), base) == profile
+    assert run_profile(sweep.run(second), base) == base
+    assert run_profile(sweep.run(first), LocalProfile()) == LocalProfile()
 
 
 def test_wishes_that_cannot_be_had_are_refused(sweep: SweepDir, matrix: Path) -> None:

@@ -50,7 +50,7 @@ def test_the_table_shows_a_row_for_each_run_and_why_one_failed(sweep: SweepDir) 
 def test_a_wide_table_tells_the_causes_and_the_gpu_and_a_narrow_one_what_matters_most() -> None:
     queued = make_run(2, State.QUEUED, expected_start_unix_s=time.time() + 3 * 3600 + 60)
     wide = render([RUNNING, queued], 160)
-    for said in ("4: 2 preempted, time limit", "n3 V100-SXM2-16GB", "━━━━━━", "2.2 h"):
+    for said in ("4 (2 preempted, 1 time limit)", "n3 V100-SXM2-16GB", "━━━━━━", "2.2 h"):
         assert said in wide[2]
     assert ", in 3.0 h" in wide[3]
     assert "n3" in render([RUNNING, queued], 90)[2]
@@ -58,6 +58,46 @@ def test_a_wide_table_tells_the_causes_and_the_gpu_and_a_narrow_one_what_matters
         *("resnet18", "lr=0.05", "s1", "00000000", "running"),
         *("150/200", "71.25", "2.2", "h", "4"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("attempts", "causes", "said"),
+    [
+        (1, {"finished": 1}, "1"),
+        (1, {"code_error": 1}, "1 (code error)"),
+        (2, {"stopped": 2}, "2 (stopped)"),
+        (2, {"stopped": 1}, "2 (1 stopped)"),
+        (3, {"preempted": 2, "time_limit": 1}, "3 (2 preempted, 1 time limit)"),
+    ],
+)
+def test_the_attempts_are_told_with_how_many_ended_in_which_way(
+    attempts: int, causes: dict[str, int], said: str
+) -> None:
+    run = make_run(1, State.STOPPED, attempts=attempts, causes=causes)
+    assert render([run], 160)[2].split("0/200")[1].strip() == said
+
+
+def test_options_keep_their_names_before_columns_do() -> None:
+    long = "resnet50 lr={} weight_decay=0.0005 label_smoothing=0.1 s0"
+    runs = [replace(RUNNING, run_id=f"r-{n}", label=long.format(n / 10)) for n in range(2)]
+    runs.append(replace(RUNNING, run_id="r-2", label="resnet18 lr=0.1 weight_decay=0.0001 s0"))
+    head, first, *_ = render(runs, 80)[1:]
+    assert first.startswith("resnet50 lr=0.0 wd=0.0005 smoothing=0.1 ")
+    assert head.split() == ["run", "id", "state", "epoch", "top-1", "%", "left"]
+    head, first, *_ = render(runs, 70)[1:]
+    assert first.startswith("resnet50 lr=0.0 wd=0.0005 smoothing=0.1 ")
+    assert head.split() == ["run", "id", "state", "epoch"]
+    _, first, *_ = render(runs, 56)[1:]
+    assert first.startswith("resnet50 0.0 0.0005 0.1 "), "they cannot be kept"
+
+
+def test_the_time_that_is_left_has_a_line_of_its_own_where_there_is_no_room() -> None:
+    queued = make_run(2, State.QUEUED)
+    assert render([RUNNING, queued], 120)[0].startswith("tiny: running 1, queued 1; about")
+    head, own = render([RUNNING, queued], 60)[:2]
+    assert head == "tiny: running 1, queued 1"
+    assert own.startswith("  about ")
+    assert own.endswith(" h to go if as many go on at once")
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120, 160])

@@ -88,6 +88,20 @@ def test_a_job_that_slurm_has_forgotten_has_ended(sweep: SweepDir, answers: Slur
     assert {status.state for status in sweep_status(sweep)} == {"stopped"}
 
 
+def test_the_lost_job_of_a_single_run_is_that_of_its_attempt(
+    sweep: SweepDir, answers: Slurm
+) -> None:
+    """It is no array, so its id has no index."""
+    run = sweep.runs()[0]
+    add_submission(sweep, job_id="77", runs=[run.run_id])
+    assert (
+        sweep_status(sweep)[0].detail
+        == "SLURM has forgotten its job, in which the run did not begin"
+    )
+    add_attempt(run, executor="slurm", job_id="77", cause="time_limit", message="SIGUSR2")
+    assert sweep_status(sweep)[0].detail == "time limit: SIGUSR2"
+
+
 def test_a_job_of_another_cluster_is_not_taken_for_ended(sweep: SweepDir, answers: Slurm) -> None:
     add_submission(sweep, job_id="77", cluster="another")
     statuses = sweep_status(sweep)

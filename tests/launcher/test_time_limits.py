@@ -144,6 +144,17 @@ def test_each_run_has_a_limit_of_its_own_and_few_arrays_come_of_it(
     assert [found[run.run_id].minutes for run in runs] == [60, 60, 60, 20, 60]
 
 
+def test_a_run_on_several_gpus_has_them_for_itself_whatever_runs_per_gpu_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time_limits, "_ask_site", Site)
+    sweep = Sweep(tmp_path / "sweep")
+    one, two = (sweep.measure(sweep.plan(gpus=gpus), 1.0) for gpus in (1, 2))
+    profiles = {run.run_id: AUTO.model_copy(update={"runs_per_gpu": 4}) for run in (one, two)}
+    found = set_limits(sweep.dir, profiles, lambda run_id: sweep.dir.run(run_id).read_config())
+    assert [found[run.run_id].minutes for run in (one, two)] == [480, 120]
+
+
 def test_with_a_fixed_time_and_no_slice_nothing_is_read_or_asked(tmp_path: Path) -> None:
     sweep = Sweep(tmp_path / "nowhere")
     assert set_limits(sweep.dir, {"a": SlurmProfile(time="1h")}, lambda run_id: 1 / 0) == {}

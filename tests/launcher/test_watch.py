@@ -53,6 +53,24 @@ def test_a_watch_outlives_an_outage_of_slurm_and_ends_when_all_is_at_rest(
     assert "cancelled 2" in screen.getvalue().rpartition("what it said")[2]
 
 
+def test_a_watch_looks_at_the_files_often_and_asks_slurm_seldom(
+    sweep: SweepDir, fake: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "LOOK_S", 0.01)
+    job_id = submit_by_hand(sweep, fake)
+    screen = io.StringIO()
+    console = Console(file=screen, width=300, height=30, force_terminal=True)
+    watching = Watch([sweep], Selected(None), console, show_all=False)
+    follower = threading.Thread(target=watching.follow, daemon=True)
+    follower.start()
+    wait_until(lambda: screen.getvalue().count("queued 2") > 5)
+    assert fake.commands().count("squeue") == 1
+    fake.set(job_id, "CANCELLED", start=1, end=2)
+    monkeypatch.setattr(watch, "ASK_SLURM_S", 0.0)
+    follower.join(timeout=20)
+    assert not follower.is_alive()
+
+
 @pytest.mark.parametrize("leave", ["q", "Ctrl-C"])
 def test_a_person_leaves_the_watch_with_status_0_and_the_terminal_as_it_was(
     leave: str, sweep: SweepDir, fake: FakeSlurm

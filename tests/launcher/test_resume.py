@@ -1,0 +1,82 @@
+"""Going on with several sweeps, of which one cannot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jobs.errors import ExecutionError, InputError
+from jobs.run_dir import SweepDir
+from launcher.resume import Failures
+from tests.launcher.conftest import Desk
+
+NO_ACCOUNT = "Invalid account or account/partition combination specified"
+
+
+@pytest.fixture
+def stopped(desk: Desk) -> Desk:
+    """Sweeps a, b and c, whose jobs reached their time limit."""
+    Path("sweep.yaml").write_text("base: {model: resnet_small, dataset: digits}\n")
+    for name in "abc":
+        desk.launcher("submit", "sweep.yaml", "--set", f"name={name}")
+    for job_id in desk.jobs():
+        desk.fake.set(job_id, "TIMEOUT")
+    return desk
+
+
+def submissions(name: str) -> int:
+    return len(SweepDir(f"runs/{name}").submissions())
+
+
+def test_what_sbatch_refuses_of_one_sweep_does_not_keep_the_others_from_going_on(
+    stopped: Desk,
+) -> None:
+    refusal = f"sbatch: error: Batch job submission failed: {NO_ACCOUNT}"
+    stopped.fake.fail("sbatch", refusal, times=1)
+    said = stopped.launcher("resume", status=1)
+    assert f"error: a: sbatch refused: Batch job submission failed: {NO_ACCOUNT}" in said
+    assert said.endswith("error: 1 of 3 sweeps failed: a\n")
+    assert said.count("submitted job") == 2
+    assert [submissions(name) for name in "bc"] == [2, 2]
+
+
+def test_a_run_that_someone_edited_stops_its_own_sweep_alone(stopped: Desk) -> None:
+    config = SweepDir("runs/b").runs()[0].path / "config.json"
+    config.write_text(config.read_text().replace('"digits"', '"mnist"'))
+    for words in (["--dry-run"], []):
+        said = stopped.launcher("resume", *words, status=2)
+        assert f"error: b: {config}: its configuration was edited" in said
+        assert "error: 1 of 3 sweeps failed: b\n" in said
+    assert [submissions(name) for name in "abc"] == [2, 1, 2]
+
+
+def test_a_sweep_whose_records_are_damaged_stops_no_other(stopped: Desk) -> None:
+    record = next(iter(SweepDir("runs/a").submissions()))
+    record.write_text("{")
+    names = next(Path("runs/c/matrices").glob("*.runs.json"))
+    names.write_text("7")
+    said = stopped.launcher("resume", status=2)
+    assert f"error: a: {record}" in said
+    assert f"error: c: {names} is missing or damaged; submit the matrix again" in said
+    assert said.endswith("error: 2 of 3 sweeps failed: a, c\n")
+    assert submissions("b") == 2
+    assert stopped.launcher("resume", "a", status=2).startswith(f"error: {record}")
+
+
+def test_mistakes_alone_are_input_errors_and_anything_else_a_failure(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    failures = Failures(3)
+    failures.check()
+    with failures.of(SweepDir("a")):
+        raise InputError("edited")
+    with pytest.raises(InputError, match=r"^1 of 3 sweeps failed: a$"):
+        failures.check()
+    with failures.of(SweepDir("b")):
+        raise PermissionError(13, "Permission denied", "b/submissions/claim")
+    assert "error: b: b/submissions/claim: Permission denied\n" in capsys.readouterr().err
+    with pytest.raises(ExecutionError, match=r"^2 of 3 sweeps failed: a, b$"):
+        failures.check()
+    with pytest.raises(ZeroDivisionError), failures.of(SweepDir("c")):
+        1 / 0  # noqa: B018  a bug is not hidden
