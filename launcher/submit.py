@@ -276,15 +276,15 @@ def release_held(sweep: SweepDir, actions: Iterable[Action]) -> bool:
 
     Raises ExecutionError where SLURM refuses: what an administrator holds, he alone releases.
     """
-    paths = {sweep.run(action.run_id).path for action in actions if action.verb is Verb.RELEASE}
-    if not paths:
+    wanted = {sweep.run(action.run_id) for action in actions if action.verb is Verb.RELEASE}
+    if not wanted:
         return False
     from launcher import slurm
     from launcher.tasks import tasks_of_runs
 
     tasks = tasks_of_runs([sweep])
     # Runs that share a GPU are one job, and a colleague may have been faster.
-    held = {task.id for path, task in tasks.items() if path in paths and task.state is State.HELD}
+    held = {task.id for run, task in tasks.items() if run in wanted and task.state is State.HELD}
     if held:
         slurm.release(sorted(held))
     return True

@@ -78,8 +78,8 @@ class _Place:
         return bool(_written_ends(self.run, self.record["token"]))
 
 
-def tasks_of_runs(sweeps: Sequence[SweepDir]) -> dict[Path, slurm.Task]:
-    """What SLURM says of each unfinished run that was submitted to it, by the run's path.
+def tasks_of_runs(sweeps: Sequence[SweepDir]) -> dict[RunDir, slurm.Task]:
+    """What SLURM says of each unfinished run that was submitted to it.
 
     One squeue for everything, and one sacct for what squeue has forgotten and for why attempts
     were killed. A submission whose launcher did not live to write down the job's id is adopted.
@@ -103,7 +103,7 @@ def tasks_of_runs(sweeps: Sequence[SweepDir]) -> dict[Path, slurm.Task]:
         task = found.get(place.key) or (None if place.has_ended else _absent(place))
         if task is None:
             continue
-        tasks[place.run.path] = task
+        tasks[place.run] = task
         if task.is_over and place.key in found:
             _write_down(place.run, place.record["token"], task)
     return tasks
