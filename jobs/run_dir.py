@@ -295,6 +295,12 @@ class RunDir:
     def is_planned(self) -> bool:
         return os.path.exists(self._config)
 
+    def is_planned_as(self, config: RunConfig, wishes: Mapping[str, Any]) -> bool:
+        """Whether there is nothing to be written; InputError if the file was edited since."""
+        return (
+            self.is_planned() and self.read_config() == config and self.read_resources() == wishes
+        )
+
     def write_config(self, config: RunConfig) -> None:
         """Plan the run. Planned again, it takes over the options that cannot change the result.
 
@@ -620,21 +626,24 @@ class SweepDir:
         return max(os.stat(place).st_mtime for place in [str(self.path), *folders])
 
     def write_configs(
-        self, configs: Iterable[RunConfig], resources: Mapping[str, Mapping[str, Any]]
+        self, configs: Mapping[str, RunConfig], resources: Mapping[str, Mapping[str, Any]]
     ) -> None:
-        """Plan runs, with what some of them ask for alone.
+        """Plan runs, by their names, with what some of them ask for alone."""
 
-        Side by side, because each waits for the disk, often longer than it works.
-        """
+        def write(run: RunDir) -> None:
+            run.write_config(configs[run.run_id])
+            run.write_resources(resources.get(run.run_id, {}))
 
-        def write(config: RunConfig) -> None:
-            run = self.run(config.run_id)
-            run.write_config(config)
-            run.write_resources(resources.get(config.run_id, {}))
-
+        new = [
+            run
+            for run_id, config in configs.items()
+            if not (run := self.run(run_id)).is_planned_as(config, resources.get(run_id, {}))
+        ]
+        # Side by side, because each waits for the disk, often longer than it works.
         with ThreadPoolExecutor(WRITERS) as pool:
-            list(pool.map(write, configs))
-        sync_folder(self.path)
+            list(pool.map(write, new))
+        if new:
+            sync_folder(self.path)
 
     # ---- matrices: every version as submitted, each with the runs that it names
 

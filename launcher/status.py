@@ -124,7 +124,7 @@ def tasks_in_slurm(sweeps: Sequence[SweepDir]) -> dict[RunDir, Task]:
     """What SLURM says of the runs that were given to it; ExecutionError if it does not answer."""
     if not any(sweep.is_on_slurm() for sweep in sweeps):
         return {}
-    from launcher.tasks import tasks_of_runs  # with submitit, which others need not load
+    from launcher.tasks import tasks_of_runs  # which others need not load
 
     return tasks_of_runs(sweeps)
 

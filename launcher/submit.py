@@ -103,7 +103,7 @@ class Submission:
             run_id: resources.model_dump(exclude_none=True)
             for run_id, resources in self.matrix.resources_of.items()
         }
-        self.sweep.write_configs(self.matrix.runs.values(), wishes)
+        self.sweep.write_configs(self.matrix.runs, wishes)
         self.sweep.add_matrix(self.matrix.text, self.matrix.runs)
         note_released(self.sweep, self.actions)
 
@@ -140,8 +140,8 @@ def plan_submission(
     sweep = SweepDir(runs / matrix.name)
     known = {status.run_id: status for status in sweep_status(sweep)}
     for run_id in matrix.runs:
-        if run_id in known:
-            sweep.run(run_id).read_config()
+        if run_id in known and known[run_id].state is State.FAILED:
+            sweep.run(run_id).read_config()  # one that was edited stands as failed
     standings = [known.get(run_id, Standing(run_id, State.PLANNED)) for run_id in matrix.runs]
     unnamed = sorted(known.keys() - matrix.runs)
     code = code_to_run(standings, executor)

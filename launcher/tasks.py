@@ -17,7 +17,7 @@ from typing import Any
 from jobs.errors import ExecutionError
 from jobs.processes import is_running, this_host
 from jobs.run_dir import RunDir, SweepDir
-from launcher import sbatch, slurm
+from launcher import slurm
 from launcher.killed import Silent, explain, silent_attempts
 from launcher.plan import State
 
@@ -56,6 +56,8 @@ def is_being_submitted(record: dict[str, Any]) -> bool:
         return False
     if record["host"] == this_host():
         return is_running(record)
+    from launcher import sbatch  # with submitit, which looking seldom needs
+
     return time.time() - record["submitted_unix_s"] < sbatch.RETRY_FOR_S + sbatch.TIMEOUT_S
 
 
