@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -35,6 +35,7 @@ from jobs.data.files import FILE_SETS, missing_files
 from jobs.errors import InputError
 
 SCHEMA = 1
+ID_DIGITS = 12
 DATASETS = tuple(sorted([*FILE_SETS, "digits", "imagefolder", "synthetic"]))
 
 
@@ -347,12 +348,16 @@ class RunConfig(BaseModel):
     @property
     def by_name(self) -> dict[str, Any]:
         """Every option by its name in a matrix; of the network, those that nobody gave, too."""
-        declared = declared_options(self.model)
-        of_network = {name: option.default for name, option in declared.items()}
-        of_network |= self.model_options
         options = vars(self) | {"data_dir": str(self.data_dir)}
         del options["model_options"]
-        return options | {f"model_options.{name}": value for name, value in of_network.items()}
+        of_network = self.network_options.items()
+        return options | {f"model_options.{name}": value for name, value in of_network}
+
+    @property
+    def network_options(self) -> dict[str, Any]:
+        """Every option of the network, those that nobody gave at their defaults."""
+        declared = declared_options(self.model)
+        return {name: option.default for name, option in declared.items()} | self.model_options
 
     @property
     def init_path(self) -> Path:
@@ -456,8 +461,8 @@ def read_document(document: Any, run_id: str) -> RunConfig:
     try:
         intact = (
             document["run_id"] == run_id
-            and make_run_id(document["identity"]) == run_id
-            and _has_digest(document["config"], document["sha256"])
+            and _is_named(document["identity"], run_id)
+            and document["sha256"] in _digests(document["config"])
         )
         schema = document["schema"]
     except (KeyError, TypeError, AttributeError):
@@ -470,17 +475,26 @@ def read_document(document: Any, run_id: str) -> RunConfig:
     if schema != SCHEMA:
         raise InputError(f"it has schema {schema}, and this version reads {SCHEMA}")
     stored = document["config"]
-    if unknown := stored.keys() - RunConfig.model_fields.keys():
+    known = vars(_defaults())
+    if unknown := stored.keys() - known.keys():
         names = ", ".join(sorted(unknown))
         raise InputError(f"it has options that this version does not know: {names}")
     # Its values were checked when it was planned, maybe where other libraries are installed.
-    return _defaults().model_copy(update=stored | {"data_dir": Path(stored["data_dir"])})
+    config = _defaults().model_copy()
+    vars(config).update(stored, data_dir=_path(stored["data_dir"]))
+    return config
 
 
 @functools.cache
 def _defaults() -> RunConfig:
     """What a stored configuration does not say; copying it costs a fifth of making another one."""
     return RunConfig.model_construct(model="")
+
+
+@functools.cache
+def _path(text: str) -> Path:
+    """Of thousands of configurations, most name the same folder."""
+    return Path(text)
 
 
 def changed_document(document: Mapping[str, Any], config: RunConfig) -> dict[str, Any]:
@@ -491,16 +505,30 @@ def changed_document(document: Mapping[str, Any], config: RunConfig) -> dict[str
 
 def make_run_id(identity: Mapping[str, Any]) -> str:
     """A readable head and 12 hex digits, such as `resnet18-cifar100-s0-3f2a9c1d07be`."""
+    return f"{_head(identity)}-{_sha256(identity)[:ID_DIGITS]}"
+
+
+def _is_named(identity: Mapping[str, Any], run_id: str) -> bool:
+    """Whether this is what `make_run_id` makes of it."""
+    head, _, digits = run_id.rpartition("-")
+    known = (sha256[:ID_DIGITS] for sha256 in _digests(identity))
+    return head == _head(identity) and digits in known
+
+
+def _head(identity: Mapping[str, Any]) -> str:
     dataset = identity.get("dataset", RunConfig.model_fields["dataset"].default)
     dataset = identity.get("image_folder", dataset)
     model = identity["model"].replace("/", "-")
-    return f"{model}-{dataset}-s{identity.get('seed', 0)}-{_sha256(identity)[:12]}"
+    return f"{model}-{dataset}-s{identity.get('seed', 0)}"
 
 
-def _has_digest(value: Any, sha256: str) -> bool:
-    # Where no float is written in another way, the faster library writes the same bytes.
-    quick = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-    return hashlib.sha256(quick).hexdigest() == sha256 or _sha256(value) == sha256
+def _digests(value: Any) -> Iterator[str]:
+    """What the digest of a value may be: first in the writing of a faster library.
+
+    It writes the same bytes as ours, unless there is a float that it writes in another way.
+    """
+    yield hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    yield _sha256(value)
 
 
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)

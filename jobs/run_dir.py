@@ -8,6 +8,7 @@ place, so whoever reads sees a whole file or none.
 from __future__ import annotations
 
 import contextlib
+import functools
 import getpass
 import os
 import re
@@ -25,6 +26,7 @@ from jobs.causes import Cause
 from jobs.config import RunConfig, changed_document, read_document
 from jobs.errors import ExecutionError, InputError, TrainingError
 from jobs.files import (
+    StrPath,
     append_record,
     pretty,
     read_json,
@@ -228,10 +230,20 @@ class _File:
     """The path of a file of a run, made when it is asked for: thousands of runs are listed."""
 
     def __init__(self, name: str) -> None:
-        self._name = name
+        self.name = name
 
     def __get__(self, run: RunDir, owner: type[RunDir]) -> Path:
-        return run.path / self._name
+        return run.path / self.name
+
+
+class _Record:
+    """The same as text: of thousands of small files, a Path takes longer to make than to read."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, run: RunDir, owner: type[RunDir]) -> str:
+        return f"{run.folder}/{self.name}"
 
 
 class RunDir:
@@ -245,22 +257,34 @@ class RunDir:
     metrics = _File("metrics.jsonl")
     needs_resume = _File("needs_resume")
     result = _File("result.json")
-    _config = _File("config.json")
-    _resources = _File("resources.json")
-    _resolved = _File("resolved.json")
-    _attempts = _File("attempts")
-    _observed = _File("observed.jsonl")
-    _lease = _File("lease")
-    _progress = _File("progress.json")
-    _imported = _File("imported.json")
+    _config = _Record("config.json")
+    _resources = _Record("resources.json")
+    _resolved = _Record("resolved.json")
+    _attempts = _Record("attempts")
+    _observed = _Record("observed.jsonl")
+    _lease = _Record("lease")
+    _progress = _Record("progress.json")
+    _imported = _Record("imported.json")
+    _metrics = _Record(metrics.name)
+    _result = _Record(result.name)
 
-    def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
-        self.run_id = self.path.name
+    def __init__(self, path: StrPath) -> None:
+        self.folder = os.fspath(path).rstrip("/")
+        self.run_id = os.path.basename(self.folder)
         self._own_lease: LeaseHolder | None = None
 
     def __repr__(self) -> str:
-        return f"RunDir({str(self.path)!r})"
+        return f"RunDir({self.folder!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RunDir) and self.folder == other.folder
+
+    def __hash__(self) -> int:
+        return hash(self.folder)
+
+    @functools.cached_property
+    def path(self) -> Path:
+        return Path(self.folder)
 
     @property
     def sweep(self) -> SweepDir:
@@ -269,7 +293,13 @@ class RunDir:
     # ---- configuration: written by the launcher, once
 
     def is_planned(self) -> bool:
-        return self._config.exists()
+        return os.path.exists(self._config)
+
+    def is_planned_as(self, config: RunConfig, wishes: Mapping[str, Any]) -> bool:
+        """Whether there is nothing to be written; InputError if the file was edited since."""
+        return (
+            self.is_planned() and self.read_config() == config and self.read_resources() == wishes
+        )
 
     def write_config(self, config: RunConfig) -> None:
         """Plan the run. Planned again, it takes over the options that cannot change the result.
@@ -299,7 +329,7 @@ class RunDir:
         if wishes:
             write_atomic(self._resources, pretty(wishes))
         else:
-            self._resources.unlink(missing_ok=True)
+            _remove(self._resources)
 
     def read_resources(self) -> dict[str, Any]:
         return read_record(self._resources, ()) or {}
@@ -316,16 +346,19 @@ class RunDir:
 
     def attempts(self) -> list[Attempt]:
         """All attempts, in order."""
-        paths = (self._attempts / f"{number}.json" for number in _numbers(self._attempts))
-        return [read_record(path, ("attempt", "started_unix_s", "pid")) for path in paths]
+        needed = ("attempt", "started_unix_s", "pid")
+        return [read_record(self._attempt(n), needed) for n in _numbers(self._attempts)]
 
     def next_attempt(self) -> int:
         return max(_numbers(self._attempts), default=0) + 1
 
     def write_attempt(self, attempt: Attempt) -> None:
         """At the start of an attempt, and again at its end."""
-        self._attempts.mkdir(exist_ok=True)
-        write_atomic(self._attempts / f"{attempt['attempt']}.json", pretty(attempt))
+        Path(self._attempts).mkdir(exist_ok=True)
+        write_atomic(self._attempt(attempt["attempt"]), pretty(attempt))
+
+    def _attempt(self, number: int) -> str:
+        return f"{self._attempts}/{number}.json"
 
     def history(self) -> list[Attempt]:
         """All attempts, in order, with all that is known of how they ended.
@@ -381,7 +414,7 @@ class RunDir:
 
     def append_metrics(self, metrics: EpochMetrics) -> None:
         self.check_lease()
-        append_record(self.metrics, metrics)
+        append_record(self._metrics, metrics)
 
     def read_metrics(self) -> list[EpochMetrics]:
         """One record per epoch, in order.
@@ -389,23 +422,23 @@ class RunDir:
         A run that goes on from a checkpoint trains some epochs again, so the last record of an
         epoch counts. A torn last line is what a killed writer leaves, and is left out.
         """
-        by_epoch = {record["epoch"]: record for record in read_records(self.metrics, ["epoch"])}
+        by_epoch = {record["epoch"]: record for record in read_records(self._metrics, ["epoch"])}
         return [by_epoch[epoch] for epoch in sorted(by_epoch)]  # type: ignore[misc]
 
     def write_result(self, result: Result) -> None:
         self.check_lease()
-        write_atomic(self.result, pretty(result))
+        write_atomic(self._result, pretty(result))
 
     def is_finished(self) -> bool:
-        return self.result.exists()
+        return os.path.exists(self._result)
 
     def read_result(self) -> Result | None:
-        return read_record(self.result, Result.__required_keys__)
+        return read_record(self._result, Result.__required_keys__)
 
     # ---- a run of another program: written by the analysis, never seen by the launcher
 
     def is_imported(self) -> bool:
-        return self._imported.exists() and not self.is_planned()
+        return os.path.exists(self._imported) and not self.is_planned()
 
     def write_imported(self, imported: Imported, metrics: Iterable[Mapping[str, Any]]) -> None:
         """Keep what another program has recorded, in place of what was imported here before.
@@ -417,7 +450,7 @@ class RunDir:
             raise InputError(f"{self.path} holds a run that is trained here; choose another name")
         self.path.mkdir(parents=True, exist_ok=True)
         lines = (orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE) for record in metrics)
-        write_atomic(self.metrics, b"".join(lines))
+        write_atomic(self._metrics, b"".join(lines))
         write_atomic(self._imported, pretty(imported))
 
     def read_imported(self) -> Imported | None:
@@ -498,7 +531,7 @@ class RunDir:
 
     def release_lease(self, holder: LeaseHolder) -> None:
         if self.lease() == holder:
-            self._lease.unlink(missing_ok=True)
+            _remove(self._lease)
         self._own_lease = None
 
     def check_lease(self) -> None:
@@ -570,7 +603,7 @@ class SweepDir:
         return self._matrices.is_dir() or any(run.is_planned() for run in self._folders())
 
     def run(self, run_id: str) -> RunDir:
-        return RunDir(self.path / run_id)
+        return RunDir(f"{self.path}/{run_id}")
 
     def runs(self) -> list[RunDir]:
         """Every planned run, by name."""
@@ -593,21 +626,24 @@ class SweepDir:
         return max(os.stat(place).st_mtime for place in [str(self.path), *folders])
 
     def write_configs(
-        self, configs: Iterable[RunConfig], resources: Mapping[str, Mapping[str, Any]]
+        self, configs: Mapping[str, RunConfig], resources: Mapping[str, Mapping[str, Any]]
     ) -> None:
-        """Plan runs, with what some of them ask for alone.
+        """Plan runs, by their names, with what some of them ask for alone."""
 
-        Side by side, because each waits for the disk, often longer than it works.
-        """
+        def write(run: RunDir) -> None:
+            run.write_config(configs[run.run_id])
+            run.write_resources(resources.get(run.run_id, {}))
 
-        def write(config: RunConfig) -> None:
-            run = self.run(config.run_id)
-            run.write_config(config)
-            run.write_resources(resources.get(config.run_id, {}))
-
+        new = [
+            run
+            for run_id, config in configs.items()
+            if not (run := self.run(run_id)).is_planned_as(config, resources.get(run_id, {}))
+        ]
+        # Side by side, because each waits for the disk, often longer than it works.
         with ThreadPoolExecutor(WRITERS) as pool:
-            list(pool.map(write, configs))
-        sync_folder(self.path)
+            list(pool.map(write, new))
+        if new:
+            sync_folder(self.path)
 
     # ---- matrices: every version as submitted, each with the runs that it names
 
@@ -727,7 +763,12 @@ class SweepDir:
         return folder
 
 
-def _remove_dead(path: Path, held: Mapping[str, Any], aside: Path) -> bool:
+def _remove(path: StrPath) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def _remove_dead(path: StrPath, held: Mapping[str, Any], aside: Path) -> bool:
     """Remove the lease or the claim of a dead holder; False if it is another's by now."""
     try:
         os.rename(path, aside)
@@ -810,7 +851,7 @@ def check_name(kind: str, name: object) -> str:
     return name
 
 
-def _numbers(folder: Path, suffix: str = ".json") -> list[int]:
+def _numbers(folder: StrPath, suffix: str = ".json") -> list[int]:
     """The numbers that name files of a folder, `3` for `3.json`, in order."""
     try:
         names = os.listdir(folder)

@@ -64,10 +64,11 @@ def _cancel_jobs(sweep: SweepDir, run_ids: Collection[str] | None) -> list[str]:
     if run_ids is None:
         ids = {task.id for task in open_tasks(sweep)}
     else:
-        found = {p.name: t for p, t in tasks_of_runs([sweep]).items() if not t.is_over}
-        needed = {task.id for run, task in found.items() if not sweep.run(run).is_cancelled()}
-        ids = {task.id for run, task in found.items() if run in run_ids} - needed
-        sharing = [run for run, task in found.items() if run in run_ids and task.id in needed]
+        found = {run: task for run, task in tasks_of_runs([sweep]).items() if not task.is_over}
+        needed = {task.id for run, task in found.items() if not run.is_cancelled()}
+        chosen = {run.run_id: task.id for run, task in found.items() if run.run_id in run_ids}
+        ids = set(chosen.values()) - needed
+        sharing = [run_id for run_id, task_id in chosen.items() if task_id in needed]
     if ids:
         slurm.scancel(sorted(ids))
     return sharing

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from jobs.config import RunConfig
@@ -14,41 +14,57 @@ FEW_OPTIONS = 4
 # Short names that everybody knows, or that say more than the first word would.
 CUSTOMARY = {"weight_decay": "wd", "label_smoothing": "smoothing"}
 
+# The value of an option that a network does not have.
+ABSENT = object()
+
 
 def label_runs(configs: Mapping[str, RunConfig]) -> dict[str, str]:
     """A label for each run id, such as `resnet_small lr=0.02 s1`.
 
     Of many options that differ, a label tells those whose value is not the most frequent one.
     """
-    options = {run_id: config.by_name for run_id, config in configs.items()}
-    # What nobody says of a network tells nothing, though another network has no such option.
-    said = dict.fromkeys(option for config in configs.values() for option in config.model_options)
-    fields = [name for name in RunConfig.counting_fields() if name not in ("model", "seed")]
-    names = {name: name for name in fields}
-    names |= {f"model_options.{option}": _short(option) for option in said}
-    columns = zip(*(map(values.get, names) for values in options.values()), strict=True)
-    telling = [
-        name
-        for name, column in zip(names, columns, strict=False)  # no columns where there are no runs
-        if column.count(column[0]) < len(column)
-    ]
-    usual = {}
-    if len(telling) > FEW_OPTIONS:
-        usual = {name: _usual(name, options.values()) for name in telling}
+    runs = list(configs.values())
+    columns = {name: column for name, column in _columns(runs) if _differ(column)}
+    is_long = len(columns) > FEW_OPTIONS
+    words = [_words(name, column, leave_out_usual=is_long) for name, column in columns.items()]
+    networks, seeds = [run.model for run in runs], [f"s{run.seed}" for run in runs]
+    labels = zip(networks, *words, seeds, strict=True)
     return {
-        run_id: " ".join(
-            [
-                configs[run_id].model,
-                *(
-                    f"{names[name]}={_show(values[name])}"
-                    for name in telling
-                    if name in values and str(values[name]) != usual.get(name)
-                ),
-                f"s{configs[run_id].seed}",
-            ]
-        )
-        for run_id, values in options.items()
+        run_id: " ".join(filter(None, label)) for run_id, label in zip(configs, labels, strict=True)
     }
+
+
+def _columns(runs: Sequence[RunConfig]) -> Iterator[tuple[str, list[Any]]]:
+    """The options that a label may tell, by their names there, each with its value in every run.
+
+    By columns, since most options have one value in all of thousands of runs.
+    """
+    options = [vars(run) for run in runs]
+    for name in RunConfig.counting_fields():
+        if name not in ("model", "model_options", "seed"):
+            yield name, [values[name] for values in options]
+    # What nobody says of a network tells nothing, though another network has no such option.
+    said = dict.fromkeys(option for run in runs for option in run.model_options)
+    of_networks = [run.network_options for run in runs] if said else []
+    for option in said:
+        yield _short(option), [values.get(option, ABSENT) for values in of_networks]
+
+
+def _differ(column: list[Any]) -> bool:
+    """Whether runs differ in an option; one that a network does not have is as good as none."""
+    if column == column[:1] * len(column):
+        return False
+    return any(value is not None and value is not ABSENT for value in column)
+
+
+def _words(name: str, column: Sequence[Any], *, leave_out_usual: bool) -> list[str]:
+    """What the label of each run says of an option; nothing where its network does not have it."""
+    texts = [str(value) for value in column if value is not ABSENT]
+    usual = Counter(texts).most_common(1)[0][0] if leave_out_usual else None
+    return [
+        "" if value is ABSENT or str(value) == usual else f"{name}={_show(value)}"
+        for value in column
+    ]
 
 
 def short_id(run_id: str) -> str:
@@ -153,7 +169,3 @@ def _show(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return "none" if value in (None, "", []) else str(value).strip("[]").replace(" ", "")
-
-
-def _usual(name: str, options: Iterable[Mapping[str, Any]]) -> str:
-    return Counter(str(values[name]) for values in options if name in values).most_common(1)[0][0]

@@ -253,7 +253,7 @@ class _Follower:
         self._asked_s = time.monotonic()
         sweep = self._run.sweep
         try:
-            task = tasks_in_slurm([sweep]).get(self._run.path)
+            task = tasks_in_slurm([sweep]).get(self._run)
         except ExecutionError as error:
             self._tell(f"{error}; waiting for SLURM to answer")
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobs.config import RunConfig
 from jobs.errors import InputError
@@ -13,7 +13,9 @@ from jobs.run_dir import RunDir, SweepDir
 from jobs.selection import Key, select
 from launcher.plan import Standing
 from launcher.status import RunStatus
-from launcher.submit import Submission
+
+if TYPE_CHECKING:
+    from launcher.submit import Submission
 
 
 class Selected:

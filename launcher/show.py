@@ -19,14 +19,13 @@ from jobs.errors import ExecutionError
 from jobs.run_dir import SweepDir
 from launcher.cluster import AUTO, Profile, SlurmProfile
 from launcher.labels import short_id
-from launcher.local import LocalQueue, Worker
 from launcher.plan import Action, State, summarise
 from launcher.status import FAR_S, RunStatus, status_of_sweeps, sweep_status
-from launcher.submit import check_data
 from launcher.table import SweepTable
 
 if TYPE_CHECKING:
     from launcher.arrays import Array
+    from launcher.local import Worker
 
 SHOWN_ROWS = 20
 REFRESH_S = 1.0
@@ -185,6 +184,9 @@ def train_here(sweep: SweepDir, gpus: Mapping[str, int], workers: list[Worker]) 
 
     Says whether all finished.
     """
+    from launcher.local import LocalQueue  # with submitit, which looking need not load
+    from launcher.submit import check_data
+
     check_data(sweep, list(gpus))
     labels = {status.run_id: status.label for status in sweep_status(sweep)}
     console = make_console()

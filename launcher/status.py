@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -89,8 +88,8 @@ def status_of_sweeps(
     return status_from(sweeps, tasks_in_slurm(sweeps) if ask_slurm else {})
 
 
-def status_from(sweeps: Sequence[SweepDir], tasks: Mapping[Path, Task]) -> list[list[RunStatus]]:
-    """What the files tell together with what SLURM has said of runs, by their paths."""
+def status_from(sweeps: Sequence[SweepDir], tasks: Mapping[RunDir, Task]) -> list[list[RunStatus]]:
+    """What the files tell together with what SLURM has said of runs."""
     found = []
     for sweep in sweeps:
         named = {run_id: place for place, run_id in enumerate(sweep.named_runs())}
@@ -100,11 +99,13 @@ def status_from(sweeps: Sequence[SweepDir], tasks: Mapping[Path, Task]) -> list[
         labels = label_runs(configs)
         found.append(
             [
-                replace(
-                    run_status(run, queued, tasks.get(run.path), configs.get(run.run_id)),
-                    label=labels.get(run.run_id, run.run_id),
+                run_status(
+                    run,
+                    queued,
+                    tasks.get(run),
+                    configs.get(run.run_id),
+                    labels.get(run.run_id, run.run_id),
                     named=run.run_id in named,
-                    gpus=configs[run.run_id].gpus if run.run_id in configs else 1,
                 )
                 for run in runs
             ]
@@ -119,11 +120,11 @@ def intact_config(run: RunDir) -> RunConfig | None:
         return None
 
 
-def tasks_in_slurm(sweeps: Sequence[SweepDir]) -> dict[Path, Task]:
+def tasks_in_slurm(sweeps: Sequence[SweepDir]) -> dict[RunDir, Task]:
     """What SLURM says of the runs that were given to it; ExecutionError if it does not answer."""
     if not any(sweep.is_on_slurm() for sweep in sweeps):
         return {}
-    from launcher.tasks import tasks_of_runs  # with submitit, which others need not load
+    from launcher.tasks import tasks_of_runs  # which others need not load
 
     return tasks_of_runs(sweeps)
 
@@ -143,23 +144,32 @@ def queued_runs(sweep: SweepDir) -> set[str]:
 
 
 def run_status(
-    run: RunDir, queued: set[str], task: Task | None = None, config: RunConfig | None = None
+    run: RunDir,
+    queued: set[str],
+    task: Task | None = None,
+    config: RunConfig | None = None,
+    label: str = "",
+    *,
+    named: bool = True,
 ) -> RunStatus:
     """Where one run stands. The order of the questions is the order of trust.
 
     `config` is the run's own, where it has been read already.
     """
+    known: dict[str, Any] = {"label": label, "named": named}
     try:
-        return _intact_run_status(run, queued, task, config or run.read_config())
+        config = config or run.read_config()
+        known["gpus"] = config.gpus
+        if (result := run.read_result()) is not None:
+            return _finished(run, result, config, known)
+        return _unfinished(run, queued, task, config, known)
     except InputError as error:
-        return RunStatus(run.run_id, State.FAILED, str(error))
+        return RunStatus(run.run_id, State.FAILED, str(error), **known)
 
 
-def _intact_run_status(
-    run: RunDir, queued: set[str], task: Task | None, config: RunConfig
+def _unfinished(
+    run: RunDir, queued: set[str], task: Task | None, config: RunConfig, known: Mapping[str, Any]
 ) -> RunStatus:
-    if (result := run.read_result()) is not None:
-        return _finished(run, result, config)
     holder = run.holder()
     history = run.history()
     progress = run.read_progress()
@@ -170,10 +180,12 @@ def _intact_run_status(
     attempts = idle_attempts(history[:-1] if state is State.RUNNING else history)
     unbegun = [] if state.is_under_way else jobs_before_it_began(run, history, task)
     cause = Cause(last["cause"]) if last and "cause" in last else None
+    is_current = progress and progress["attempt"] == len(history)
+    current = progress if state is State.RUNNING and is_current else None
     status = RunStatus(
         run.run_id,
         state,
-        detail,
+        STUCK if current and current.get("stuck_at_chance") else detail,
         cause=unbegun[0] if unbegun else cause,
         idle=(*unbegun, *attempts),
         code=last.get("code", "") if last else "",
@@ -183,8 +195,10 @@ def _intact_run_status(
         epochs=config.epochs,
         **_where(last, holder, task),
         **_waiting(state, task),
+        **_progressed(progress),
+        eta_s=current["eta_s"] if current else None,
+        **known,
     )
-    status = _with_progress(status, progress)
     # A job that is suspended, or leaves its node, is silent for good reason.
     if state is not State.RUNNING or (task is not None and task.word != "RUNNING"):
         return status
@@ -192,7 +206,9 @@ def _intact_run_status(
     return _suspected(status, silent_s, config.progress_every_s, task)
 
 
-def _finished(run: RunDir, result: Result, config: RunConfig) -> RunStatus:
+def _finished(
+    run: RunDir, result: Result, config: RunConfig, known: Mapping[str, Any]
+) -> RunStatus:
     return RunStatus(
         run.run_id,
         State.FINISHED,
@@ -206,6 +222,7 @@ def _finished(run: RunDir, result: Result, config: RunConfig) -> RunStatus:
         test_top1=result["final_test_top1"],
         wall_s=result["wall_s"],
         detail=STUCK if result.get("stuck_at_chance") else "",
+        **known,
     )
 
 
@@ -233,19 +250,14 @@ def _waiting(state: State, task: Task | None) -> dict[str, Any]:
     }
 
 
-def _with_progress(status: RunStatus, progress: Progress | None) -> RunStatus:
+def _progressed(progress: Progress | None) -> dict[str, Any]:
     if progress is None:
-        return status
-    is_current = status.state is State.RUNNING and progress["attempt"] == status.attempts
-    is_stuck = is_current and progress.get("stuck_at_chance")
-    return replace(
-        status,
-        detail=STUCK if is_stuck else status.detail,
-        epoch=progress["epoch"],
-        done=progress["step"] / progress["steps"],
-        test_top1=progress["test_top1"],
-        eta_s=progress["eta_s"] if is_current else None,
-    )
+        return {}
+    return {
+        "epoch": progress["epoch"],
+        "done": progress["step"] / progress["steps"],
+        "test_top1": progress["test_top1"],
+    }
 
 
 def _last_sign_unix_s(

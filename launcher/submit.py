@@ -130,7 +130,7 @@ class Submission:
         wishes = {
             run_id: _given(resources) for run_id, resources in self.matrix.resources_of.items()
         }
-        self.sweep.write_configs(self.matrix.runs.values(), wishes)
+        self.sweep.write_configs(self.matrix.runs, wishes)
         self.sweep.add_matrix(self.matrix.text, self.matrix.runs)
         note_released(self.sweep, self.actions)
 
@@ -167,8 +167,8 @@ def plan_submission(
     sweep = SweepDir(runs / matrix.name)
     known = {status.run_id: status for status in sweep_status(sweep)}
     for run_id in matrix.runs:
-        if run_id in known:
-            sweep.run(run_id).read_config()
+        if run_id in known and known[run_id].state is State.FAILED:
+            sweep.run(run_id).read_config()  # one that was edited stands as failed
     standings = [known.get(run_id, Standing(run_id, State.PLANNED)) for run_id in matrix.runs]
     unnamed = sorted(known.keys() - matrix.runs)
     code = code_to_run(standings, executor)
@@ -306,15 +306,15 @@ def release_held(sweep: SweepDir, actions: Iterable[Action]) -> bool:
 
     Raises ExecutionError where SLURM refuses: what an administrator holds, he alone releases.
     """
-    paths = {sweep.run(action.run_id).path for action in actions if action.verb is Verb.RELEASE}
-    if not paths:
+    wanted = {sweep.run(action.run_id) for action in actions if action.verb is Verb.RELEASE}
+    if not wanted:
         return False
     from launcher import slurm
     from launcher.tasks import tasks_of_runs
 
     tasks = tasks_of_runs([sweep])
     # Runs that share a GPU are one job, and a colleague may have been faster.
-    held = {task.id for path, task in tasks.items() if path in paths and task.state is State.HELD}
+    held = {task.id for run, task in tasks.items() if run in wanted and task.state is State.HELD}
     if held:
         slurm.release(sorted(held))
     return True

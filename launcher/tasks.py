@@ -17,7 +17,7 @@ from typing import Any
 from jobs.errors import ExecutionError
 from jobs.processes import is_running, this_host
 from jobs.run_dir import RunDir, SweepDir
-from launcher import sbatch, slurm
+from launcher import slurm
 from launcher.killed import Silent, explain, silent_attempts
 from launcher.plan import State
 
@@ -56,6 +56,8 @@ def is_being_submitted(record: dict[str, Any]) -> bool:
         return False
     if record["host"] == this_host():
         return is_running(record)
+    from launcher import sbatch  # with submitit, which looking seldom needs
+
     return time.time() - record["submitted_unix_s"] < sbatch.RETRY_FOR_S + sbatch.TIMEOUT_S
 
 
@@ -85,8 +87,8 @@ class _Place:
         return slurm.Task(record["name"], job_id, self.index, word, reason, is_array)
 
 
-def tasks_of_runs(sweeps: Sequence[SweepDir]) -> dict[Path, slurm.Task]:
-    """What SLURM says of each unfinished run that was submitted to it, by the run's path.
+def tasks_of_runs(sweeps: Sequence[SweepDir]) -> dict[RunDir, slurm.Task]:
+    """What SLURM says of each unfinished run that was submitted to it.
 
     One squeue for everything, and one sacct for what squeue has forgotten and for why attempts
     were killed. A submission whose launcher did not live to write down the job's id is adopted.
@@ -110,7 +112,7 @@ def tasks_of_runs(sweeps: Sequence[SweepDir]) -> dict[Path, slurm.Task]:
         task = found.get(place.key) or (None if place.has_ended else _absent(place))
         if task is None:
             continue
-        tasks[place.run.path] = task
+        tasks[place.run] = task
         if task.is_over and place.key in found:
             _write_down(place.run, place.record["token"], task)
     return tasks

@@ -10,14 +10,13 @@ import threading
 import time
 import tty
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
 from jobs.errors import ExecutionError, InputError
-from jobs.run_dir import SweepDir
+from jobs.run_dir import RunDir, SweepDir
 from launcher.selected import Selected
 from launcher.slurm import Task
 from launcher.status import RunStatus, count_states, format_duration, status_from, tasks_in_slurm
@@ -86,7 +85,7 @@ class _Answer:
     """What SLURM said last."""
 
     def __init__(self, sweeps: Sequence[SweepDir]) -> None:
-        self.tasks: dict[Path, Task] = {}
+        self.tasks: dict[RunDir, Task] = {}
         self.error = ""
         self._sweeps = sweeps
         self._asked_s = 0.0

@@ -156,7 +156,7 @@ def test_the_newest_submission_of_a_run_counts(sweep: SweepDir, answers: Slurm) 
         Task("tiny-t0", "77", 1, "CANCELLED"),
         Task("tiny-t1", "78", 0, "PENDING", "Priority", is_array=False),
     ]
-    tasks = {path.name: task.id for path, task in tasks_of_runs([sweep]).items()}
+    tasks = {run.run_id: task.id for run, task in tasks_of_runs([sweep]).items()}
     assert tasks == {first: "77_0", second: "78"}
     states = {status.run_id: (status.state, status.detail) for status in sweep_status(sweep)}
     assert states == {
@@ -264,7 +264,7 @@ def test_runs_that_share_a_job_have_its_task(pack: SweepDir, answers: Slurm) -> 
     rows = [(status.state, status.detail) for status in sweep_status(pack)]
     assert rows == [("running", "")] * 4 + [("queued", "other jobs are before it (Priority)")] * 2
     (tasks,) = [tasks_of_runs([pack])]
-    assert [tasks[pack.run(run_id).path].id for run_id in pack.named_runs()] == (
+    assert [tasks[pack.run(run_id)].id for run_id in pack.named_runs()] == (
         ["77_0"] * 4 + ["77_1"] * 2
     )
 
