@@ -23,8 +23,8 @@ import pandas as pd
 from analysis.reading import MEASURED, RunRecord, read_run
 from jobs.config import NETWORK_OPTIONS, RunConfig
 from jobs.errors import InputError
-from jobs.run_dir import SweepDir, find_sweep, submission_of
 from jobs.selection import select
+from jobs.sweep_dir import SweepDir, find_sweep, submission_of
 
 _RUN = ("sweep", "run_id")
 _RUN_TYPES = {

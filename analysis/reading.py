@@ -13,7 +13,8 @@ from attention_models import UnknownNameError
 from jobs.causes import NOT_RETRIED, Cause
 from jobs.config import RunConfig
 from jobs.errors import InputError
-from jobs.run_dir import Attempt, EpochMetrics, Imported, Marks, Progress, Result, RunDir
+from jobs.run_dir import RunDir
+from jobs.run_records import Attempt, EpochMetrics, Imported, Marks, Progress, Result
 
 # What `RunRecord.epochs` has of each epoch, in this order.
 MEASURED = tuple(EpochMetrics.__annotations__)

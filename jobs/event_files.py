@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from jobs.errors import InputError
-from jobs.run_dir import EpochMetrics, RunDir
+from jobs.run_dir import RunDir
+from jobs.run_records import EpochMetrics
 
 _SHOWN = {
     "accuracy/train_top1": "train_top1",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
@@ -60,6 +61,12 @@ def remove_half_written(folder: Path) -> None:
     """Remove what killed writers left in a folder and below it."""
     for path in folder.rglob(".*.tmp"):
         path.unlink(missing_ok=True)
+
+
+def remove_file(path: StrPath) -> None:
+    """Remove a file if it is there."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def sync_folder(folder: Path) -> None:
@@ -141,3 +148,13 @@ def read_bytes(path: StrPath) -> bytes:
         return b"".join(parts)
     finally:
         os.close(descriptor)
+
+
+def numbers_in(folder: StrPath, suffix: str = ".json") -> list[int]:
+    """The numbers that name files of a folder, `3` for `3.json`, in order."""
+    try:
+        names = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    stems = (name.removesuffix(suffix) for name in names if name.endswith(suffix))
+    return sorted(int(stem) for stem in stems if stem.isdigit())

@@ -16,7 +16,7 @@ import orjson
 from attention_models import list_models
 from jobs.config import RunConfig, make_config
 from jobs.errors import InputError
-from jobs.run_dir import SweepDir
+from jobs.sweep_dir import SweepDir
 from jobs.train_job import STOP_SIGNALS, StopOnSignal, attempt_run
 
 if TYPE_CHECKING:

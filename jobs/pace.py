@@ -7,7 +7,7 @@ import time
 import torch
 
 from jobs.records import peak_memory_mb
-from jobs.run_dir import Attempt, Measured
+from jobs.run_records import Attempt, Measured
 
 # The first steps choose kernels, fill caches and wait for the first images.
 WARM_UP_STEPS = 5

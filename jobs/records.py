@@ -15,7 +15,7 @@ from jobs.config import RunConfig
 from jobs.data.feed import Feed
 from jobs.distributed import Tasks
 from jobs.loop_state import LoopState
-from jobs.run_dir import Attempt, Environment, EpochMetrics, Progress
+from jobs.run_records import Attempt, Environment, EpochMetrics, Progress
 from jobs.watch import is_stuck
 
 # ------------------------------------------------------------------------------- environment

@@ -1,229 +1,40 @@
 """The run directory: the contract between jobs, launcher and analysis.
 
-Every file name of a sweep, its writer and its reader live here and nowhere else. One writer per
-file. A file is written beside, synced and renamed, or appended and flushed; nothing is edited in
-place, so whoever reads sees a whole file or none.
+Every file name of a run, its writer and its reader live here and nowhere else; those of a sweep are
+in jobs/sweep_dir.py, and what the records hold in jobs/run_records.py. One writer per file. A file
+is written beside, synced and renamed, or appended and flushed; nothing is edited in place, so
+whoever reads sees a whole file or none.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import getpass
 import os
-import re
-import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any
 
 import orjson
 
-from attention_models import UnknownNameError
+from jobs import lease
 from jobs.causes import Cause
 from jobs.config import RunConfig, changed_document, read_document
-from jobs.errors import ExecutionError, InputError, TrainingError
+from jobs.errors import InputError
 from jobs.files import (
     StrPath,
     append_record,
+    numbers_in,
     pretty,
     read_json,
     read_record,
     read_records,
+    remove_file,
     remove_half_written,
-    sync_folder,
     write_atomic,
-    write_exclusive,
 )
-from jobs.processes import Process, is_running, this_host, this_process
-
-NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-
-# A run on another host, whose process cannot be looked up from here, counts as alive until its
-# heartbeat is older than this: ten heartbeats at the default interval.
-STALE_AFTER_S = 300.0
-
-# A launcher waits so long for another that is submitting runs of the same sweep.
-CLAIM_TIMEOUT_S = 60.0
-
-# The clocks of the machines may differ by so much.
-CLOCK_SKEW_S = 60.0
-
-# So many files are written at once: a disk stores what comes together in one go.
-WRITERS = 32
-
-
-class Environment(TypedDict):
-    """What can change the bits of a result though the configuration is the same."""
-
-    gpus: int
-    device: str
-    threads: int
-    cpu_capability: str
-    versions: dict[str, str]
-
-
-class Measured(TypedDict):
-    """How fast an attempt trained, after its first few steps."""
-
-    startup_s: float  # from the attempt's start to the end of its first step
-    steps: int  # that step_s is the mean of
-    step_s: float  # without evaluations
-    eval_steps: int  # batches of an evaluation
-    eval_s: float | None  # of one whole evaluation; None if there was none
-    peak_mem_mb: float  # of the first GPU or, on a CPU, of the process
-
-
-class Attempt(TypedDict):
-    """One start of a run: who and where, then what torch found, then how it ended.
-
-    The later parts are missing while an attempt has not come so far, or if it was killed.
-    """
-
-    attempt: int
-    started_unix_s: float
-    executor: str
-    job_id: str
-    restart: int
-    host: str
-    pid: int
-    user: str
-    code: str
-    node: NotRequired[str]  # SLURM's name for the host, or for all of a killed job's
-    gpu_ids: NotRequired[str]  # of that host, as SLURM or CUDA_VISIBLE_DEVICES has them
-    environment: NotRequired[Environment]
-    precision: NotRequired[str]
-    params: NotRequired[int]
-    macs: NotRequired[int]
-    steps_per_epoch: NotRequired[int]
-    first_step: NotRequired[int]
-    measured: NotRequired[Measured]
-    ended_unix_s: NotRequired[float]
-    cause: NotRequired[str]
-    message: NotRequired[str]
-    last_step: NotRequired[int]
-
-
-class Resolved(TypedDict):
-    """What options that say `auto` came to mean at the first attempt; the later ones keep it."""
-
-    precision: str
-    loading: NotRequired[str]
-
-
-class Waiting(TypedDict, total=False):
-    """What the records of older versions do not have."""
-
-    data_wait_share: float  # of epoch_s, until the images were there
-
-
-class EpochMetrics(Waiting):
-    """One record of `metrics.jsonl`. Epochs count from 1; top-1 and top-5 are in percent.
-
-    An evaluation alone is one epoch without the values of training.
-    """
-
-    attempt: int
-    epoch: int
-    step: int
-    lr: float
-    train_loss: float | None
-    train_top1: float | None
-    test_loss: float
-    test_top1: float
-    test_top5: float
-    epoch_s: float
-    eval_s: float
-    throughput_img_s: float
-    peak_mem_mb: float
-    time_unix_s: float
-
-
-class Marks(TypedDict, total=False):
-    """What the records of older versions do not have."""
-
-    stuck_at_chance: bool  # for a good part of the epochs, up to the last one
-
-
-class Progress(Marks):
-    """The heartbeat of a running attempt. `epoch` counts the finished ones."""
-
-    attempt: int
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    eta_s: float | None
-    test_top1: float | None
-    time_unix_s: float
-
-
-class Result(Marks):
-    """The final numbers of a run; the file's existence is "finished"."""
-
-    run_id: str
-    best_test_top1: float
-    best_epoch: int
-    final_test_top1: float
-    final_test_top5: float
-    params: int
-    macs: int
-    wall_s: float
-    attempts: int
-    weights_sha256: str
-    time_unix_s: float
-
-
-class ImportedFile(TypedDict):
-    name: str
-    sha256: str
-
-
-class Imported(TypedDict):
-    """Where a run comes from that another program has trained, and what is known of it."""
-
-    format: str
-    files: list[ImportedFile]
-    model: str  # the network's name as in the file
-    seed: int | None
-    options: dict[str, Any]  # those that are known, by their names in a matrix
-    notes: list[str]  # what was odd about the files
-    imported_unix_s: float
-
-
-# What may differ between two trainings of one run: everything else is equal to the bit.
-NOT_REPRODUCED = {
-    "attempt",
-    "epoch_s",
-    "eval_s",
-    "throughput_img_s",
-    "data_wait_share",
-    "peak_mem_mb",
-    "time_unix_s",
-}
-
-
-class LeaseHolder(Process):
-    """Who may write in a run directory."""
-
-    token: str
-    cluster: str
-    job_id: str
-    restart: int
-    user: str
-    time_unix_s: float
-
-
-class LeaseHeldError(ExecutionError):
-    """Another job is working on this run."""
-
-
-class LeaseLostError(TrainingError):
-    """Another job has taken the run over, since this one was thought to have ended."""
-
-    cause = Cause.STOPPED
+from jobs.lease import LeaseHolder
+from jobs.run_records import Attempt, EpochMetrics, Imported, Progress, Resolved, Result
 
 
 class _File:
@@ -247,7 +58,7 @@ class _Record:
 
 
 class RunDir:
-    """One run: `<sweep>/<run_id>/`."""
+    """One run: `<sweep>/<run_id>/`. Two are equal if they are of one folder."""
 
     checkpoint = _File("checkpoint.pt")
     next_checkpoint = _File("checkpoint.next.pt")
@@ -285,10 +96,6 @@ class RunDir:
     @functools.cached_property
     def path(self) -> Path:
         return Path(self.folder)
-
-    @property
-    def sweep(self) -> SweepDir:
-        return SweepDir(self.path.parent)
 
     # ---- configuration: written by the launcher, once
 
@@ -329,7 +136,7 @@ class RunDir:
         if wishes:
             write_atomic(self._resources, pretty(wishes))
         else:
-            _remove(self._resources)
+            remove_file(self._resources)
 
     def read_resources(self) -> dict[str, Any]:
         return read_record(self._resources, ()) or {}
@@ -347,10 +154,10 @@ class RunDir:
     def attempts(self) -> list[Attempt]:
         """All attempts, in order."""
         needed = ("attempt", "started_unix_s", "pid")
-        return [read_record(self._attempt(n), needed) for n in _numbers(self._attempts)]
+        return [read_record(self._attempt(n), needed) for n in numbers_in(self._attempts)]
 
     def next_attempt(self) -> int:
-        return max(_numbers(self._attempts), default=0) + 1
+        return max(numbers_in(self._attempts), default=0) + 1
 
     def write_attempt(self, attempt: Attempt) -> None:
         """At the start of an attempt, and again at its end."""
@@ -498,40 +305,17 @@ class RunDir:
 
         `is_gone` may know from the scheduler whether a holder has ended, or say None. What is seen
         on this host counts more.
-
-        The file is created exclusively, and no locks are used: they do not hold on every network
-        file system. A dead holder's lease is moved aside first; if two jobs try, one rename wins,
-        and the loser finds the winner's lease.
         """
-        holder = LeaseHolder(
-            token=secrets.token_hex(8),
-            cluster=cluster,
-            job_id=job_id,
-            restart=restart,
-            user=getpass.getuser(),
-            time_unix_s=time.time(),
-            **this_process(),
+        self._own_lease = lease.take_lease(
+            self._lease,
+            self.run_id,
+            (cluster, job_id, restart),
+            lambda held: lease.is_holder_alive(held, self._heartbeat_unix_s, is_gone(held)),
         )
-        held = self.lease()
-        if held is not None and self._is_alive(held, is_gone(held)):
-            raise LeaseHeldError(
-                f"{self.run_id} is being trained by process {held['pid']} on {held['host']} "
-                f"(job {held['job_id']}); wait for it, or cancel it first"
-            )
-        if held is not None:
-            self._move_aside(held, holder["token"])
-        try:
-            write_exclusive(self._lease, orjson.dumps(holder))
-        except FileExistsError:
-            raise LeaseHeldError(f"{self.run_id} was just taken by another job") from None
-        if self.lease() != holder:
-            raise LeaseHeldError(f"{self.run_id} was just taken by another job")
-        self._own_lease = holder
-        return holder
+        return self._own_lease
 
     def release_lease(self, holder: LeaseHolder) -> None:
-        if self.lease() == holder:
-            _remove(self._lease)
+        lease.release_lease(self._lease, holder)
         self._own_lease = None
 
     def check_lease(self) -> None:
@@ -540,30 +324,21 @@ class RunDir:
         Asked before everything that an attempt writes: of a node that SLURM has given up, and of a
         job that it forgot in a crash, the processes may go on, while the run is started elsewhere.
         """
-        if self._own_lease is not None and (holder := self.lease()) != self._own_lease:
-            who = f"job {holder['job_id']} on {holder['host']}" if holder else "another job"
-            raise LeaseLostError(f"{who} has taken the run over; this one writes nothing more")
+        if self._own_lease is not None:
+            lease.check_lease(self._lease, self._own_lease)
 
     def lease(self) -> LeaseHolder | None:
-        return read_record(self._lease, LeaseHolder.__annotations__)
+        return lease.read_lease(self._lease)
 
     def holder(self) -> LeaseHolder | None:
         """Who is working on this run now; a dead holder's lease does not count."""
         held = self.lease()
-        return held if held is not None and self._is_alive(held) else None
+        is_alive = held is not None and lease.is_holder_alive(held, self._heartbeat_unix_s)
+        return held if is_alive else None
 
-    def _is_alive(self, held: LeaseHolder, is_gone: bool | None = None) -> bool:
-        if held["host"] == this_host():
-            return is_running(held)
-        if is_gone is not None:
-            return not is_gone
+    def _heartbeat_unix_s(self) -> float:
         progress = self.read_progress()
-        last_sign = max(held["time_unix_s"], progress["time_unix_s"] if progress else 0.0)
-        return time.time() - last_sign < STALE_AFTER_S
-
-    def _move_aside(self, held: LeaseHolder, token: str) -> None:
-        if not _remove_dead(self._lease, held, self.path / f".lease.{token}.tmp"):
-            raise LeaseHeldError(f"{self.run_id} was just taken by another job")
+        return progress["time_unix_s"] if progress else 0.0
 
     # ---- the end
 
@@ -581,281 +356,3 @@ class RunDir:
             self.checkpoint.unlink(missing_ok=True)
         if keep != "best":
             self.best.unlink(missing_ok=True)
-
-
-class SweepDir:
-    """All runs of one matrix: `<runs>/<sweep>/`."""
-
-    def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
-        self.name = self.path.name
-        self._matrices = self.path / "matrices"
-        self._submissions = self.path / "submissions"
-
-    def __repr__(self) -> str:
-        return f"SweepDir({str(self.path)!r})"
-
-    def exists(self) -> bool:
-        return self.is_own() or any(run.is_imported() for run in self._folders())
-
-    def is_own(self) -> bool:
-        """Whether it was planned here, and does not hold imported runs alone."""
-        return self._matrices.is_dir() or any(run.is_planned() for run in self._folders())
-
-    def run(self, run_id: str) -> RunDir:
-        return RunDir(f"{self.path}/{run_id}")
-
-    def runs(self) -> list[RunDir]:
-        """Every planned run, by name."""
-        return [run for run in self._folders() if run.is_planned()]
-
-    def imported_runs(self) -> list[RunDir]:
-        """Every run that another program has trained, by name."""
-        return [run for run in self._folders() if run.is_imported()]
-
-    def _folders(self) -> list[RunDir]:
-        """What may be a run, by name."""
-        if not self.path.is_dir():
-            return []
-        found = (RunDir(entry.path) for entry in os.scandir(self.path) if entry.is_dir())
-        return sorted(found, key=lambda run: run.run_id)
-
-    def changed_unix_s(self) -> float:
-        """When the last file of the sweep or of one of its runs was made or replaced."""
-        folders = [entry.path for entry in os.scandir(self.path) if entry.is_dir()]
-        return max(os.stat(place).st_mtime for place in [str(self.path), *folders])
-
-    def write_configs(
-        self, configs: Mapping[str, RunConfig], resources: Mapping[str, Mapping[str, Any]]
-    ) -> None:
-        """Plan runs, by their names, with what some of them ask for alone."""
-
-        def write(run: RunDir) -> None:
-            run.write_config(configs[run.run_id])
-            run.write_resources(resources.get(run.run_id, {}))
-
-        new = [
-            run
-            for run_id, config in configs.items()
-            if not (run := self.run(run_id)).is_planned_as(config, resources.get(run_id, {}))
-        ]
-        # Side by side, because each waits for the disk, often longer than it works.
-        with ThreadPoolExecutor(WRITERS) as pool:
-            list(pool.map(write, new))
-        if new:
-            sync_folder(self.path)
-
-    # ---- matrices: every version as submitted, each with the runs that it names
-
-    def add_matrix(self, text: str, run_ids: Iterable[str]) -> int:
-        """Keep this version of the matrix; the newest version again is not kept twice.
-
-        Returns the version's number.
-        """
-        names = list(run_ids)
-        newest = self.newest_matrix()
-        if newest is not None and newest[1] == text and self.named_runs() == names:
-            return newest[0]
-        self._matrices.mkdir(parents=True, exist_ok=True)
-        number = max(_numbers(self._matrices, ".runs.json"), default=0) + 1
-        while True:
-            # The names are stored beside, so that what a version names is never derived again;
-            # and first, which makes the number ours.
-            try:
-                write_exclusive(self._names(number), pretty(names))
-                break
-            except FileExistsError:
-                number += 1
-        write_atomic(self._matrix(number), text.encode())
-        return number
-
-    def newest_matrix(self) -> tuple[int, str] | None:
-        """The number and the text of the newest version, if there is one."""
-        numbers = _numbers(self._matrices, ".yaml")
-        return (numbers[-1], self._matrix(numbers[-1]).read_text()) if numbers else None
-
-    def named_runs(self) -> list[str]:
-        """The runs that the newest version of the matrix names, in its order.
-
-        Without a matrix, in a folder of runs that were started by hand, all of them.
-        """
-        newest = self.newest_matrix()
-        if newest is None:
-            return [run.run_id for run in self.runs()]
-        path = self._names(newest[0])
-        names = read_json(path)
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise InputError(f"{path} is missing or damaged; submit the matrix again")
-        return names
-
-    def _matrix(self, number: int) -> Path:
-        return self._matrices / f"{number}.yaml"
-
-    def _names(self, number: int) -> Path:
-        return self._matrices / f"{number}.runs.json"
-
-    # ---- submissions: who asked for what, when
-
-    def write_submission(self, record: Mapping[str, Any], path: Path | None = None) -> Path:
-        """Write an intent, or replace the one at `path` with what became of it."""
-        if path is None:
-            self._submissions.mkdir(parents=True, exist_ok=True)
-            stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-            path = self._submissions / f"{stamp}-{record['token']}.json"
-            write_exclusive(path, pretty(record))
-        else:
-            write_atomic(path, pretty(record))
-        return path
-
-    def submissions(self) -> dict[Path, dict[str, Any]]:
-        """All submissions, oldest first."""
-        records = {path: read_submission(path) for path in self._submissions.glob("*.json")}
-        return dict(sorted(records.items(), key=lambda item: item[1]["submitted_unix_s"]))
-
-    def is_on_slurm(self) -> bool:
-        """Whether runs of this sweep were ever given to SLURM."""
-        return any(record["executor"] == "slurm" for record in self.submissions().values())
-
-    @contextlib.contextmanager
-    def claim(self) -> Iterator[None]:
-        """Be the only launcher that submits runs of this sweep, for as long as it takes.
-
-        Waits for another one; ExecutionError if it takes very long.
-        """
-        self._submissions.mkdir(parents=True, exist_ok=True)
-        claim = self._submissions / "claim"
-        deadline_s = time.monotonic() + CLAIM_TIMEOUT_S
-        while True:
-            holder = read_record(claim, Process.__annotations__)
-            if holder is not None and holder["host"] == this_host() and not is_running(holder):
-                # Its launcher was killed.
-                _remove_dead(claim, holder, claim.with_name(f".claim.{secrets.token_hex(8)}.tmp"))
-            try:
-                write_exclusive(claim, pretty(this_process()))
-                break
-            except FileExistsError:
-                if time.monotonic() > deadline_s:
-                    raise ExecutionError(
-                        f"another launcher is submitting runs of {self.name}; try again, or "
-                        f"remove {claim} if it is gone"
-                    ) from None
-                time.sleep(0.1)
-        try:
-            yield
-        finally:
-            claim.unlink(missing_ok=True)
-
-    def code_folder(self, content_hash: str) -> Path:
-        """Where the launcher keeps the code that jobs of this sweep import, once per content."""
-        return self.path / "code" / content_hash
-
-    def job_output(self, record: Mapping[str, Any]) -> Path:
-        """Where the jobs of a submission, whoever made it, put what they print."""
-        return self.path / "slurm" / record["user"] / record["token"]
-
-    def job_folder(self, token: str) -> Path:
-        """A private folder for submitit's pickles and output: it unpickles what it finds there."""
-        mine = self.path / "slurm" / getpass.getuser()
-        mine.mkdir(mode=0o700, parents=True, exist_ok=True)
-        check_private(mine)
-        folder = mine / token
-        folder.mkdir(mode=0o700, exist_ok=True)
-        return folder
-
-
-def _remove(path: StrPath) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
-
-
-def _remove_dead(path: StrPath, held: Mapping[str, Any], aside: Path) -> bool:
-    """Remove the lease or the claim of a dead holder; False if it is another's by now."""
-    try:
-        os.rename(path, aside)
-    except FileNotFoundError:
-        return True
-    if read_json(aside) == held:
-        aside.unlink()
-        return True
-    # Another process was faster, and what was moved is its own: put it back, unless a third has
-    # one by now.
-    try:
-        os.link(aside, path)
-    except FileExistsError:
-        pass
-    finally:
-        aside.unlink()
-    return False
-
-
-def check_private(folder: Path) -> None:
-    """InputError unless the folder is this user's, and nobody else can write in it."""
-    facts = folder.stat()
-    if facts.st_uid != os.getuid() or facts.st_mode & 0o022:
-        raise InputError(
-            f"{folder} must be writable by {getpass.getuser()} alone, because "
-            f"jobs run what is stored there; remove it or run: chmod go-w {folder}"
-        )
-
-
-def read_submission(path: Path) -> dict[str, Any]:
-    """One submission's record; InputError if it is missing or damaged."""
-    needed = ("token", "executor", "runs", "user", "submitted_unix_s", *Process.__annotations__)
-    record = read_record(path, needed)
-    if record is None:
-        raise InputError(f"{path} is missing")
-    return record
-
-
-def submission_of(
-    attempt: Mapping[str, Any], records: Iterable[Mapping[str, Any]]
-) -> Mapping[str, Any] | None:
-    """The record of an attempt's job on SLURM, among those of its run, oldest first.
-
-    A controller that began anew has given out ids again: then it is the last one from before the
-    attempt.
-    """
-    job_id = attempt["job_id"].partition("_")[0]
-    found = [record for record in records if record.get("job_id") == job_id]
-    began_s = attempt["started_unix_s"]
-    before = [r for r in found if r["submitted_unix_s"] <= began_s + CLOCK_SKEW_S]
-    return (before or found)[-1] if found else None
-
-
-def find_sweep(name_or_path: str, runs: Path) -> SweepDir:
-    """The sweep that a person named: a name under `runs`, or a path."""
-    for candidate in (runs / name_or_path, Path(name_or_path)):
-        sweep = SweepDir(candidate)
-        if sweep.exists():
-            return sweep
-    names = [sweep.name for sweep in all_sweeps(runs)]
-    unknown = UnknownNameError("sweep", name_or_path, names, "launcher list")
-    raise InputError(f"{unknown} (looked in {runs})")
-
-
-def all_sweeps(runs: Path) -> list[SweepDir]:
-    """Every sweep under `runs`, by name."""
-    if not runs.is_dir():
-        return []
-    found = (SweepDir(path) for path in sorted(runs.iterdir()))
-    return [sweep for sweep in found if sweep.exists()]
-
-
-def check_name(kind: str, name: object) -> str:
-    """`name`, if it is safe as a folder's and a job's name; InputError otherwise."""
-    if not isinstance(name, str) or not NAME_PATTERN.fullmatch(name):
-        raise InputError(
-            f"{kind} {name!r} is not valid: use up to 64 letters, digits, '-' and '_', "
-            "beginning with a letter or a digit"
-        )
-    return name
-
-
-def _numbers(folder: StrPath, suffix: str = ".json") -> list[int]:
-    """The numbers that name files of a folder, `3` for `3.json`, in order."""
-    try:
-        names = os.listdir(folder)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    stems = (name.removesuffix(suffix) for name in names if name.endswith(suffix))
-    return sorted(int(stem) for stem in stems if stem.isdigit())

@@ -35,7 +35,10 @@ import jobs
 from jobs.causes import SLURM_CAUSES, Cause, describe_idle, idle_attempts, is_given_up
 from jobs.distributed import ALONE, join_tasks
 from jobs.errors import ExecutionError
-from jobs.run_dir import Attempt, LeaseHolder, RunDir, SweepDir, read_submission
+from jobs.lease import LeaseHolder
+from jobs.run_dir import RunDir
+from jobs.run_records import Attempt
+from jobs.sweep_dir import SweepDir, read_submission
 from jobs.train_job import (
     STOP_SIGNALS,
     StopOnSignal,

@@ -52,12 +52,8 @@ from jobs.records import (
     make_progress,
     warn_of_differences,
 )
-from jobs.run_dir import (
-    Attempt,
-    Resolved,
-    Result,
-    RunDir,
-)
+from jobs.run_dir import RunDir
+from jobs.run_records import Attempt, Resolved, Result
 from jobs.seeds import derive_seed
 from jobs.watch import CHECK_EVERY_STEPS, best_by_chance, check_loss, is_stuck
 from jobs.weights import load_weights

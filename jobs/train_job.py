@@ -25,7 +25,9 @@ from jobs.causes import NOT_RETRIED, Cause, describe_idle, idle_attempts, is_giv
 from jobs.config import RunConfig
 from jobs.distributed import ALONE, Tasks, join_tasks
 from jobs.errors import DeviceError, InputError, MissingDataError, NoProgressError, TrainingError
-from jobs.run_dir import Attempt, LeaseHolder, RunDir
+from jobs.lease import LeaseHolder
+from jobs.run_dir import RunDir
+from jobs.run_records import Attempt
 
 if TYPE_CHECKING:
     from jobs.train import Display

@@ -24,8 +24,8 @@ from typing import Any
 
 from jobs.errors import ExecutionError
 from jobs.processes import this_process
-from jobs.run_dir import SweepDir
 from jobs.slurm_job import ArrayJob
+from jobs.sweep_dir import SweepDir
 from launcher import sbatch, slurm
 from launcher.cluster import Layout, SlurmProfile
 from launcher.tasks import find_job

@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable, Collection, Sequence
 
 from jobs.errors import ExecutionError
+from jobs.lease import LeaseHolder
 from jobs.processes import this_host
-from jobs.run_dir import LeaseHolder, RunDir, SweepDir
+from jobs.run_dir import RunDir
+from jobs.sweep_dir import SweepDir
 from launcher.plan import State
 from launcher.status import RunStatus, sweep_status
 

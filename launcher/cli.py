@@ -15,7 +15,7 @@ from jobs.errors import ExecutionError, InputError, run_app
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from jobs.run_dir import SweepDir
+    from jobs.sweep_dir import SweepDir
     from launcher.cluster import Profile
     from launcher.plan import Action
 
@@ -491,6 +491,7 @@ def logs(
 
         launcher logs --failed demo
     """
+    from jobs.sweep_dir import sweep_of
     from launcher.logs import attempts_table, find_run, print_failures, print_log
     from launcher.selected import Selected
     from launcher.show import make_console, status_or_files
@@ -501,7 +502,7 @@ def logs(
         return
     found = find_run(run, runs, only)
     if attempts:
-        status_or_files([found.sweep])  # why some were killed, SLURM may have to be asked
+        status_or_files([sweep_of(found)])  # why some were killed, SLURM may have to be asked
         make_console().print(attempts_table(found))
     else:
         print_log(found, attempt, follow=follow, tail=tail)
@@ -512,7 +513,7 @@ def _find_sweeps(
 ) -> list[SweepDir]:
     """The named sweeps, or all; `started_by_hand` counts runs in that belong to no matrix, and
     `imported` sweeps of which no run is trained here."""
-    from jobs.run_dir import all_sweeps
+    from jobs.sweep_dir import all_sweeps
 
     if names:
         return [_find_own_sweep(name, runs) for name in names]
@@ -529,7 +530,7 @@ def _find_sweeps(
 
 
 def _find_own_sweep(name: str, runs: Path) -> SweepDir:
-    from jobs.run_dir import find_sweep
+    from jobs.sweep_dir import find_sweep
 
     sweep = find_sweep(name, runs)
     if not sweep.is_own():

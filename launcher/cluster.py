@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from attention_models import UnknownNameError
 from jobs.errors import InputError
-from jobs.run_dir import check_name
+from jobs.sweep_dir import check_name
 from launcher.yaml_file import YamlFile
 
 Executor = Literal["slurm", "local"]

@@ -15,7 +15,9 @@ import time
 from pathlib import Path
 
 from jobs.errors import ExecutionError, run_command
-from jobs.run_dir import NOT_REPRODUCED, Attempt, RunDir, SweepDir
+from jobs.run_dir import RunDir
+from jobs.run_records import NOT_REPRODUCED, Attempt
+from jobs.sweep_dir import SweepDir
 from launcher.plan import State
 from launcher.status import sweep_status
 

@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from jobs.config import RunConfig
-from jobs.run_dir import Attempt, Measured, RunDir, SweepDir
+from jobs.run_dir import RunDir
+from jobs.run_records import Attempt, Measured
+from jobs.sweep_dir import SweepDir
 
 # Options that leave a step as fast as it is; whatever else differs may change it.
 _NOT_OF_SPEED = {

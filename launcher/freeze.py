@@ -14,7 +14,7 @@ import subprocess
 from pathlib import Path
 
 from jobs.errors import InputError
-from jobs.run_dir import SweepDir, check_private
+from jobs.sweep_dir import SweepDir, check_private
 
 # What a job imports. The launcher is not among them: it runs where it was typed.
 PACKAGES = ("attention_models", "jobs")

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.causes import SLURM_CAUSES, Cause
-from jobs.run_dir import Attempt, RunDir, SweepDir, submission_of
+from jobs.run_dir import RunDir
+from jobs.run_records import Attempt
+from jobs.sweep_dir import SweepDir, submission_of
 from launcher.slurm import Task
 
 # What the accounting does not know of an attempt after so long, it will not learn any more.

@@ -30,7 +30,8 @@ from submitit.core.utils import pickle_load
 from jobs.causes import Cause, describe_idle, idle_attempts, is_given_up
 from jobs.errors import InputError
 from jobs.processes import this_process
-from jobs.run_dir import RunDir, SweepDir
+from jobs.run_dir import RunDir
+from jobs.sweep_dir import SweepDir
 from jobs.train_job import TrainJob
 from launcher.plan import State
 from launcher.status import run_status

@@ -15,7 +15,9 @@ from rich.text import Text
 
 from jobs.causes import Cause
 from jobs.errors import ExecutionError, InputError
-from jobs.run_dir import Attempt, RunDir, SweepDir, all_sweeps
+from jobs.run_dir import RunDir
+from jobs.run_records import Attempt
+from jobs.sweep_dir import SweepDir, all_sweeps, sweep_of
 from launcher.labels import label_runs, short_id, with_short_names
 from launcher.plan import State
 from launcher.status import (
@@ -60,7 +62,7 @@ def find_run(name: str, runs: Path, only: str | None = None) -> RunDir:
 
 def _described(runs: Sequence[RunDir]) -> list[str]:
     """Each with the name by which it is found, and the label by which a person knows it."""
-    labels = _labels(list({run.path.parent: run.sweep for run in runs}.values()))
+    labels = _labels(list({run.path.parent: sweep_of(run) for run in runs}.values()))
     return [
         f"{run.path.parent.name}/{run.run_id}  {labels.get(run.path, '')}".rstrip() for run in runs
     ]
@@ -104,7 +106,7 @@ def _only(only: str, runs: list[RunDir]) -> list[RunDir]:
     from launcher.selected import Selected
     from launcher.show import status_or_files
 
-    sweeps = list({run.path.parent: run.sweep for run in runs}.values())
+    sweeps = list({run.path.parent: sweep_of(run) for run in runs}.values())
     candidates = {run.path for run in runs}
     among = [
         [status for status in statuses if sweep.path / status.run_id in candidates]
@@ -213,7 +215,7 @@ class _Follower:
 
     def __init__(self, run: RunDir, attempt: int, tail: int | None) -> None:
         self._run, self._attempt, self._tail = run, attempt, tail
-        self._ask_every_s = ASK_SLURM_S if run.sweep.is_on_slurm() else FOLLOW_S
+        self._ask_every_s = ASK_SLURM_S if sweep_of(run).is_on_slurm() else FOLLOW_S
         self._asked_s = -math.inf
         self._is_under_way = True
         self._told = ""
@@ -251,7 +253,7 @@ class _Follower:
         if time.monotonic() - self._asked_s < self._ask_every_s:
             return
         self._asked_s = time.monotonic()
-        sweep = self._run.sweep
+        sweep = sweep_of(self._run)
         try:
             task = tasks_in_slurm([sweep]).get(self._run)
         except ExecutionError as error:
@@ -289,9 +291,9 @@ def _announcement(run: RunDir, number: int) -> str:
 def _job_output(run: RunDir) -> Path | None:
     """What the last job of a run printed, if it has ended and SLURM said so."""
     ends = [event for event in run.observed() if event["event"] == "ended"]
-    for record in reversed(run.sweep.submissions().values()):
+    for record in reversed(sweep_of(run).submissions().values()):
         if ends and run.run_id in record["runs"]:
-            folder = run.sweep.job_output(record)
+            folder = sweep_of(run).job_output(record)
             return max(folder.glob(f"{ends[-1]['job_id']}_*log.out"), default=None)
     return None
 
@@ -299,7 +301,7 @@ def _job_output(run: RunDir) -> Path | None:
 def _why_silent(run: RunDir) -> str:
     """Nothing was said by the run itself; its job may have said why."""
     said = f"{run.run_id} has said nothing yet"
-    for record in reversed(run.sweep.submissions().values()):
+    for record in reversed(sweep_of(run).submissions().values()):
         if run.run_id in record["runs"]:
-            return f"{said}; what its job printed is in {run.sweep.job_output(record)}"
+            return f"{said}; what its job printed is in {sweep_of(run).job_output(record)}"
     return f"{said}: it has not been started"

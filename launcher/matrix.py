@@ -40,8 +40,8 @@ from attention_models import (
 )
 from jobs.config import NETWORK_OPTIONS, OPTIONS_LISTED_BY, RunConfig, mistakes
 from jobs.errors import InputError
-from jobs.run_dir import check_name
 from jobs.selection import EXAMPLE, NoneSelectedError, select
+from jobs.sweep_dir import check_name
 from launcher.cluster import Resources
 from launcher.yaml_file import Place, YamlFile, flow_list, parse_yaml
 

@@ -18,7 +18,9 @@ from rich.console import Console
 from jobs.causes import Cause
 from jobs.config import RunConfig
 from jobs.errors import ExecutionError, InputError
-from jobs.run_dir import Attempt, RunDir, SweepDir
+from jobs.run_dir import RunDir
+from jobs.run_records import Attempt
+from jobs.sweep_dir import SweepDir
 from launcher.cluster import LocalProfile, Profile, SlurmProfile, write_minutes
 from launcher.estimates import Estimate, Estimator, read_known, show_seconds
 from launcher.labels import short_id

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from jobs.errors import ExecutionError, InputError, describe_failure
-from jobs.run_dir import SweepDir
+from jobs.sweep_dir import SweepDir
 from launcher.cluster import Profile, SlurmProfile
 from launcher.plan import Action, Policy, plan
 from launcher.show import show_jobs, show_limits, show_plan

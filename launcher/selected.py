@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.config import RunConfig
 from jobs.errors import InputError
-from jobs.run_dir import RunDir, SweepDir
+from jobs.run_dir import RunDir
 from jobs.selection import Key, select
+from jobs.sweep_dir import SweepDir
 from launcher.plan import Standing
 from launcher.status import RunStatus
 

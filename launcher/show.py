@@ -16,7 +16,7 @@ from rich.live import Live
 
 from jobs.config import RunConfig, missing_data
 from jobs.errors import ExecutionError
-from jobs.run_dir import SweepDir
+from jobs.sweep_dir import SweepDir
 from launcher.cluster import AUTO, Profile, SlurmProfile
 from launcher.labels import short_id
 from launcher.plan import Action, State, summarise

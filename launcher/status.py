@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING, Any
 from jobs.causes import NOT_RETRIED, SLURM_CAUSES, Cause, idle_attempts
 from jobs.config import RunConfig
 from jobs.errors import InputError
+from jobs.lease import STALE_AFTER_S, LeaseHolder
 from jobs.processes import is_running, this_host
-from jobs.run_dir import STALE_AFTER_S, Attempt, LeaseHolder, Progress, Result, RunDir, SweepDir
+from jobs.run_dir import RunDir
+from jobs.run_records import Attempt, Progress, Result
+from jobs.sweep_dir import SweepDir
 from launcher.labels import label_runs, short_id
 from launcher.plan import Standing, State
 from launcher.reasons import explain_reason

@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from jobs.causes import Cause
 from jobs.config import RunConfig, missing_data, missing_weights, mistakes
 from jobs.errors import ExecutionError, InputError
-from jobs.run_dir import RunDir, SweepDir
+from jobs.run_dir import RunDir
+from jobs.sweep_dir import SweepDir
 from launcher.cluster import (
     Cluster,
     Executor,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
-from jobs.run_dir import SweepDir
+from jobs.sweep_dir import SweepDir
 from launcher.plan import State
 from launcher.status import format_duration, status_of_sweeps
 

@@ -16,7 +16,8 @@ from typing import Any
 
 from jobs.errors import ExecutionError
 from jobs.processes import is_running, this_host
-from jobs.run_dir import RunDir, SweepDir
+from jobs.run_dir import RunDir
+from jobs.sweep_dir import SweepDir
 from launcher import slurm
 from launcher.killed import Silent, explain, silent_attempts
 from launcher.plan import State

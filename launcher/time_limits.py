@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from jobs.config import RunConfig
 from jobs.errors import InputError
-from jobs.run_dir import SweepDir
 from jobs.slurm_job import EARLY_WARNING_S
+from jobs.sweep_dir import SweepDir
 from launcher.cluster import AUTO, SlurmProfile, parse_time_min, write_minutes
 from launcher.doctor.fit import longest_times, partitions_of
 from launcher.doctor.site import Site, read_site

@@ -16,7 +16,8 @@ from rich.live import Live
 from rich.text import Text
 
 from jobs.errors import ExecutionError, InputError
-from jobs.run_dir import RunDir, SweepDir
+from jobs.run_dir import RunDir
+from jobs.sweep_dir import SweepDir
 from launcher.selected import Selected
 from launcher.slurm import Task
 from launcher.status import RunStatus, count_states, format_duration, status_from, tasks_in_slurm

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from jobs.config import RunConfig
-from jobs.run_dir import Attempt, EpochMetrics, Result, RunDir, SweepDir
+from jobs.run_dir import RunDir
+from jobs.run_records import Attempt, EpochMetrics, Result
+from jobs.sweep_dir import SweepDir, sweep_of
 from tests.chaos.faults import FAULTS
 from tests.chaos.judge import Witness, judge_sweep, outcome, train_undisturbed
 from tests.chaos.lab import Lab, Size
@@ -94,7 +96,7 @@ def judge(run: RunDir) -> list[str]:
         }
         for epoch in (1, 2)
     ]  # fmt: skip
-    return list(judge_sweep(run.sweep, {run.run_id: (expected, "abc")}))
+    return list(judge_sweep(sweep_of(run), {run.run_id: (expected, "abc")}))
 
 
 def test_the_judge_has_nothing_to_say_of_a_run_that_went_well(run: RunDir) -> None:
@@ -147,7 +149,7 @@ def a_marker(run: RunDir) -> None:
 
 
 def a_submission_without_an_end(run: RunDir) -> None:
-    run.sweep.write_submission(
+    sweep_of(run).write_submission(
         {
             "token": "t", "executor": "slurm", "runs": [run.run_id], "user": "me", "host": "h",
             "pid": 1, "start_ticks": 1, "boot_id": "b", "submitted_unix_s": 1.0,
@@ -156,7 +158,7 @@ def a_submission_without_an_end(run: RunDir) -> None:
 
 
 def a_run_that_nobody_asked_for(run: RunDir) -> None:
-    run.sweep.add_matrix("", [run.run_id, "another"])
+    sweep_of(run).add_matrix("", [run.run_id, "another"])
 
 
 @pytest.mark.parametrize(

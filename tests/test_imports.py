@@ -19,10 +19,13 @@ ALLOWED = {
         "jobs.causes",
         "jobs.config",
         "jobs.errors",
+        "jobs.lease",
         "jobs.processes",
         "jobs.run_dir",
+        "jobs.run_records",
         "jobs.selection",
         "jobs.slurm_job",
+        "jobs.sweep_dir",
         "jobs.train_job",
     ],
     "analysis": [
@@ -31,7 +34,9 @@ ALLOWED = {
         "jobs.config",
         "jobs.errors",
         "jobs.run_dir",
+        "jobs.run_records",
         "jobs.selection",
+        "jobs.sweep_dir",
     ],
 }
 

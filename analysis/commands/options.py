@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.run_dir import SweepDir
+from jobs.sweep_dir import SweepDir
 
 # pandas and matplotlib are imported where they are used, so that --help answers at once.
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import typer
 
 from analysis.commands.options import AllVersions, By, Only, RunsFolder, Sweeps, load, warn
 from jobs.errors import ExecutionError
-from jobs.run_dir import find_sweep
+from jobs.sweep_dir import find_sweep
 
 
 def plot(

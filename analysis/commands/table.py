@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from analysis.commands.options import AllVersions, By, Only, RunsFolder, Sweeps, load, warn
-from jobs.run_dir import find_sweep
+from jobs.sweep_dir import find_sweep
 
 
 class Format(StrEnum):

@@ -18,7 +18,9 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.errors import ExecutionError, InputError
-from jobs.run_dir import Attempt, Progress, RunDir, SweepDir
+from jobs.run_dir import RunDir
+from jobs.run_records import Attempt, Progress
+from jobs.sweep_dir import SweepDir
 from launcher.cancel import cancel_sweep
 from launcher.cluster import Cluster, Resources, SlurmProfile
 from launcher.doctor.findings import COLOURS, Verdict

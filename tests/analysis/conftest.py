@@ -11,7 +11,9 @@ import pytest
 
 from jobs.config import RunConfig, make_config
 from jobs.processes import this_process
-from jobs.run_dir import Attempt, Environment, EpochMetrics, Imported, Result, RunDir, SweepDir
+from jobs.run_dir import RunDir
+from jobs.run_records import Attempt, Environment, EpochMetrics, Imported, Result
+from jobs.sweep_dir import SweepDir
 
 EPOCHS = 4
 STARTED_UNIX_S = 1.7e9

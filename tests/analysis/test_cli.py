@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from analysis.cli import main
-from jobs.run_dir import SweepDir
+from jobs.sweep_dir import SweepDir
 from tests.analysis.conftest import EPOCHS, add_run, name_runs
 
 

@@ -11,7 +11,8 @@ import pytest
 from analysis.load import load_runs
 from jobs.causes import Cause
 from jobs.errors import InputError
-from jobs.run_dir import RunDir, SweepDir
+from jobs.run_dir import RunDir
+from jobs.sweep_dir import SweepDir
 from tests.analysis.conftest import (
     EPOCHS,
     STARTED_UNIX_S,

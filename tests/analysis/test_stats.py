@@ -14,7 +14,7 @@ from analysis import stats
 from analysis.load import load_runs
 from jobs.config import RunConfig
 from jobs.errors import InputError
-from jobs.run_dir import SweepDir
+from jobs.sweep_dir import SweepDir
 from tests.analysis.conftest import EPOCHS, add_run, make_metrics, name_runs
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from analysis import stats, tables
 from analysis.load import load_runs
-from jobs.run_dir import SweepDir
+from jobs.sweep_dir import SweepDir
 
 MARKDOWN = """\
 | network       | runs | best test top-1 (%) | final test top-1 (%) | params | MACs   | s per epoch | attempts |

@@ -36,7 +36,9 @@ from typing import NamedTuple
 from unittest import mock
 
 from jobs.processes import this_process
-from jobs.run_dir import Attempt, EpochMetrics, Progress, Result, RunDir, SweepDir
+from jobs.run_dir import RunDir
+from jobs.run_records import Attempt, EpochMetrics, Progress, Result
+from jobs.sweep_dir import SweepDir
 from launcher.matrix import read_matrix
 from launcher.submit import plan_submission
 from tests.fake_slurm import FakeSlurm

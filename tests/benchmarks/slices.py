@@ -36,7 +36,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
-from jobs.run_dir import RunDir, SweepDir
+from jobs.run_dir import RunDir
+from jobs.sweep_dir import SweepDir
 from tests.slurm_cluster import SlurmCluster, wait_for
 
 TOP = Path(__file__).parents[2]

@@ -62,7 +62,9 @@ from jobs.data.datasets import DataSet, Images
 from jobs.device import autocast, find_device
 from jobs.foreground import FOREGROUND_SWEEP
 from jobs.optim import make_optimizer
-from jobs.run_dir import Attempt, RunDir, SweepDir
+from jobs.run_dir import RunDir
+from jobs.run_records import Attempt
+from jobs.sweep_dir import SweepDir
 from jobs.train import train
 
 TOP = Path(__file__).parents[2]

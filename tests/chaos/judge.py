@@ -17,7 +17,9 @@ from typing import Any
 import orjson
 import psutil
 
-from jobs.run_dir import NOT_REPRODUCED, Attempt, RunDir, SweepDir
+from jobs.run_dir import RunDir
+from jobs.run_records import NOT_REPRODUCED, Attempt
+from jobs.sweep_dir import SweepDir, sweep_of
 from launcher.matrix import read_matrix
 from tests.chaos.lab import Size, background
 from tests.jobs.test_distributed import train_on
@@ -160,7 +162,7 @@ class Witness:
                 self.look_at(run)
 
     def look_at(self, run: RunDir) -> None:
-        name = f"{run.sweep.name}/{run.run_id}"
+        name = f"{sweep_of(run).name}/{run.run_id}"
         alive = [attempt["attempt"] for attempt in run.attempts() if _is_training(attempt)]
         if len(alive) > 1:
             self.complaints.add(f"{name}: attempts {alive} trained at the same time")

@@ -17,7 +17,9 @@ from typing import Any
 
 import psutil
 
-from jobs.run_dir import LeaseHolder, RunDir, SweepDir
+from jobs.lease import LeaseHolder
+from jobs.run_dir import RunDir
+from jobs.sweep_dir import SweepDir
 from tests.slurm_cluster import SlurmCluster
 
 PROJECT = Path(__file__).parents[2]

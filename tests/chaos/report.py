@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from jobs.run_dir import RunDir
+from jobs.sweep_dir import sweep_of
 from tests.chaos.lab import Lab
 from tests.chaos.storm import ASKED_FOR, Log
 
@@ -44,7 +45,7 @@ def describe_failure(lab: Lab, log: Log, complaints: Sequence[str]) -> str:
     """The complaints, the last faults, the records of the runs concerned, and SLURM's log."""
     lines = ["", "COMPLAINTS", *complaints, "", "WHAT HAPPENED LAST", *log.lines[-LAST_LINES:]]
     for run in lab.runs():
-        name = f"{run.sweep.name}/{run.run_id}"
+        name = f"{sweep_of(run).name}/{run.run_id}"
         if run.read_result() is None or any(name in text for text in complaints):
             lines += ["", f"RECORDS OF {name}", *_records(run), *_controller_lines(lab, run)]
     return "\n".join(lines)

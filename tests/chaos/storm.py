@@ -12,7 +12,7 @@ from random import Random
 
 import psutil
 
-from jobs.run_dir import SweepDir
+from jobs.sweep_dir import SweepDir
 from tests.chaos.faults import FAULTS, Fault
 from tests.chaos.judge import Outcome, Witness, judge_sweep
 from tests.chaos.lab import Command, Lab, background

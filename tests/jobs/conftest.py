@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from jobs.config import RunConfig
-from jobs.run_dir import RunDir, SweepDir
+from jobs.run_dir import RunDir
+from jobs.sweep_dir import SweepDir
 
 # Three epochs of seconds on a network with all kinds of state: weights, buffers, momentum.
 TINY = {

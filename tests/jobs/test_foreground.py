@@ -10,7 +10,7 @@ import pytest
 from jobs.config import RunConfig
 from jobs.errors import InputError
 from jobs.foreground import FOREGROUND_SWEEP, main, parse_arguments, usage
-from jobs.run_dir import SweepDir
+from jobs.sweep_dir import SweepDir
 
 
 def test_by_hand_a_training_runs_and_a_second_call_shows_its_result(

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from jobs import slurm_job
 from jobs.errors import ExecutionError
+from jobs.lease import LeaseHolder
 from jobs.processes import this_process
-from jobs.run_dir import LeaseHolder, RunDir, SweepDir
+from jobs.run_dir import RunDir
 from jobs.slurm_job import (
     ArrayJob,
     JobFacts,
@@ -30,6 +31,7 @@ from jobs.slurm_job import (
     runs_of_this_job,
     why_stopped,
 )
+from jobs.sweep_dir import SweepDir, sweep_of
 
 NO_SWEEP = SweepDir("there is none")
 
@@ -250,9 +252,9 @@ def test_an_id_that_was_given_out_again_keeps_no_dead_lease_alive(
 ) -> None:
     facts = {"executor": "slurm", "job_id": "7", "runs": [run.run_id], "user": "me"}
     record = {"token": "t7", "name": "sweep-t7", "submitted_unix_s": 1.0, **facts}
-    run.sweep.write_submission({**this_process(), **record})
+    sweep_of(run).write_submission({**this_process(), **record})
     tool(tools, "squeue", f"echo 'RUNNING|{name}'")
-    assert is_gone(run.sweep, holder(job_id="7_3")) is gone
+    assert is_gone(sweep_of(run), holder(job_id="7_3")) is gone
 
 
 # ---- runs that share a job
@@ -279,7 +281,7 @@ def test_whoever_saves_first_waits_for_the_others_before_the_job_is_requeued(
     tool(tools, "squeue", squeue("RUNNING", ends=int(time.time()) + 20))
     tool(tools, "scontrol", f'echo "$@" >{tools}/words')
     add_stop(run)
-    other = run.sweep.run("other")
+    other = sweep_of(run).run("other")
     other.path.mkdir()
     lease = other.take_lease("lab", "12", 0)
     code = "import sys; from jobs.run_dir import RunDir; from jobs.slurm_job import leave; \
@@ -304,7 +306,7 @@ def test_nobody_waits_for_a_run_that_another_job_trains(
     elsewhere: dict[str, Any], tools: Path, run: RunDir
 ) -> None:
     add_stop(run)
-    other = run.sweep.run("other")
+    other = sweep_of(run).run("other")
     other.path.mkdir()
     other.take_lease("lab", **{"job_id": "12", "restart": 0} | elsewhere)
     assert not slurm_job._are_at_work([other], run.attempts()[-1])

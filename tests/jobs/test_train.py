@@ -26,7 +26,8 @@ from jobs.config import RunConfig
 from jobs.distributed import ALONE
 from jobs.errors import DeviceError, InputError, NonFiniteLossError, StoppedError, StuckError
 from jobs.records import describe_environment, describe_few_images
-from jobs.run_dir import NOT_REPRODUCED, Attempt, RunDir
+from jobs.run_dir import RunDir
+from jobs.run_records import NOT_REPRODUCED, Attempt
 from jobs.seeds import derive_seed
 from jobs.train import train
 from tests.jobs.conftest import TINY, plan_run

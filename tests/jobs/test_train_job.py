@@ -15,7 +15,8 @@ import pytest
 
 from jobs.causes import IDLE_LIMITS, Cause
 from jobs.errors import DeviceError, InputError, NonFiniteLossError, NoProgressError
-from jobs.run_dir import LeaseHeldError, RunDir
+from jobs.lease import LeaseHeldError
+from jobs.run_dir import RunDir
 from jobs.train_job import StopOnSignal, TrainJob, attempt_run, job_identity
 from tests.jobs.conftest import plan_run
 from tests.jobs.test_train import outcome

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jobs.processes import this_process
-from jobs.run_dir import SweepDir
+from jobs.sweep_dir import SweepDir
 from launcher import slurm
 from launcher.slurm import Task
 

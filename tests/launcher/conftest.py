@@ -13,7 +13,9 @@ import pytest
 
 from jobs.errors import run_command
 from jobs.processes import this_process
-from jobs.run_dir import Attempt, RunDir, SweepDir, all_sweeps
+from jobs.run_dir import RunDir
+from jobs.run_records import Attempt
+from jobs.sweep_dir import SweepDir, all_sweeps
 from launcher import slurm
 from launcher.cli import app
 from launcher.matrix import read_matrix

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.errors import ExecutionError
-from jobs.run_dir import SweepDir
+from jobs.sweep_dir import SweepDir
 from launcher import arrays, sbatch, slurm
 from launcher.arrays import (
     BLOCK_STOP_SIGNALS,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import ExecutionError
-from jobs.run_dir import SweepDir
+from jobs.sweep_dir import SweepDir
 from jobs.train_job import StopOnSignal, attempt_run
 from launcher.cancel import cancel_sweep
 from launcher.matrix import read_matrix

@@ -14,7 +14,9 @@ import pytest
 
 from jobs.config import RunConfig
 from jobs.errors import InputError
-from jobs.run_dir import Imported, RunDir, SweepDir
+from jobs.run_dir import RunDir
+from jobs.run_records import Imported
+from jobs.sweep_dir import SweepDir
 from launcher.cli import app
 
 OUTPUT = Path("output.txt")

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from jobs.run_dir import SweepDir
+from jobs.sweep_dir import SweepDir
 
 
 def demo() -> str:

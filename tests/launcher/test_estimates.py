@@ -7,7 +7,9 @@ import pytest
 
 from jobs.config import RunConfig
 from jobs.processes import this_process
-from jobs.run_dir import Measured, Progress, RunDir, SweepDir
+from jobs.run_dir import RunDir
+from jobs.run_records import Measured, Progress
+from jobs.sweep_dir import SweepDir
 from launcher.estimates import Estimator, read_known
 from tests.launcher.conftest import add_attempt
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import InputError
-from jobs.run_dir import SweepDir
+from jobs.sweep_dir import SweepDir
 from launcher.freeze import PACKAGES, SOURCE, check_frozen, freeze_code
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from jobs.errors import ExecutionError
 from jobs.processes import this_process
-from jobs.run_dir import RunDir, SweepDir
+from jobs.run_dir import RunDir
+from jobs.sweep_dir import SweepDir, sweep_of
 from launcher import slurm
 from launcher.slurm import Task
 from launcher.status import RunStatus, sweep_status
@@ -74,7 +75,7 @@ def start(word: str, began_s: float, ended_s: float = math.inf, nodes: str = "n1
 
 
 def status_of(run: RunDir) -> RunStatus:
-    return next(row for row in sweep_status(run.sweep) if row.run_id == run.run_id)
+    return next(row for row in sweep_status(sweep_of(run)) if row.run_id == run.run_id)
 
 
 def test_each_kill_has_the_word_of_its_start_of_the_job_and_nobody_asks_again(
@@ -183,7 +184,7 @@ def test_an_id_that_was_given_out_again_belongs_to_the_job_before_the_attempt(
     run: RunDir, answers: Slurm
 ) -> None:
     again = {"token": "t1", "name": "tiny-t1", "submitted_unix_s": 5000.0}
-    add_submission(run.sweep, **again)
+    add_submission(sweep_of(run), **again)
     add_start(run, 0, **LONG_AGO)
     add_start(run, 0, started_unix_s=5001.0)
     late = Task("tiny-t1", "77", 0, "TIMEOUT", "n2", True, 5001.0, 6000.0)

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import InputError
-from jobs.run_dir import RunDir, SweepDir
+from jobs.run_dir import RunDir
+from jobs.sweep_dir import SweepDir
 from launcher import local
 from launcher.local import LocalQueue, Worker, local_gpus, make_workers
 from launcher.matrix import read_matrix

@@ -14,7 +14,8 @@ from rich.console import Console
 from jobs.causes import Cause
 from jobs.errors import InputError
 from jobs.processes import this_process
-from jobs.run_dir import RunDir, SweepDir
+from jobs.run_dir import RunDir
+from jobs.sweep_dir import SweepDir, sweep_of
 from launcher.labels import short_id
 from launcher.logs import (
     _Follower,
@@ -66,7 +67,7 @@ def test_a_whole_label_comes_before_a_part_of_one_in_another_sweep(
     runs = sweep.path.parent
     matrix.write_text(f"{matrix.read_text()}  lr: [0.1, 0.2]\n")
     plan_submission(read_matrix(matrix, ["name=wider"]), runs).write()
-    assert find_run("sresnet_small s0", runs).sweep.name == "tiny"
+    assert sweep_of(find_run("sresnet_small s0", runs)).name == "tiny"
 
 
 def test_words_of_a_label_fit_as_a_narrow_table_shows_them_too(
@@ -106,7 +107,7 @@ def test_the_last_attempt_is_printed_unless_another_is_asked_for(
 def test_a_silent_run_says_where_its_job_may_have_spoken(run: RunDir) -> None:
     with pytest.raises(InputError, match="it has not been started"):
         print_log(run, None, follow=False)
-    run.sweep.write_submission(submission(run))
+    sweep_of(run).write_submission(submission(run))
     with pytest.raises(InputError, match=r"what its job printed is in .*/slurm/me/ab12"):
         print_log(run, None, follow=False)
 
@@ -116,7 +117,7 @@ def test_following_goes_on_over_a_preemption_until_the_run_is_at_rest(
 ) -> None:
     """Between two attempts nobody holds the run, but a living queue is going to start it."""
     record = submission(run)
-    path = run.sweep.write_submission(record)
+    path = sweep_of(run).write_submission(record)
     add_attempt(run)
     write_log(run, 1, "first\n")
     follower = threading.Thread(target=print_log, args=(run, None), kwargs={"follow": True})
@@ -129,7 +130,7 @@ def test_following_goes_on_over_a_preemption_until_the_run_is_at_rest(
     follower.join(timeout=1)
     write_log(run, 2, "third\n")
     run.release_lease(holder)
-    run.sweep.write_submission({**record, "ended_unix_s": 1.0}, path)
+    sweep_of(run).write_submission({**record, "ended_unix_s": 1.0}, path)
     follower.join(timeout=20)
     assert not follower.is_alive()
     assert capsys.readouterr().out == (

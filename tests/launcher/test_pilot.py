@@ -14,7 +14,8 @@ from jobs.causes import Cause
 from jobs.config import RunConfig
 from jobs.errors import ExecutionError, InputError
 from jobs.processes import this_process
-from jobs.run_dir import RunDir, SweepDir
+from jobs.run_dir import RunDir
+from jobs.sweep_dir import SweepDir
 from launcher.cluster import LocalProfile, SlurmProfile
 from launcher.matrix import read_matrix
 from launcher.pilot import (

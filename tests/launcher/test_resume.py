@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import ExecutionError, InputError
-from jobs.run_dir import SweepDir
+from jobs.sweep_dir import SweepDir
 from launcher.resume import Failures
 from tests.launcher.conftest import Desk
 

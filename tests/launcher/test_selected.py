@@ -6,7 +6,7 @@ import pytest
 
 from jobs.causes import Cause
 from jobs.errors import InputError
-from jobs.run_dir import SweepDir
+from jobs.sweep_dir import SweepDir
 from launcher.matrix import read_matrix
 from launcher.plan import State
 from launcher.selected import Selected, select_actions

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from jobs.config import make_config
-from jobs.run_dir import SweepDir
+from jobs.sweep_dir import SweepDir
 from launcher.cluster import LocalProfile, SlurmProfile
 from launcher.local import LocalQueue
 from launcher.show import show_missing_data, show_plan, train_here

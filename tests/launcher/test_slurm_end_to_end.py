@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 
 from jobs.config import RunConfig
-from jobs.run_dir import RunDir, SweepDir
+from jobs.run_dir import RunDir
+from jobs.sweep_dir import SweepDir
 from jobs.train_job import StopOnSignal, attempt_run
 from tests.jobs.test_distributed import train_on
 from tests.jobs.test_train import outcome

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import ExecutionError, InputError
-from jobs.run_dir import SweepDir
+from jobs.sweep_dir import SweepDir
 from launcher import arrays, slurm
 from launcher.cli import app
 from launcher.status import sweep_status

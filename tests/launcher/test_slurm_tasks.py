@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from jobs.config import RunConfig
-from jobs.run_dir import SweepDir
+from jobs.sweep_dir import SweepDir
 from launcher import arrays, slurm
 from launcher.cancel import cancel_sweep
 from launcher.cluster import SlurmProfile

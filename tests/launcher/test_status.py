@@ -8,7 +8,9 @@ import pytest
 
 from jobs.causes import Cause
 from jobs.processes import this_process
-from jobs.run_dir import Progress, Result, RunDir, SweepDir
+from jobs.run_dir import RunDir
+from jobs.run_records import Progress, Result
+from jobs.sweep_dir import SweepDir, sweep_of
 from launcher.labels import short_id
 from launcher.plan import State
 from launcher.slurm import Task
@@ -315,7 +317,7 @@ def test_a_run_that_loads_data_or_compiles_is_suspect_much_later(run: RunDir) ->
     assert not run_status(run, set(), SLURM_TASK).suspect
     begun = replace(SLURM_TASK, expected_unix_s=time.time() - 2000)
     assert not run_status(run, set(), begun).suspect, "its attempt has begun since"
-    other = run.sweep.runs()[1]
+    other = sweep_of(run).runs()[1]
     late = run_status(other, set(), begun)
     assert late.detail.startswith("it has not begun to train for 33 min on n3: ")
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from jobs.errors import ExecutionError, InputError
-from jobs.run_dir import SweepDir
+from jobs.sweep_dir import SweepDir
 from jobs.train_job import code_version
 from launcher.cluster import Cluster, LocalProfile, Resources, SlurmProfile, read_cluster
 from launcher.freeze import hash_of_code

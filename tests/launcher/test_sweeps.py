@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from jobs.run_dir import Imported, SweepDir
+from jobs.run_records import Imported
+from jobs.sweep_dir import SweepDir
 from launcher.matrix import read_matrix
 from launcher.submit import plan_submission
 from launcher.sweeps import SweepSummary, summarise_sweeps, sweeps_table

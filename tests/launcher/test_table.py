@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from jobs.run_dir import SweepDir
+from jobs.sweep_dir import SweepDir
 from launcher.labels import short_id
 from launcher.plan import State
 from launcher.status import RunStatus, sweep_status

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jobs.processes import this_process
-from jobs.run_dir import SweepDir
+from jobs.sweep_dir import SweepDir
 from launcher import slurm
 from launcher.cancel import cancel_sweep
 from launcher.matrix import read_matrix

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
-from jobs.run_dir import SweepDir
+from jobs.sweep_dir import SweepDir
 from launcher import watch
 from launcher.selected import Selected
 from launcher.watch import Watch

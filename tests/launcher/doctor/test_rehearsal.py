@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from jobs.errors import ExecutionError, InputError
-from jobs.run_dir import SweepDir
+from jobs.sweep_dir import SweepDir
 from launcher import slurm
 from launcher.cluster import Cluster, SlurmProfile
 from launcher.doctor import rehearsal
