@@ -10,8 +10,8 @@ import pytest
 import typer
 from rich.console import Console
 
-from launcher import cli
 from launcher.cluster import Cluster, LocalProfile
+from launcher.commands import looking
 from launcher.doctor import examination
 from launcher.doctor.examination import examine
 from launcher.doctor.findings import Finding, Verdict, ok, problem, report, summary, warning, worst
@@ -93,7 +93,7 @@ def test_the_command_ends_with_1_where_a_sweep_cannot_work(
     monkeypatch.setattr(examination, "examine", lambda *given: [found])
     ended = 0
     try:
-        cli.doctor(profile=None, cluster=None, as_json=True)
+        looking.doctor(profile=None, cluster=None, as_json=True)
     except typer.Exit as end:
         ended = end.exit_code
     assert ended == status

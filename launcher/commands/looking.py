@@ -1,0 +1,209 @@
+"""The commands that look: `launcher status`, `list`, `logs`, `doctor` and `models`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from launcher.commands.options import Only, Runs, Sweeps, find_sweeps
+
+LISTED_RUNS = 40  # in a terminal; a pipe gets all
+
+
+def status(
+    sweeps: Sweeps = None,
+    runs: Runs = Path("runs"),
+    only: Only = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="until all is at rest, or q, or Ctrl-C")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON list, for programs")] = False,
+    show_all: Annotated[
+        bool, typer.Option("--all", help="list every run of a sweep, not only 40")
+    ] = False,
+) -> None:
+    """Where every run stands: works from any shell, at any time, without the launching process.
+
+    Examples:
+
+        launcher status demo --watch
+
+        launcher status --only 'state == failed or top1 < 50'
+
+        launcher status --json | jq '.[] | select(.state == "failed")'
+    """
+    from launcher.selected import Selected
+    from launcher.show import make_console, print_json, status_or_files
+    from launcher.table import SweepTable
+    from launcher.watch import Watch
+
+    found = find_sweeps(sweeps, runs)
+    selected = Selected(only)
+    console = make_console()
+    if watch and not as_json:
+        Watch(found, selected, console, show_all=show_all).follow()
+        return
+    all_statuses = selected(found, status_or_files(found))
+    if only:
+        found = [sweep for sweep, statuses in zip(found, all_statuses, strict=True) if statuses]
+        all_statuses = list(filter(None, all_statuses))
+    if as_json:
+        print_json(found, all_statuses)
+        return
+    limit = None if show_all or not console.is_terminal else LISTED_RUNS
+    for sweep, statuses in zip(found, all_statuses, strict=True):
+        console.print(SweepTable(sweep.name, statuses, limit))
+
+
+def list_command(
+    runs: Runs = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON list, for programs")] = False,
+) -> None:
+    """All sweeps, the newest first: how many runs are in which state, and the last change.
+
+    The files alone tell, so that it is quick; `launcher status` asks SLURM too.
+
+    Example:
+
+        launcher list --json | jq '.[] | select(.states.failed) | .sweep'
+    """
+    from dataclasses import asdict
+
+    from launcher.show import make_console, print_records
+    from launcher.sweeps import summarise_sweeps, sweeps_table
+
+    summaries = summarise_sweeps(find_sweeps(None, runs, imported=True))
+    if as_json:
+        print_records([asdict(summary) for summary in summaries])
+    else:
+        make_console().print(sweeps_table(summaries))
+
+
+def logs(
+    run: Annotated[
+        str,
+        typer.Argument(metavar="RUN", help="a run's name or label, or a part of it that is unique"),
+    ] = "",
+    runs: Runs = Path("runs"),
+    only: Only = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="go on until the run is at rest")
+    ] = False,
+    attempt: Annotated[
+        int | None, typer.Option(metavar="N", help="the Nth start of the run [default: the last]")
+    ] = None,
+    attempts: Annotated[
+        bool, typer.Option("--attempts", help="list its starts instead: where, and why each ended")
+    ] = False,
+    tail: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="the last N lines only")
+    ] = None,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="the last lines of each failed run, here of a SWEEP")
+    ] = False,
+) -> None:
+    """What a run said, or with --attempts how each start of it ended.
+
+    With --follow, why it waits and what each attempt begins after stand between the attempts.
+
+    Examples:
+
+        launcher logs resnet_small-digits-s0 --follow
+
+        launcher logs demo/sresnet_small-digits-s1 --attempt 1
+
+        launcher logs demo/ --only 'lr == 0.05 and seed == 0'
+
+        launcher logs demo/sresnet_small-digits-s1 --attempts
+
+        launcher logs 'sresnet_small lr=0.05 s1' --tail 20
+
+        launcher logs --failed demo
+    """
+    from jobs.sweep_dir import sweep_of
+    from launcher.logs import attempts_table, find_run, print_failures, print_log
+    from launcher.selected import Selected
+    from launcher.show import make_console, status_or_files
+
+    if failed:
+        sweeps = find_sweeps([run] if run else None, runs)
+        print_failures(sweeps, Selected(only)(sweeps, status_or_files(sweeps)), tail)
+        return
+    found = find_run(run, runs, only)
+    if attempts:
+        status_or_files([sweep_of(found)])  # why some were killed, SLURM may have to be asked
+        make_console().print(attempts_table(found))
+    else:
+        print_log(found, attempt, follow=follow, tail=tail)
+
+
+def doctor(
+    profile: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="of cluster.yaml [default: the one it names]"),
+    ] = None,
+    cluster: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="instead of ./cluster.yaml or the project's own"),
+    ] = None,
+    runs: Runs = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON list, for programs")] = False,
+    rehearse: Annotated[
+        bool,
+        typer.Option(
+            "--rehearse", help="send one tiny job through a stop and a resume instead of reading"
+        ),
+    ] = False,
+    wait: Annotated[
+        str, typer.Option(metavar="TIME", help="rehearsal: how long the job may wait in the queue")
+    ] = "30m",
+    keep: Annotated[
+        bool, typer.Option("--keep", help="rehearsal: keep its folder also if all went well")
+    ] = False,
+) -> None:
+    """Will it work here? Look at the cluster before a sweep does.
+
+    Reads what SLURM says of itself, and tells in plain words whether the profiles of cluster.yaml
+    fit, what stops a run and whether it comes back by itself, which limits a sweep meets, and
+    whether torch and the folders suit the nodes. Changes nothing; ends with status 1 if a sweep
+    with the profile cannot work.
+
+    With --rehearse, a tiny training is submitted, stopped as SLURM stops jobs, requeued, resumed
+    and finished, each step with its time. Ctrl-C cancels it.
+
+    Examples:
+
+        launcher doctor
+
+        launcher doctor --profile v100 --rehearse --wait 2h
+    """
+    from launcher.cluster import parse_time_min, read_cluster
+    from launcher.doctor.examination import examine
+    from launcher.doctor.findings import Verdict, print_json, report, summary, worst
+    from launcher.show import make_console
+
+    found = read_cluster(cluster)
+    if rehearse:
+        from launcher.doctor.rehearsal import rehearse as rehearse_with
+
+        rehearse_with(found, profile, runs, 60 * parse_time_min(wait), keep=keep)
+        return
+    findings = examine(found, profile, runs)
+    if as_json:
+        print_json(findings)
+    else:
+        make_console().print(report(findings))
+        print(summary(findings))
+    if worst(findings) is Verdict.PROBLEM:
+        raise typer.Exit(1)
+
+
+def models(context: typer.Context) -> None:
+    """Every network with its size, beside what its source says."""
+    # Counting needs torch, which this process never loads. -P: not a folder of that name here.
+    command = [sys.executable, "-P", "-m", "attention_models", *context.args]
+    os.execv(sys.executable, command)
