@@ -155,10 +155,12 @@ def measure_idle(sites: Sequence[Site], minutes: float) -> None:
         began_s.append(time.monotonic())
         runs.append(site.submit("idle", epochs))
     whole_s, sliced_s = seconds_until_each(runs, "end", began_s)
-    starts = [attempt["measured"]["startup_s"] for attempt in runs[1].attempts()]
+    attempts = runs[1].attempts()
+    # One that was told to stop while it began has measured nothing.
+    starts = [attempt["measured"]["startup_s"] for attempt in attempts if "measured" in attempt]
     print(
         f"idle: {epochs} epochs took {whole_s:.0f} s with {sites[0].resources}, {sliced_s:.0f} s "
-        f"with {sites[1].resources}, in {len(starts)} jobs that started up in "
+        f"with {sites[1].resources}, in {len(attempts)} jobs that started up in "
         f"{', '.join(f'{start_s:.0f}' for start_s in starts)} s: "
         f"{sliced_s / whole_s:.3f} times the time  aim <= 1.1",
         flush=True,
