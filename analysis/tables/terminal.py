@@ -1,0 +1,136 @@
+"""Tables on a terminal, whatever its width."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from analysis.tables.text_table import TextTable
+
+_GAP = 2
+
+
+def to_terminal(
+    tables: Iterable[TextTable], lines: Sequence[str] = (), width: int = 120
+) -> RenderableType:
+    """A rich renderable; incomplete rows are marked and explained below.
+
+    Where `width` does not do, the numbers move together and words break, and then columns are
+    hidden, which is said below; a number never breaks.
+    """
+    shown: list[RenderableType] = []
+    hidden: list[str] = []
+    for table in tables:
+        fitted, left_out = _fitted(table, width)
+        hidden += left_out
+        if shown:
+            shown.append(Text())
+        if table.caption:
+            shown += [Text(textwrap.fill(table.caption, width), style="bold"), Text()]
+        shown.append(_table(fitted))
+    said = [Text(line, style="yellow") for line in lines]
+    if hidden:
+        which = f"hidden: {'; '.join(hidden)}"
+        said.insert(0, Text(f"{which}. Widen the terminal or use --format md"))
+    return Group(*shown, *([Text(), *said] if said else []))
+
+
+def to_text(renderable: RenderableType, width: int) -> str:
+    """A renderable as plain text, without colours and trailing blanks."""
+    console = Console(width=width, color_system=None, force_terminal=False)
+    with console.capture() as capture:
+        console.print(renderable, crop=False)
+    return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
+
+
+def _table(table: TextTable) -> Table:
+    drawn = Table(
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        collapse_padding=True,
+        # Said here, because rich would cut numbers short on a terminal that is narrower still.
+        width=_table_width(table),
+    )
+    for position, heading in enumerate(table.headings):
+        drawn.add_column(
+            Text(textwrap.fill(heading, _column_width(table, position), break_on_hyphens=False)),
+            justify="left" if table.is_words(position) else "right",
+            no_wrap=True,
+            vertical="bottom",
+        )
+    for row, complete in zip(table.rows, table.is_complete, strict=True):
+        drawn.add_row(*map(Text, row), style=None if complete else "yellow")
+    return drawn
+
+
+def _fitted(table: TextTable, width: int) -> tuple[TextTable, list[str]]:
+    """The table with as many columns as fit, spread out if that fits too, and those left out."""
+    for count in range(len(table.optional) + 1):
+        hidden = sorted(table.optional[:count])
+        shown = _without(table, hidden)
+        if _table_width(shown) <= width:
+            break
+        shown = _narrowed(shown, width)
+        if _table_width(shown) <= width:
+            break
+    return shown, [table.headings[position] for position in hidden]
+
+
+def _without(table: TextTable, hidden: Sequence[int]) -> TextTable:
+    kept = [position for position in range(len(table.headings)) if position not in hidden]
+    return replace(
+        table,
+        headings=[table.headings[position] for position in kept],
+        rows=[[row[position] for position in kept] for row in table.rows],
+        words=[number for number, position in enumerate(kept) if position in table.words],
+    )
+
+
+def _narrowed(table: TextTable, width: int) -> TextTable:
+    """Numbers without blanks; words in several lines, in what these and the gaps leave of it."""
+    words = [n for n in range(len(table.headings)) if table.is_words(n)]
+    close = replace(
+        table,
+        rows=[
+            [cell if n in words else cell.replace(" ", "") for n, cell in enumerate(row)]
+            for row in table.rows
+        ],
+    )
+    numbers = [n for n in range(len(table.headings)) if n not in words]
+    taken = sum(_GAP + _column_width(close, n) for n in numbers) + _GAP * (len(words) - 1)
+    room = max(1, (width - taken) // len(words))
+    return replace(
+        close,
+        rows=[
+            [_broken(cell, room) if n in words else cell for n, cell in enumerate(row)]
+            for row in close.rows
+        ],
+    )
+
+
+def _table_width(table: TextTable) -> int:
+    return sum(_GAP + _column_width(table, n) for n in range(len(table.headings))) - _GAP
+
+
+def _column_width(table: TextTable, position: int) -> int:
+    """As wide as the cells; a heading takes several lines, but its words do not break."""
+    lines = [line for cell in table.column(position) for line in cell.split("\n")]
+    return max(map(len, [*lines, *table.headings[position].split()]))
+
+
+def _broken(text: str, room: int) -> str:
+    """In lines of at most `room`, if its parts between underscores and blanks are no longer."""
+    lines = [""]
+    for part in re.split(r"(?<=[_ ])", text):
+        if lines[-1] and len(lines[-1] + part.rstrip()) > room:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(line.rstrip() for line in lines)
