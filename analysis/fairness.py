@@ -24,11 +24,11 @@ class Topic:
 
 
 IMAGES = Topic("images", "other images are another task")
-EPOCHS = Topic("length of training", "training for longer can explain a difference by itself")
+EPOCHS = Topic("length of training", "by itself it can explain a difference")
 SCHEDULE = Topic(
-    "learning rate", "it can move accuracy by more than an attention module does, by itself"
+    "learning rate", "by itself it can move accuracy by more than an attention module does"
 )
-RECIPE = Topic("recipe", "it can explain a difference by itself")
+RECIPE = Topic("recipe", "by itself it can explain a difference")
 NETWORK = Topic("network", "more than one thing was changed")
 CODE = Topic("code", "what was changed in it can explain a difference")
 ARITHMETIC = Topic("arithmetic", "it rounds in another way, which is mostly less than seeds do")
@@ -113,10 +113,11 @@ def differences(runs: pd.DataFrame, by: str = "model") -> list[Difference]:
             sides = tuple(map(tuple, rows_with.values()))
             topic = NETWORK if option.startswith("model_options.") else _TOPICS.get(option, RECIPE)
             folded.setdefault((topic, sides), {})[option] = list(rows_with)
-    found = [
-        Difference(topic, tuple(options), tuple(zip(sides, zip(*options.values()), strict=True)))
-        for (topic, sides), options in folded.items()
-    ]
+    found = []
+    for (topic, sides), options in folded.items():
+        values_of_sides = zip(*options.values(), strict=True)
+        sides_with_values = tuple(zip(sides, values_of_sides, strict=True))
+        found.append(Difference(topic, tuple(options), sides_with_values))
     return sorted(found, key=lambda difference: _IN_ORDER.index(difference.topic))
 
 
@@ -177,7 +178,7 @@ def _other_sizes(runs: pd.DataFrame) -> list[str]:
     for (model, *_), runs_of in sized.groupby(same, dropna=False, sort=False):
         counts = sorted(runs_of["params"].unique())
         if len(counts) > 1:
-            said = _listed([f"{count:,}" for count in counts], len(counts))
+            said = " and ".join(f"{count:,}" for count in counts)
             found.append(
                 f"{model} has {said} parameters in different runs on the same images. Was one "
                 "built for another number of classes?"
@@ -196,7 +197,7 @@ def _unknown(runs: pd.DataFrame, by: str) -> list[str]:
         if len(known) < len(asked):
             rows_with.setdefault(known, []).append(str(group))
     return [
-        f"of how {_listed(rows)} was trained, {_only(known)} known. Whether the rest was the same "
+        f"of the training of {_listed(rows)} {_only(known)} known. Whether the rest was the same "
         "cannot be told"
         for known, rows in rows_with.items()
     ]
@@ -209,8 +210,8 @@ def _only(known: Sequence[str]) -> str:
 
 
 def _listed(names: Sequence[str], most: int = _NAMES) -> str:
-    """Such as `a, b and c`, or `a, b, c and 9 others`."""
-    shown = list(names[:most])
+    """Such as `a, b and c`, or `a, b, c and 9 others`; a name of several parts in quotes."""
+    shown = [f"'{name}'" if "," in name else name for name in names[:most]]
     if len(names) > most:
         shown.append(f"{len(names) - most} others")
     return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)

@@ -23,7 +23,7 @@ def per_run(
     train = metric.replace("test", "train")
     wanted = dict.fromkeys([metric, *([train] if train in METRICS else [])])
     starts, epochs = _blocks(epochs)
-    ends = np.append(starts[1:], len(epochs))
+    ends = np.append(starts, len(epochs))[1:]
     values = {name: values_of(epochs, name).to_numpy(float) for name in wanted}
     of_metric = values[metric]
     better = np.fmax if METRICS[metric].best == "max" else np.fmin

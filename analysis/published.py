@@ -7,7 +7,7 @@ what is to be expected, and is no control of anything.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -77,39 +77,49 @@ def beside(runs: pd.DataFrame, by: str = "model", metric: str = "test_top1") -> 
         if source.dataset in trained_on
         for row in source.rows
         if (value := row.as_metric(metric)) is not None
-        for group in _rows_of(row, source, groups) or [None]
+        for group in _rows_of(row, source, groups)
     ]
     return pd.DataFrame(found, columns=["name", "value", "citation", "group"], dtype=object)
 
 
 def add_to(summary: pd.DataFrame, printed: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """The summary with a column `published`, and the citations that its numbers refer to.
+    """The summary with what is printed of each row, and the citations, as numbered lines.
 
-    Networks that only the sources have come below, as rows that have nothing else.
+    `published` has the numbers with those of their citations, `published_values` the numbers alone
+    and `published_in` the citations themselves, all as text. Networks that only the sources have
+    come below, as rows that have nothing else.
     """
-    citations = list(dict.fromkeys(printed["citation"]))
-    numbered = printed.assign(
-        published=[
-            f"{row.value} [{citations.index(row.citation) + 1}]" for row in printed.itertuples()
-        ],
-        group=printed["group"].fillna(printed["name"] + " (published)"),
+    groups = printed["group"].fillna(printed["name"] + " (published)")
+    in_order = list(dict.fromkeys([*summary["group"], *groups]))
+    printed = printed.assign(group=groups).sort_values(
+        "group", key=lambda names: names.map(in_order.index), kind="stable"
     )
-    texts = numbered.groupby("group", sort=False)["published"].agg(", ".join).reset_index()
-    lines = [f"[{number}] {citation}" for number, citation in enumerate(citations, 1)]
-    whole = summary.merge(texts, on="group", how="outer", sort=False)
-    in_order = [*summary["group"], *texts["group"]]
-    return whole.set_index("group").loc[list(dict.fromkeys(in_order))].reset_index(), lines
+    citations = list(dict.fromkeys(printed["citation"]))
+    marks = printed["citation"].map(lambda citation: f" [{citations.index(citation) + 1}]")
+    of_groups = printed.assign(marked=printed["value"] + marks).groupby("group")
+    texts = {
+        "published": of_groups["marked"].agg(", ".join),
+        "published_values": of_groups["value"].agg(", ".join),
+        "published_in": of_groups["citation"].agg(" | ".join),
+    }
+    # Where rows have no counts, those of the others stay whole.
+    counts = summary.astype(dict.fromkeys(summary.select_dtypes("int").columns, "Int64"))
+    whole = counts.set_index("group").reindex(pd.Index(in_order, name="group")).assign(**texts)
+    return whole.reset_index(), [f"[{n}] {citation}" for n, citation in enumerate(citations, 1)]
 
 
-def _rows_of(row: Row, source: Source, groups: Iterable[tuple[str, pd.DataFrame]]) -> list[str]:
-    """The groups all of whose runs are this network."""
-    return [
+def _rows_of(
+    row: Row, source: Source, groups: Iterable[tuple[str, pd.DataFrame]]
+) -> Sequence[str | None]:
+    """The groups all of whose runs are this network; if there is none, None."""
+    found = [
         group
         for group, runs in groups
         if {*runs["model"]} == {row.model}
         and _images(runs) == {source.dataset}
         and all({*runs[f"model_options.{name}"]} == {value} for name, value in row.options.items())
     ]
+    return found or [None]
 
 
 def _images(runs: pd.DataFrame) -> set[str]:

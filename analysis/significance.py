@@ -24,6 +24,7 @@ class Verdict(StrEnum):
     NOT_TOLD = "not told apart"
     TOO_FEW = "too few seeds"
     NO_SEED = "no shared seed"
+    UNKNOWN_SEEDS = "seeds are not known"
     NO_SPREAD = "same difference for every seed"
     NO_NUMBER = "a run has no number"
 
@@ -44,10 +45,11 @@ def compare(
     alone; `p_corrected` is Holm's for all rows together; `verdict` is a Verdict. `which` is
     "final", "best" or, with `last`, "last": see `per_run`.
 
-    A verdict of better or worse needs p_corrected < 0.05 and three seeds: the deviation of two
-    differences has one degree of freedom, and two that are alike by chance make anything
-    significant. Without such a verdict nothing is said to be equal, however large n is; `told_from`
-    is the difference from which on, with this spread and n, any correction would have told it.
+    A verdict of better or worse needs p_corrected < 0.05. Below three seeds there is no test: the
+    deviation of two differences has one degree of freedom, and two that are alike by chance make
+    anything significant. Without a verdict nothing is said to be equal, however large n is;
+    `told_from` is the difference from which on, with this spread and n, any correction would have
+    told it.
 
     Raises InputError for a baseline that is no group. Runs whose seed is not known have no partner.
     """
@@ -55,7 +57,8 @@ def compare(
     names = list(counted["group"].unique())
     check_group("baseline", baseline, names)
     counted["value"] = per_run(counted, epochs, metric, last)[which]
-    usable = counted[(counted["state"] == "finished") & counted["seed"].notna()]
+    finished = counted[counted["state"] == "finished"]
+    usable = finished[finished["seed"].notna()]
     by_seed = {
         group: its_runs.groupby("seed")["value"].agg(lambda values: values.mean(skipna=False))
         for group, its_runs in usable.groupby("group")
@@ -71,7 +74,14 @@ def compare(
     found["p_corrected"] = holm(found["p"].to_numpy(float))
     found["told_from"] = _told_from(found)
     sign = 1 if METRICS[metric].best == "max" else -1
-    found["verdict"] = [_verdict(row, sign) for row in found.itertuples()]
+    verdicts = [_verdict(row, sign) for row in found.itertuples()]
+    unknown = {*finished.loc[finished["seed"].isna(), "group"]}
+    found["verdict"] = [
+        Verdict.UNKNOWN_SEEDS
+        if verdict is Verdict.NO_SEED and unknown & {group, baseline}
+        else verdict
+        for group, verdict in zip(found["group"], verdicts, strict=True)
+    ]
     return found
 
 
@@ -94,7 +104,7 @@ def _paired(own: pd.Series, of_baseline: pd.Series) -> dict[str, float]:
         return row | dict.fromkeys(("low", "high", "p"), np.nan)
     test = stats.ttest_rel(own, of_baseline)
     low, high = test.confidence_interval(1 - LEVEL)
-    return row | {"low": low, "high": high, "p": test.pvalue}
+    return row | {"low": low, "high": high, "p": test.pvalue if n >= LEAST_SEEDS else np.nan}
 
 
 def _told_from(found: pd.DataFrame) -> pd.Series:

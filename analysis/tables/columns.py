@@ -12,7 +12,7 @@ from analysis.metrics import METRICS
 from analysis.tables.numbers import (
     NOTHING,
     duration,
-    hours,
+    few_hours,
     scaled,
     signed,
     spread,
@@ -67,7 +67,7 @@ COLUMNS = (
     Column("seeds", "seeds", "seeds", _of("seeds", str), is_default=True),
     _measure("best", "{metric}, best epoch{chosen}", is_default=True),
     _measure("final", "{metric}, final epoch", is_default=True),
-    _measure("last", "{metric}, mean of last {last} epochs", is_default=True),
+    _measure("last", "{metric}, last {last} epochs", is_default=True),
     Column(
         "train",
         "{train}, final epoch",
@@ -76,7 +76,7 @@ COLUMNS = (
     ),
     Column(
         "gap",
-        "train − test",
+        "train minus test",
         "gap_mean",
         lambda row, digits: signed(row.gap_mean, digits),
         is_default=True,
@@ -85,9 +85,11 @@ COLUMNS = (
     Column("macs", "MACs", "macs", _of("macs", scaled), is_default=True),
     Column("epoch_s", "s per epoch", "epoch_s", _of("epoch_s", three_digits), is_default=True),
     Column("images_s", "images/s", "throughput_img_s", _of("throughput_img_s", scaled)),
-    Column("gpu_h", "{hours_of}-h", "gpu_h", _of("gpu_h", hours)),
-    Column("gpu_h_useful", "{hours_of}-h, useful", "gpu_h_useful", _of("gpu_h_useful", hours)),
-    Column("gpu_h_lost", "{hours_of}-h, lost to restarts", "gpu_h_lost", _of("gpu_h_lost", hours)),
+    Column("gpu_h", "{hours_of}-h", "gpu_h", _of("gpu_h", few_hours)),
+    Column("gpu_h_useful", "{hours_of}-h, useful", "gpu_h_useful", _of("gpu_h_useful", few_hours)),
+    Column(
+        "gpu_h_lost", "{hours_of}-h, lost to restarts", "gpu_h_lost", _of("gpu_h_lost", few_hours)
+    ),
     Column("queue_first", "wait for first start", "queue_first_s", _of("queue_first_s", duration)),
     Column("queue_total", "wait for all starts", "queue_total_s", _of("queue_total_s", duration)),
     Column("restarts", "restarts", "restarts", _of("restarts", str), is_default=True),
@@ -132,7 +134,9 @@ def headings(
         "chosen": " (chosen on test)" if metric.startswith("test") else "",
         "train": _with_unit(train) if (train := metric.replace("test", "train")) in METRICS else "",
         "last": last,
-        "hours_of": "/".join(sorted({*summary.get("hours_of", [])})),
+        "hours_of": "/".join(sorted({*summary["hours_of"].dropna()}))
+        if "hours_of" in summary
+        else "",
     }
     return [column.heading.format(**about) for column in columns]
 

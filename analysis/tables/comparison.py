@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.metrics import METRICS
-from analysis.significance import LEAST_SEEDS, Verdict
+from analysis.significance import Verdict
 from analysis.tables.numbers import NOTHING, probability, signed
 from analysis.tables.text_table import TextTable
 
@@ -50,7 +50,7 @@ def _row(row: Any, digits: int) -> tuple[str, ...]:
     def number(value: float) -> str:
         return NOTHING if pd.isna(value) else signed(value, digits)
 
-    interval = f"{number(row.low)} to {number(row.high)}"
+    interval = f"[{number(row.low)}, {number(row.high)}]"
     return (
         row.group,
         str(row.n),
@@ -63,7 +63,7 @@ def _row(row: Any, digits: int) -> tuple[str, ...]:
 
 def _verdict(row: Any, digits: int) -> str:
     if row.verdict == Verdict.TOO_FEW:
-        return f"too few seeds to tell: {LEAST_SEEDS} or more needed"
+        return f"n = {row.n} is too small to tell"
     if row.verdict == Verdict.NOT_TOLD:
-        return f"n = {row.n} is too small to tell less than {row.told_from:.{digits}f}"
+        return f"not told apart: n = {row.n} shows {row.told_from:.{digits}f} or more"
     return str(row.verdict)

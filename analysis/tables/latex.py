@@ -11,14 +11,15 @@ _WRITTEN = str.maketrans(
     {
         **{letter: f"\\{letter}" for letter in "&%$#_{}"},
         "\\": r"\textbackslash{}",
+        "\n": " ",
         "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}",
         "<": "$<$",
         ">": "$>$",
         "|": "$|$",
         "±": r"$\pm$",
-        "−": "$-$",
-        "×": r"$\times$",
+        "\N{MINUS SIGN}": "$-$",
+        "\N{MULTIPLICATION SIGN}": r"$\times$",
         "—": "---",
         "…": r"\ldots{}",
         "[": "{[}",  # after \\ it would begin a length

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 NOTHING = "—"
-MINUS = "−"
+MINUS = "\N{MINUS SIGN}"
 
 
 def spread(mean: float, std: float, digits: int) -> str:
@@ -34,19 +34,20 @@ def three_digits(value: float) -> str:
     return f"{value:.{digits}f}"
 
 
-def hours(value: float) -> str:
+def few_hours(value: float) -> str:
     return "< 0.01" if 0 < value < 0.005 else three_digits(value)
 
 
 def duration(value_s: float) -> str:
     """The two largest units: `6 d 10 h`, `2 h 05 min`, `3 min 20 s`, `12 s`."""
-    total_s = round(value_s)
-    if total_s < 60:
-        return f"{total_s} s"
-    for long_s, long, short_s, short in ((60, "min", 1, "s"), (3600, "h", 60, "min")):
-        if total_s < 60 * long_s or (long == "h" and total_s < 86400):
-            return f"{total_s // long_s} {long} {total_s % long_s // short_s:02} {short}"
-    return f"{total_s // 86400} d {total_s % 86400 // 3600} h"
+    minutes, seconds = divmod(round(value_s), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
 
 
 def probability(p: float) -> str:

@@ -31,8 +31,9 @@ def to_csv(
         "group": by,
         "finished": "finished_runs",
         "planned": "planned_runs",
-        "published": f"published_{metric}{unit}",
+        "published_values": f"published_{metric}{unit}",
     }
+    summary = summary.drop(columns="published", errors="ignore")
     if columns is not None:
         shown = [name for column in columns for name in _sources(column)]
         summary = summary[["group", *shown]]
@@ -49,4 +50,6 @@ def _sources(column: Column) -> list[str]:
         return ["finished", "planned"]
     if column.name in ("best", "final", "last"):
         return [f"{column.name}_mean", f"{column.name}_std"]
+    if column.name == "published":
+        return ["published_values", "published_in"]
     return [column.source]

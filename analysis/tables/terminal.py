@@ -61,7 +61,7 @@ def _table(table: TextTable) -> Table:
     )
     for position, heading in enumerate(table.headings):
         drawn.add_column(
-            Text(textwrap.fill(heading, _column_width(table, position), break_on_hyphens=False)),
+            Text(_folded(heading, _column_width(table, position))),
             justify="left" if table.is_words(position) else "right",
             no_wrap=True,
             vertical="bottom",
@@ -104,16 +104,29 @@ def _narrowed(table: TextTable, width: int) -> TextTable:
             for row in table.rows
         ],
     )
-    numbers = [n for n in range(len(table.headings)) if n not in words]
-    taken = sum(_GAP + _column_width(close, n) for n in numbers) + _GAP * (len(words) - 1)
-    room = max(1, (width - taken) // len(words))
+    taken = sum(
+        _GAP + _column_width(close, n) for n in range(len(table.headings)) if n not in words
+    )
+    rooms = _shared(
+        width - taken - _GAP * (len(words) - 1), [_column_width(close, n) for n in words]
+    )
+    room_of = dict(zip(words, rooms, strict=True))
     return replace(
         close,
         rows=[
-            [_broken(cell, room) if n in words else cell for n, cell in enumerate(row)]
+            [_broken(cell, room_of[n]) if n in room_of else cell for n, cell in enumerate(row)]
             for row in close.rows
         ],
     )
+
+
+def _shared(room: int, wanted: Sequence[int]) -> list[int]:
+    """What each gets of the room: who wants less than an equal share leaves it to the others."""
+    given = {}
+    for left, position in enumerate(sorted(range(len(wanted)), key=wanted.__getitem__)):
+        given[position] = max(1, min(wanted[position], room // (len(wanted) - left)))
+        room -= given[position]
+    return [given[position] for position in range(len(wanted))]
 
 
 def _table_width(table: TextTable) -> int:
@@ -124,6 +137,12 @@ def _column_width(table: TextTable, position: int) -> int:
     """As wide as the cells; a heading takes several lines, but its words do not break."""
     lines = [line for cell in table.column(position) for line in cell.split("\n")]
     return max(map(len, [*lines, *table.headings[position].split()]))
+
+
+def _folded(heading: str, width: int) -> str:
+    """In lines of this width, and what stands between commas in lines of its own."""
+    parts = heading.split(", ")
+    return "\n".join(textwrap.fill(part, width, break_on_hyphens=False) for part in parts)
 
 
 def _broken(text: str, room: int) -> str:

@@ -50,8 +50,8 @@ def test_another_schedule_is_told_with_who_has_which_and_why_it_matters() -> Non
     )
     assert told == [
         "not the same learning rate: lr_step_epochs=30 in preact_resnet50 and bam_preact_resnet50; "
-        "lr_step_epochs=70 in sresnet50_skips. It can move accuracy by more than an attention "
-        "module does, by itself"
+        "lr_step_epochs=70 in sresnet50_skips. By itself it can move accuracy by more than an "
+        "attention module does"
     ]
 
 
@@ -60,7 +60,7 @@ def test_what_differs_in_the_same_way_is_told_at_once() -> None:
         run_row("resnet18", lr=0.05, warmup_epochs=5.0, batch_size=64, mixup_alpha=0.2),
         run_row("resnet50"),
     )
-    assert "lr=0.05 warmup_epochs=5.0 in resnet18; lr=0.1 warmup_epochs=0.0 in resnet50" in schedule
+    assert "lr=0.05 warmup_epochs=5.0 in resnet18; lr=0.1 warmup_epochs=0.0" in schedule
     assert "batch_size=64 mixup_alpha=0.2 in resnet18" in recipe
 
 
@@ -122,6 +122,12 @@ def test_one_row_against_many_does_not_name_the_many() -> None:
     assert "code=abcdef01 in resnet50; code=1f2e3d4c in the 4 others" in told
 
 
+def test_names_of_several_parts_are_quoted() -> None:
+    rows = [run_row("resnet18", epochs=epochs, lr=lr) for epochs, lr in ((1, 0.1), (2, 0.2))]
+    [told] = notes(*rows, by="model,lr")
+    assert "epochs=1 in 'resnet18, lr=0.1'; epochs=2 in 'resnet18, lr=0.2'" in told
+
+
 def test_what_is_averaged_besides_seeds_is_told_with_what_tells_it_apart() -> None:
     rows = [run_row(m, lr=lr) for m in ("resnet18", "resnet50") for lr in (0.1, 0.2)]
     assert notes(*rows) == [
@@ -145,7 +151,7 @@ def test_a_head_for_other_classes_shows_in_the_number_of_parameters() -> None:
 def test_what_is_not_known_of_imported_runs_is_told_once() -> None:
     rows = [imported_row(model, epochs=150, dataset="cifar100") for model in ("a", "b")]
     unknown = (
-        "of how a and b was trained, only dataset and epochs are known. Whether the rest was the "
+        "of the training of a and b only dataset and epochs are known. Whether the rest was the "
         "same cannot be told"
     )
     assert notes(*rows) == [unknown]
