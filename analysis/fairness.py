@@ -105,7 +105,7 @@ def differences(runs: pd.DataFrame, by: str = "model") -> list[Difference]:
     used = counted["precision_used"]
     counted["precision"] = used.where(~used.isin(["", None]), counted["precision"])
     folded: dict[tuple[Topic, tuple[tuple[str, ...], ...]], dict[str, list[str]]] = {}
-    for option in _compared(counted, by):
+    for option in _varied(counted, by):
         rows_with: dict[str, list[str]] = {}
         for group, value in _values(counted, option):
             rows_with.setdefault(value, []).append(group)
@@ -128,7 +128,7 @@ def mixed_options(runs: pd.DataFrame, by: str = "model") -> list[str]:
     """
     counted = grouped(runs, by)
     found = []
-    for option in _compared(counted, by):
+    for option in _varied(counted, by):
         if option not in _FOUND:
             known = _known(counted, option)
             if (known.groupby(counted["group"]).nunique() > 1).any():
@@ -146,6 +146,11 @@ def _compared(counted: pd.DataFrame, by: str) -> list[str]:
         told |= {*of_networks}
     options = [*RunConfig.counting_fields(), *of_networks, *_FOUND]
     return [option for option in options if option not in told]
+
+
+def _varied(counted: pd.DataFrame, by: str) -> list[str]:
+    """Those of the options in which any two runs differ: mostly few."""
+    return [name for name in _compared(counted, by) if counted[name].nunique(dropna=False) > 1]
 
 
 def _known(counted: pd.DataFrame, option: str) -> pd.Series:

@@ -50,14 +50,16 @@ def table(
     ] = None,
     columns: Annotated[
         str | None,
-        typer.Option(metavar="NAMES", help="Columns with commas between them, or all."),
+        typer.Option(
+            metavar="NAMES", help="Such as runs,final,gpu_h_lost, or all; a wrong one lists them."
+        ),
     ] = None,
     published: Annotated[
         bool, typer.Option("--published", help="Put what the sources print beside ours.")
     ] = False,
     strict: Annotated[
         bool,
-        typer.Option("--strict", help="No table, but an error, if the comparison is not fair."),
+        typer.Option("--strict", help="If anything else differs, an error instead of a table."),
     ] = False,
     format: Annotated[
         Format | None,
@@ -72,8 +74,7 @@ def table(
 ) -> None:
     """Compare networks: best and final metric as mean ± standard deviation over seeds.
 
-    Only finished runs count in the numbers; the others are listed below the table. So is what
-    differs between the rows besides what is compared: --strict makes that an error.
+    Only finished runs count. Below: what is missing, and what besides the rows' names differs.
 
     [bold]Examples[/bold]
 

@@ -97,6 +97,7 @@ COLUMNS = (
     Column("published", "published", "published", _of("published", str), is_default=True),
 )
 ALL = "all"
+_ALWAYS = ("runs", "seeds", "best", "final")
 # A terminal that is too narrow hides these, the first ones first.
 OPTIONAL = (
     *("attempts", "queue_total", "queue_first", "gpu_h_lost", "gpu_h_useful", "gpu_h"),
@@ -105,13 +106,19 @@ OPTIONAL = (
 
 
 def choose(names: str | None, summary: pd.DataFrame) -> list[Column]:
-    """The columns of these names with commas between, of "all", or for None those by default.
+    """The columns of these names with commas between, of "all", or by default those that are usual.
 
+    Of the usual ones, some are left out if nothing is known of them in any row.
     Raises InputError for a name that is no column's, or one of which the summary has nothing.
     """
     found = {column.name: column for column in COLUMNS if column.source in summary}
     if names is None:
-        return [column for column in found.values() if column.is_default]
+        is_known = summary.notna().any() | summary.empty
+        return [
+            column
+            for column in found.values()
+            if column.is_default and (is_known[column.source] or column.name in _ALWAYS)
+        ]
     asked = [name.strip() for name in names.split(",")]
     if asked == [ALL]:
         return list(found.values())

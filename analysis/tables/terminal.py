@@ -15,6 +15,7 @@ from rich.text import Text
 from analysis.tables.text_table import TextTable
 
 _GAP = 2
+_LINES = 4  # of a heading, where there is room
 
 
 def to_terminal(
@@ -61,7 +62,7 @@ def _table(table: TextTable) -> Table:
     )
     for position, heading in enumerate(table.headings):
         drawn.add_column(
-            Text(_folded(heading, _column_width(table, position))),
+            Text(heading),
             justify="left" if table.is_words(position) else "right",
             no_wrap=True,
             vertical="bottom",
@@ -75,10 +76,11 @@ def _fitted(table: TextTable, width: int) -> tuple[TextTable, list[str]]:
     """The table with as many columns as fit, spread out if that fits too, and those left out."""
     for count in range(len(table.optional) + 1):
         hidden = sorted(table.optional[:count])
-        shown = _without(table, hidden)
+        kept = _without(table, hidden)
+        shown = _spread_out(kept)
         if _table_width(shown) <= width:
             break
-        shown = _narrowed(shown, width)
+        shown = _narrowed(kept, width)
         if _table_width(shown) <= width:
             break
     return shown, [table.headings[position] for position in hidden]
@@ -94,19 +96,28 @@ def _without(table: TextTable, hidden: Sequence[int]) -> TextTable:
     )
 
 
+def _spread_out(table: TextTable) -> TextTable:
+    """With headings of few lines."""
+    headings = []
+    for position, heading in enumerate(table.headings):
+        least = _cells_width(table, position)
+        widths = range(least, max(least, len(heading)) + 1)
+        few = (folded for w in widths if (folded := _folded(heading, w)).count("\n") < _LINES)
+        headings.append(next(few, heading))
+    return replace(table, headings=headings)
+
+
 def _narrowed(table: TextTable, width: int) -> TextTable:
     """Numbers without blanks; words in several lines, in what these and the gaps leave of it."""
     words = [n for n in range(len(table.headings)) if table.is_words(n)]
-    close = replace(
-        table,
-        rows=[
-            [cell if n in words else cell.replace(" ", "") for n, cell in enumerate(row)]
-            for row in table.rows
-        ],
-    )
-    taken = sum(
-        _GAP + _column_width(close, n) for n in range(len(table.headings)) if n not in words
-    )
+    rows = [
+        [cell if n in words else cell.replace(" ", "") for n, cell in enumerate(row)]
+        for row in table.rows
+    ]
+    close = replace(table, rows=rows)
+    headings = [_folded(h, _cells_width(close, n)) for n, h in enumerate(table.headings)]
+    close = replace(close, headings=headings)
+    taken = sum(_GAP + _column_width(close, n) for n in range(len(headings)) if n not in words)
     rooms = _shared(
         width - taken - _GAP * (len(words) - 1), [_column_width(close, n) for n in words]
     )
@@ -115,7 +126,7 @@ def _narrowed(table: TextTable, width: int) -> TextTable:
         close,
         rows=[
             [_broken(cell, room_of[n]) if n in room_of else cell for n, cell in enumerate(row)]
-            for row in close.rows
+            for row in rows
         ],
     )
 
@@ -134,9 +145,16 @@ def _table_width(table: TextTable) -> int:
 
 
 def _column_width(table: TextTable, position: int) -> int:
-    """As wide as the cells; a heading takes several lines, but its words do not break."""
-    lines = [line for cell in table.column(position) for line in cell.split("\n")]
-    return max(map(len, [*lines, *table.headings[position].split()]))
+    return max(map(len, [*table.headings[position].split("\n"), *_lines(table, position)]))
+
+
+def _cells_width(table: TextTable, position: int) -> int:
+    """As wide as the cells, and as the words of the heading, which do not break."""
+    return max(map(len, [*table.headings[position].split(), *_lines(table, position)]))
+
+
+def _lines(table: TextTable, position: int) -> list[str]:
+    return [line for cell in table.column(position) for line in cell.split("\n")]
 
 
 def _folded(heading: str, width: int) -> str:

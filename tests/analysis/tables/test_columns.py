@@ -33,6 +33,13 @@ def test_a_table_says_by_default_what_a_comparison_needs(summary: pd.DataFrame) 
     assert shown.is_complete == [True, False]
 
 
+def test_what_is_known_of_no_row_is_left_out_unless_it_is_asked_for(summary: pd.DataFrame) -> None:
+    unknown = summary.assign(params=pd.NA, seeds=pd.NA, final_mean=np.nan)
+    names = [column.name for column in choose(None, unknown)]
+    assert names == ["runs", "seeds", "best", "final", "gap", "macs", "epoch_s", "restarts"]
+    assert [column.name for column in choose("params", unknown)] == ["params"]
+
+
 def test_every_column_can_be_asked_for_by_name(summary: pd.DataFrame) -> None:
     everything = choose("all", summary)
     names = [column.name for column in everything]
@@ -82,9 +89,10 @@ def test_a_loss_has_three_digits_and_no_unit(half_finished: SweepDir) -> None:
 
 
 def test_what_is_not_known_is_a_dash_and_what_diverged_is_nan(summary: pd.DataFrame) -> None:
-    unknown = summary.assign(best_mean=np.nan, final_mean=np.nan, params=pd.NA, epoch_s=np.nan)
+    gone = {"best_mean": np.nan, "final_mean": np.nan, "params": pd.NA, "epoch_s": np.nan}
+    unknown = summary.astype(object).assign(**{name: [x, 1.0] for name, x in gone.items()})
     assert table(unknown).rows[0][3:] == ("—", "—", "+5.00", "—", "26.0 M", "—", "0")
-    diverged = summary.assign(final_mean=np.nan, gap_mean=np.nan)
+    diverged = summary.assign(final_mean=[np.nan, 80.5], gap_mean=[np.nan, 5.0])
     assert table(diverged).rows[0][3:6] == ("72.00 ± 1.41", "nan", "—")
 
 

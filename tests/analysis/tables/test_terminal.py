@@ -111,7 +111,7 @@ def test_a_caption_stands_above_its_table(
     text = text_of(main_table, comparison_table, width=140, lines=["a line"])
     first, caption, second, line = text.split("\n\n")
     assert caption == comparison_table.caption
-    assert (first.count("\n"), second.count("\n"), line) == (7, 5, "a line\n")
+    assert (first.count("\n"), second.count("\n"), line) == (6, 5, "a line\n")
 
 
 def test_what_looks_like_markup_is_text(main_table: TextTable) -> None:
