@@ -38,20 +38,22 @@ Only = Annotated[
 RunsFolder = Annotated[Path, typer.Option("--runs", help="The folder that holds the sweeps.")]
 
 
-def load(sweeps: list[SweepDir], by: str, all_versions: bool, only: str | None) -> Runs:
-    """The sweeps' runs; what is wrong with them, or with this grouping, is said on stderr."""
-    from analysis import stats
+def load(
+    sweeps: list[SweepDir],
+    by: str,
+    all_versions: bool,
+    only: str | None,
+    *,
+    tell_fairness: bool = True,
+) -> Runs:
+    """The sweeps' runs; what is wrong with them, or with comparing them, is said on stderr."""
+    from analysis import fairness
     from analysis.load import load_runs
 
     loaded = load_runs(sweeps, all_versions=all_versions, only=only)
     warn(loaded.problems)
-    if mixed := stats.mixed_options(loaded.runs, by):
-        warn(
-            [
-                f"runs that differ in {' and '.join(mixed)} are averaged together; "
-                f"to tell them apart: --by {','.join([by, *mixed])}"
-            ]
-        )
+    if tell_fairness:
+        warn(f"warning: {note}" for note in fairness.notes(loaded.runs, by))
     return loaded
 
 

@@ -45,13 +45,15 @@ def plot(
       analysis plot learning_rates --by lr --metric test_loss
     """
     found = [find_sweep(name, runs_folder) for name in sweeps]
-    from analysis import figures, stats, tables
+    from analysis import figures, stats
+    from analysis.metrics import METRICS, check_metric
+    from analysis.tables import lines as said
 
-    stats.check_metric(metric, figures.PLOTTED)
+    check_metric(metric, figures.PLOTTED)
     loaded = load(found, by, all_versions, only)
     metrics = [metric, metric.replace("test", "train")]
     lines = stats.curves(
-        loaded.runs, loaded.epochs, by, [name for name in metrics if name in stats.METRICS]
+        loaded.runs, loaded.epochs, by, [name for name in metrics if name in METRICS]
     )
     if lines.empty:
         raise ExecutionError("nothing to draw yet: no run has finished an epoch")
@@ -65,7 +67,7 @@ def plot(
         about=", ".join(about if by == "model" else [*about, f"by {by}"]),
         suffix="" if by == "model" else "_by_" + by.replace(",", "_"),
     )
-    warn(tables.cut_lines(stats.cut_curves(loaded.runs, by)))
-    warn(tables.missing_lines(stats.missing(loaded.runs, by)))
+    warn(said.cut_lines(stats.cut_curves(loaded.runs, by)))
+    warn(said.missing_lines(stats.missing(loaded.runs, by)))
     for path in written:
         print(path)

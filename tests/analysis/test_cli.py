@@ -60,10 +60,14 @@ def test_a_table_is_written_in_the_format_that_its_name_asks_for(run) -> None:
     assert (ended.status, ended.out) == (0, "new/table.csv\n")
     assert ended.err.startswith("missing: sresnet_small seed 1: ")
     assert list(pd.read_csv("new/table.csv")["model"]) == ["resnet_small", "sresnet_small"]
+    run("table", "demo", "-o", "table.tex")
+    assert "\\toprule" in Path("table.tex").read_text()
+    run("table", "demo", "-o", "table.html")
+    assert Path("table.html").read_text().startswith("<table>")
     run("table", "demo", "-o", "table.md")
     assert Path("table.md").read_text().startswith("| network ")
     run("table", "demo", "-o", "table.txt", "--format", "terminal")
-    assert Path("table.txt").read_text().lstrip().startswith("best test")
+    assert Path("table.txt").read_text().lstrip().startswith("test top-1")
 
 
 def test_a_sweep_is_a_name_or_a_path(run, half_finished: SweepDir, tmp_path: Path) -> None:
@@ -87,6 +91,60 @@ def test_what_is_averaged_besides_seeds_is_said(run, tmp_path: Path) -> None:
     assert "differ in lr" in ended.err
     assert "--by model,lr" in ended.err
     assert run("table", "rates", "--by", "model,lr").err == ""
+
+
+def test_the_story_of_the_first_source_cannot_be_published_by_accident(run, tmp_path: Path) -> None:
+    sweep = SweepDir(tmp_path / "runs" / "attention")
+    plain = add_run(sweep, "preact_resnet_small", schedule="step", lr_step_epochs=70)
+    spatial = add_run(sweep, "sresnet_small", schedule="step", lr_step_epochs=30)
+    name_runs(sweep, [plain, spatial])
+    said = "not the same learning rate: lr_step_epochs=70 in preact_resnet_small; lr_step_epochs=30"
+    ended = run("table", "attention")
+    assert ended.status == 0
+    assert f"- warning: {said}" in ended.out
+    assert ended.err.startswith(f"warning: {said}")
+    strict = run("table", "attention", "--strict", "-o", "table.md")
+    assert (strict.status, strict.out) == (1, "")
+    assert strict.err.startswith("error: no table, because the comparison is not fair:\n  not the")
+    assert not Path("table.md").exists()
+    fair = run("table", "attention", "--strict", "--by", "model,lr_step_epochs")
+    assert (fair.status, fair.err) == (0, "")
+    assert said in run("plot", "attention").err
+
+
+def test_differences_to_a_baseline_come_in_a_table_of_their_own(run, tmp_path: Path) -> None:
+    sweep = SweepDir(tmp_path / "runs" / "seeds")
+    finals = {"resnet_small": (70.0, 71.0, 72.5), "sresnet_small": (72.0, 73.2, 74.4)}
+    name_runs(
+        sweep,
+        [add_run(sweep, m, seed=n, final=x) for m, of in finals.items() for n, x in enumerate(of)],
+    )
+    ended = run("table", "seeds", "--baseline", "resnet_small")
+    assert "difference to resnet_small" in ended.out
+    assert (
+        "| sresnet_small |            3 |      +2.03 | [+1.65, +2.41] |    0.002 | better"
+        in ended.out
+    )
+    table = run("table", "seeds", "--baseline", "resnet_small", "--format", "csv").out
+    assert ",better" in table.splitlines()[2]
+
+
+def test_the_last_epochs_are_averaged_on_demand(run) -> None:
+    ended = run("table", "demo", "--last", "2", "--columns", "last")
+    assert ended.out.startswith("| network       | test top-1 (%), last 2 epochs |\n")
+    too_many = run("table", "demo", "--last", "9")
+    assert (too_many.status, too_many.out) == (2, "")
+    assert too_many.err == "error: --last 9: the longest run has recorded 4 epochs\n"
+
+
+def test_published_numbers_stand_beside_ours(run, tmp_path: Path) -> None:
+    sweep = SweepDir(tmp_path / "runs" / "spatial")
+    name_runs(sweep, [add_run(sweep, "sresnet50", dataset="cifar100")])
+    ended = run("table", "spatial", "--published", "--columns", "final,published")
+    assert "75.50 [1]" in ended.out
+    assert "| EfficientNet (published) " in ended.out
+    assert "- [1] qthequartermasterman/Experimental-Neural-Networks" in ended.out
+    assert "published" in run("table", "spatial", "--published", "--format", "csv").err
 
 
 def test_finished_runs_of_an_older_matrix_count_only_on_demand(run, tmp_path: Path) -> None:
@@ -191,6 +249,10 @@ def test_a_sweep_without_runs_has_an_empty_table(run, tmp_path: Path) -> None:
         (["table", "demos"], "did you mean 'demo'?"),
         (["table", "demo", "--by", "modle"], "did you mean 'model'?"),
         (["table", "demo", "--metric", "top1"], "error: 'top1' is not a known metric"),
+        (["table", "demo", "--baseline", "resnet"], "did you mean 'resnet_small'?"),
+        (["table", "demo", "--columns", "parms"], "did you mean 'params'?"),
+        (["table", "demo", "--columns", "last"], "needs --last N"),
+        (["table", "demo", "--last", "0"], "Invalid value"),
         (["plot", "demo", "--metric", "train_top1"], "Valid: test_loss, test_top1, test_top5"),
         (["plot", "demo", "--baseline", "resnet"], "did you mean 'resnet_small'?"),
         (["table"], "Missing argument"),

@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis import stats
+from analysis.groups import GROUP_KEYS
 from analysis.load import load_runs
 from jobs.config import RunConfig
 from jobs.errors import InputError
 from jobs.sweep_dir import SweepDir
-from tests.analysis.conftest import EPOCHS, add_run, make_metrics, name_runs
+from tests.analysis.conftest import EPOCHS, add_imported, add_run, make_metrics, name_runs
 
 
 def frames(sweep: SweepDir) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -73,6 +74,44 @@ def test_a_diverged_run_does_not_fall_out_of_the_mean(sweep: SweepDir) -> None:
     assert not pd.isna(row["best_mean"])
 
 
+def test_one_seed_has_no_deviation_even_over_several_runs(sweep: SweepDir) -> None:
+    runs = [add_run(sweep, "resnet_small", lr=lr, final=final) for lr, final in ((1, 60), (2, 70))]
+    name_runs(sweep, runs)
+    row = row_of(stats.summarise(*frames(sweep)), "resnet_small")
+    assert (row["finished"], row["seeds"], row["final_mean"]) == (2, 1, 65.0)
+    assert pd.isna(row["final_std"])
+    assert pd.isna(row["best_std"])
+
+
+def test_seeds_that_are_not_known_are_not_counted(sweep: SweepDir) -> None:
+    for name, final in (("one", 74.0), ("two", 76.0)):
+        add_imported(sweep, name, final=final)
+    row = row_of(stats.summarise(*frames(sweep)), "resnet50")
+    assert pd.isna(row["seeds"])
+    assert (row["final_mean"], row["final_std"]) == (75.0, pytest.approx(np.sqrt(2)))
+
+
+def test_the_gap_is_between_training_and_test_in_the_final_epoch(sweep: SweepDir) -> None:
+    name_runs(sweep, [add_run(sweep, "resnet_small", final=70.0)])
+    row = row_of(stats.summarise(*frames(sweep)), "resnet_small")
+    assert (row["train_mean"], row["gap_mean"]) == (75.0, 5.0)
+    error = row_of(stats.summarise(*frames(sweep), metric="test_err1"), "resnet_small")
+    assert (error["final_mean"], error["train_mean"], error["gap_mean"]) == (30.0, 25.0, -5.0)
+    assert error["best_mean"] == 29.0, "the best error is the smallest"
+    top5 = row_of(stats.summarise(*frames(sweep), metric="test_top5"), "resnet_small")
+    assert pd.isna(top5["gap_mean"]), "training records no top-5"
+
+
+def test_the_mean_of_the_last_epochs_is_averaged_over_runs(sweep: SweepDir) -> None:
+    finals = [70.0, 72.0]
+    name_runs(
+        sweep, [add_run(sweep, "resnet_small", seed=n, final=x) for n, x in enumerate(finals)]
+    )
+    assert "last_mean" not in stats.summarise(*frames(sweep))
+    row = row_of(stats.summarise(*frames(sweep), last=2), "resnet_small")
+    assert (row["last_mean"], row["last_std"]) == (71.5, pytest.approx(np.sqrt(2)))
+
+
 def test_runs_can_be_grouped_by_any_option_and_by_several(sweep: SweepDir) -> None:
     runs = [
         add_run(sweep, model, lr=lr, nesterov=True)
@@ -80,7 +119,7 @@ def test_runs_can_be_grouped_by_any_option_and_by_several(sweep: SweepDir) -> No
     ]
     name_runs(sweep, runs)
     runs_frame, epochs = frames(sweep)
-    for key in stats.GROUP_KEYS:
+    for key in GROUP_KEYS:
         assert stats.summarise(runs_frame, epochs, key)["planned"].sum() == 4
     by_rate = stats.summarise(runs_frame, epochs, "lr")
     assert list(by_rate["group"]) == ["0.1", "0.01"]
@@ -91,21 +130,12 @@ def test_runs_can_be_grouped_by_any_option_and_by_several(sweep: SweepDir) -> No
     assert list(stats.summarise(runs_frame, epochs, "train_images")["group"]) == ["not set"]
 
 
-def test_what_is_averaged_besides_seeds_is_found(sweep: SweepDir) -> None:
-    runs = [add_run(sweep, "resnet_small", lr=lr, seed=seed) for lr in (0.1, 1) for seed in (0, 1)]
-    name_runs(sweep, [*runs, add_run(sweep, "sresnet_small", data_dir="elsewhere")])
-    runs_frame, _ = frames(sweep)
-    assert stats.mixed_options(runs_frame) == ["lr"]
-    assert stats.mixed_options(runs_frame, "model,lr") == []
-    assert stats.mixed_options(runs_frame, "dataset") == ["model", "lr"]
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         ({"by": "modle"}, "did you mean 'model'? Valid: model, "),
         ({"by": "model,"}, "'' is not a known option"),
-        ({"metric": "tst_top1"}, "did you mean 'test_top1'? Valid: test_loss, "),
+        ({"metric": "tst_top1"}, "did you mean 'test_top1'? Valid: test_err1, "),
     ],
 )
 def test_a_misspelt_name_is_answered_with_the_valid_ones(
@@ -129,10 +159,11 @@ def test_a_run_of_two_sweeps_counts_once_where_it_got_further(tmp_path: Path) ->
 
 def test_missing_runs_are_named_with_how_far_they_are(half_finished: SweepDir) -> None:
     runs, _ = frames(half_finished)
-    assert stats.missing(runs).to_dict("records") == [
-        {"name": "sresnet_small seed 1", "state": "unfinished", "epochs_done": 2, "epochs": EPOCHS},
-        {"name": "sresnet_small seed 2", "state": "planned", "epochs_done": 0, "epochs": EPOCHS},
-    ]
+    missing = stats.missing(runs)
+    assert list(missing["name"]) == ["sresnet_small seed 1", "sresnet_small seed 2"]
+    assert list(missing["state"]) == ["unfinished", "planned"]
+    assert list(missing["epochs_done"]) == [2, 0]
+    assert list(missing["epochs"]) == [EPOCHS, EPOCHS]
 
 
 def test_missing_runs_that_share_a_name_are_called_by_their_id(sweep: SweepDir) -> None:
@@ -191,7 +222,6 @@ def test_an_empty_sweep_has_empty_statistics(sweep: SweepDir) -> None:
     assert stats.summarise(runs, epochs).empty
     assert stats.curves(runs, epochs).empty
     assert stats.missing(runs).empty
-    assert stats.mixed_options(runs) == []
     assert stats.cut_curves(runs).empty
 
 
@@ -214,7 +244,7 @@ def as_frames(groups: list[list[list[float]]]) -> tuple[pd.DataFrame, pd.DataFra
             facts = {"state": "finished", "params": 1, "macs": 1}
             runs.append({**options, **key, **about, **facts})
             for epoch, value in enumerate(history, 1):
-                epochs.append({**key, "epoch": epoch, "test_top1": value, "epoch_s": 1.0})
+                epochs.append({**key, "epoch": epoch, "test_top1": value, "train_top1": 99.0})
     return pd.DataFrame(runs), pd.DataFrame(epochs)
 
 

@@ -1,0 +1,173 @@
+"""Tables on a terminal, whatever its width."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from analysis.tables.text_table import TextTable
+
+_GAP = 2
+_LINES = 4  # of a heading, where there is room
+
+
+def to_terminal(
+    tables: Iterable[TextTable], lines: Sequence[str] = (), width: int = 120
+) -> RenderableType:
+    """A rich renderable; incomplete rows are marked and explained below.
+
+    Where `width` does not do, the numbers move together and words break, and then columns are
+    hidden, which is said below; a number never breaks.
+    """
+    shown: list[RenderableType] = []
+    hidden: list[str] = []
+    for table in tables:
+        fitted, left_out = _fitted(table, width)
+        hidden += left_out
+        if shown:
+            shown.append(Text())
+        if table.caption:
+            shown += [Text(textwrap.fill(table.caption, width), style="bold"), Text()]
+        shown.append(_table(fitted))
+    said = [Text(line, style="yellow") for line in lines]
+    if hidden:
+        which = f"hidden: {'; '.join(hidden)}"
+        said.insert(0, Text(f"{which}. Widen the terminal or use --format md"))
+    return Group(*shown, *([Text(), *said] if said else []))
+
+
+def to_text(renderable: RenderableType, width: int) -> str:
+    """A renderable as plain text, without colours and trailing blanks."""
+    console = Console(width=width, color_system=None, force_terminal=False)
+    with console.capture() as capture:
+        console.print(renderable, crop=False)
+    return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
+
+
+def _table(table: TextTable) -> Table:
+    drawn = Table(
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        collapse_padding=True,
+        # Said here, because rich would cut numbers short on a terminal that is narrower still.
+        width=_table_width(table),
+    )
+    for position, heading in enumerate(table.headings):
+        drawn.add_column(
+            Text(heading),
+            justify="left" if table.is_words(position) else "right",
+            no_wrap=True,
+            vertical="bottom",
+        )
+    for row, complete in zip(table.rows, table.is_complete, strict=True):
+        drawn.add_row(*map(Text, row), style=None if complete else "yellow")
+    return drawn
+
+
+def _fitted(table: TextTable, width: int) -> tuple[TextTable, list[str]]:
+    """The table with as many columns as fit, spread out if that fits too, and those left out."""
+    for count in range(len(table.optional) + 1):
+        hidden = sorted(table.optional[:count])
+        kept = _without(table, hidden)
+        shown = _spread_out(kept)
+        if _table_width(shown) <= width:
+            break
+        shown = _narrowed(kept, width)
+        if _table_width(shown) <= width:
+            break
+    return shown, [table.headings[position] for position in hidden]
+
+
+def _without(table: TextTable, hidden: Sequence[int]) -> TextTable:
+    kept = [position for position in range(len(table.headings)) if position not in hidden]
+    return replace(
+        table,
+        headings=[table.headings[position] for position in kept],
+        rows=[[row[position] for position in kept] for row in table.rows],
+        words=[number for number, position in enumerate(kept) if position in table.words],
+    )
+
+
+def _spread_out(table: TextTable) -> TextTable:
+    """With headings of few lines."""
+    headings = []
+    for position, heading in enumerate(table.headings):
+        least = _cells_width(table, position)
+        widths = range(least, max(least, len(heading)) + 1)
+        few = (folded for w in widths if (folded := _folded(heading, w)).count("\n") < _LINES)
+        headings.append(next(few, heading))
+    return replace(table, headings=headings)
+
+
+def _narrowed(table: TextTable, width: int) -> TextTable:
+    """Numbers without blanks; words in several lines, in what these and the gaps leave of it."""
+    words = [n for n in range(len(table.headings)) if table.is_words(n)]
+    rows = [
+        [cell if n in words else cell.replace(" ", "") for n, cell in enumerate(row)]
+        for row in table.rows
+    ]
+    close = replace(table, rows=rows)
+    headings = [_folded(h, _cells_width(close, n)) for n, h in enumerate(table.headings)]
+    close = replace(close, headings=headings)
+    taken = sum(_GAP + _column_width(close, n) for n in range(len(headings)) if n not in words)
+    rooms = _shared(
+        width - taken - _GAP * (len(words) - 1), [_column_width(close, n) for n in words]
+    )
+    room_of = dict(zip(words, rooms, strict=True))
+    return replace(
+        close,
+        rows=[
+            [_broken(cell, room_of[n]) if n in room_of else cell for n, cell in enumerate(row)]
+            for row in rows
+        ],
+    )
+
+
+def _shared(room: int, wanted: Sequence[int]) -> list[int]:
+    """What each gets of the room: who wants less than an equal share leaves it to the others."""
+    given = {}
+    for left, position in enumerate(sorted(range(len(wanted)), key=wanted.__getitem__)):
+        given[position] = max(1, min(wanted[position], room // (len(wanted) - left)))
+        room -= given[position]
+    return [given[position] for position in range(len(wanted))]
+
+
+def _table_width(table: TextTable) -> int:
+    return sum(_GAP + _column_width(table, n) for n in range(len(table.headings))) - _GAP
+
+
+def _column_width(table: TextTable, position: int) -> int:
+    return max(map(len, [*table.headings[position].split("\n"), *_lines(table, position)]))
+
+
+def _cells_width(table: TextTable, position: int) -> int:
+    """As wide as the cells, and as the words of the heading, which do not break."""
+    return max(map(len, [*table.headings[position].split(), *_lines(table, position)]))
+
+
+def _lines(table: TextTable, position: int) -> list[str]:
+    return [line for cell in table.column(position) for line in cell.split("\n")]
+
+
+def _folded(heading: str, width: int) -> str:
+    """In lines of this width, and what stands between commas in lines of its own."""
+    parts = heading.split(", ")
+    return "\n".join(textwrap.fill(part, width, break_on_hyphens=False) for part in parts)
+
+
+def _broken(text: str, room: int) -> str:
+    """In lines of at most `room`, if its parts between underscores and blanks are no longer."""
+    lines = [""]
+    for part in re.split(r"(?<=[_ ])", text):
+        if lines[-1] and len(lines[-1] + part.rstrip()) > room:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(line.rstrip() for line in lines)

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import io
+import itertools
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from analysis.tables.terminal import to_terminal, to_text
+from analysis.tables.text_table import TextTable
+
+LINES = ["missing: sresnet_small seed 1: unfinished, 2 of 4 epochs done"]
+
+
+def text_of(*tables: TextTable, width: int, lines: list[str] | None = None) -> str:
+    return to_text(to_terminal(tables, lines or [], width), width)
+
+
+AT_80 = """\
+                            test top-1
+                                   (%)  test top-1
+                            best epoch         (%)  train
+                            (chosen on       final  minus                 s per
+network        runs  seeds       test)       epoch   test  params   MACs  epoch
+───────────────────────────────────────────────────────────────────────────────
+resnet_small    2/2      2  72.00±1.41  71.00±1.41  +5.00    175k  26.0M   1.50
+sresnet_small  1/3*      1       81.50       80.50  +5.00   1.23M  1.30G   1.50
+
+hidden: restarts. Widen the terminal or use --format md
+missing: sresnet_small seed 1: unfinished, 2 of 4 epochs done
+"""
+
+
+def test_the_table_at_80_columns(main_table: TextTable) -> None:
+    assert text_of(main_table, width=80, lines=LINES) == AT_80
+
+
+def test_a_number_and_a_name_stand_whole_on_a_usual_terminal(main_table: TextTable) -> None:
+    for width in (80, 100, 140):
+        text = text_of(main_table, width=width)
+        assert max(map(len, text.splitlines())) <= width
+        for number in ("72.00", "1.41", "71.00", "81.50", "2/2", "1/3*", "resnet_small"):
+            assert number in text
+
+
+@pytest.mark.parametrize("width", range(20, 110, 3))
+def test_a_number_stands_whole_at_every_width(main_table: TextTable, width: int) -> None:
+    joined = text_of(main_table, width=width).replace(" ± ", "±")
+    for number in ("72.00±1.41", "71.00±1.41", "81.50", "80.50", "2/2", "1/3*"):
+        assert number in joined
+    assert "…" not in joined
+
+
+def test_columns_that_do_not_fit_are_hidden_the_least_important_first(
+    main_table: TextTable,
+) -> None:
+    hidden = []
+    for width in (110, 80, 70, 60, 50, 44):
+        text = to_text(to_terminal([main_table], LINES, width), 200)
+        table, below = text.split("\n\n")
+        assert max(map(len, table.splitlines())) <= width
+        said, *others = below.splitlines()
+        if said.startswith("hidden: "):
+            names, _, advice = said.removeprefix("hidden: ").partition(". ")
+            assert advice == "Widen the terminal or use --format md"
+            hidden.append(names.split("; "))
+        else:
+            hidden.append([])
+            others = [said]
+        assert others == LINES
+    assert hidden[0] == []
+    assert all({*fewer} <= {*more} for fewer, more in itertools.pairwise(hidden))
+    assert {*hidden[-1]} == {
+        *("seeds", "train minus test", "params", "MACs", "s per epoch", "restarts"),
+    }
+
+
+def test_words_break_before_numbers_do(comparison_table: TextTable) -> None:
+    text = text_of(comparison_table, width=60)
+    assert max(map(len, text.splitlines())) <= 60
+    assert "[+0.31,+1.33]" in text
+    assert "not told apart: n = 4 shows 0.75 or more" not in text
+    assert "not told apart: n = 4 shows 0.75 or more" in text_of(comparison_table, width=120)
+
+
+def test_a_name_breaks_at_its_underscores(main_table: TextTable) -> None:
+    only_runs = replace(
+        main_table,
+        headings=main_table.headings[:2],
+        rows=[row[:2] for row in main_table.rows],
+        optional=(),
+    )
+    names = [line.split()[0] for line in text_of(only_runs, width=16).splitlines()[2:]]
+    assert names == ["resnet_", "small", "sresnet_", "small"]
+
+
+def test_rows_that_are_not_complete_are_yellow(main_table: TextTable) -> None:
+    console = Console(width=140, color_system="standard", force_terminal=True, file=io.StringIO())
+    with console.capture() as capture:
+        console.print(to_terminal([main_table], width=140))
+    complete, incomplete = capture.get().splitlines()[-2:]
+    yellow = "\x1b[33m"
+    assert yellow in incomplete
+    assert yellow not in complete
+
+
+def test_a_caption_stands_above_its_table(
+    main_table: TextTable, comparison_table: TextTable
+) -> None:
+    text = text_of(main_table, comparison_table, width=140, lines=["a line"])
+    first, caption, second, line = text.split("\n\n")
+    assert caption == comparison_table.caption
+    assert (first.count("\n"), second.count("\n"), line) == (6, 5, "a line\n")
+
+
+def test_what_looks_like_markup_is_text(main_table: TextTable) -> None:
+    rows = [["[red]c", *row[1:]] for row in main_table.rows]
+    assert "[red]c" in text_of(replace(main_table, rows=rows), width=140)
