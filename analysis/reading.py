@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any
 
-import numpy as np
-
+from analysis.columns import MEASURED, EpochColumns, Epochs
 from attention_models import UnknownNameError
 from jobs.causes import NOT_RETRIED, Cause
 from jobs.config import RunConfig
 from jobs.errors import InputError
 from jobs.run_dir import Attempt, EpochMetrics, Imported, Marks, Progress, Result, RunDir
 
-# What `RunRecord.epochs` has of each epoch, in this order.
-MEASURED = tuple(EpochMetrics.__annotations__)
-WHOLE = ("attempt", "epoch", "step")
-
 _FROM_RESULT = (
     *("best_test_top1", "best_epoch", "final_test_top1", "final_test_top5"),
     *("wall_s", "attempts"),
 )
 _SIZE = ("params", "macs")
-_WHOLE = {*WHOLE, *_SIZE, "best_epoch", "attempts"}
+_OF_ATTEMPT = (
+    *("attempt", "restart", "gpus", "started_unix_s", "ended_unix_s", "last_sign_unix_s"),
+    *("first_step", "last_step", "steps_per_epoch"),
+)
+_WHOLE = {*_SIZE, "best_epoch", "attempts", "seed", "attempt", "restart", "gpus"}
 _NETWORK_OPTION = "model_options."
 
 
@@ -32,23 +31,23 @@ _NETWORK_OPTION = "model_options."
 class RunRecord:
     """One run.
 
-    `row` is what it has in the frame of runs, lists still being lists; `attempts` are the rows of
-    its attempts. `epochs` is an array (measured values, epochs) of float64, sorted by epoch: NaN
-    where nothing was recorded.
+    `row` is what it has in the frame of runs, lists still being lists, and `attempts` are the rows
+    of its attempts; what is not known is None. All of it can be written as JSON.
     """
 
     row: dict[str, Any]
     attempts: list[dict[str, Any]]
-    epochs: np.ndarray
+    epochs: Epochs
 
 
-def read_run(run: RunDir, *, imported: bool = False) -> RunRecord:
+def read_run(run: RunDir, columns: EpochColumns, *, imported: bool = False) -> RunRecord:
     """A run of ours, or one that another program has trained and that was imported.
 
+    Its epochs are added to `columns`.
     Raises InputError if its files contradict each other or what is written there.
     """
     try:
-        return _read_imported(run) if imported else _read_own(run)
+        return _read_imported(run, columns) if imported else _read_own(run, columns)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"one of its records is damaged ({error!r})") from None
 
@@ -60,33 +59,37 @@ _NOTHING_SAID: dict[str, Any] = {
 }
 
 
-def _read_imported(run: RunDir) -> RunRecord:
+def _read_imported(run: RunDir, columns: EpochColumns) -> RunRecord:
     """Finished, with as much as is known of it."""
     imported = run.read_imported()
     if imported is None:
         raise InputError("it was removed while it was read")
-    epochs = _columns(run, absent={**dict.fromkeys(MEASURED), "attempt": 0})
+    if imported["seed"] is not None:
+        _numbers(imported, ["seed"], "imported.json")
+    metrics = run.read_metrics()
+    absent = {**dict.fromkeys(MEASURED), "attempt": 0}
+    epochs = columns.append(metrics, run.metrics.name, absent)
     row = {
         "run_id": run.run_id,
         **_known_options(imported),
         "origin": "imported",
         "state": "finished",
         "attempts": 0,
-        **_in_the_end(epochs),
+        **_in_the_end(metrics),
         **_NOTHING_SAID,
     }
     return RunRecord(row, [], epochs)
 
 
-def _read_own(run: RunDir) -> RunRecord:
+def _read_own(run: RunDir, columns: EpochColumns) -> RunRecord:
     config = run.read_config()
     # The result is read first: a job may be writing, and it writes the result last.
     result = run.read_result()
     history = run.history()
     progress = None if result else run.read_progress()
-    epochs = _columns(run, absent=dict.fromkeys(EpochMetrics.__optional_keys__))
-    done = epochs.shape[1]
-    _check_whole(epochs)
+    metrics = run.read_metrics()
+    done = len(metrics)
+    _check_epochs(metrics)
     if result is not None and done != config.epochs:
         raise InputError(f"it has a result, but metrics of {done} of {config.epochs} epochs")
     row: dict[str, Any] = {
@@ -99,7 +102,7 @@ def _read_own(run: RunDir) -> RunRecord:
     }
     if result is not None:
         row |= _numbers(result, _FROM_RESULT, run.result.name)
-    attempts = [_attempt_row(attempt, config, progress, epochs) for attempt in history]
+    attempts = [_attempt_row(attempt, config, progress, metrics) for attempt in history]
     last = attempts[-1] if attempts else _NOTHING_SAID
     marks: Marks = result or progress or {}
     row |= {
@@ -113,15 +116,15 @@ def _read_own(run: RunDir) -> RunRecord:
         "stuck_at_chance": marks.get("stuck_at_chance", False)
         or last["cause"] == Cause.STUCK_AT_CHANCE,
     }
-    return RunRecord(row, attempts, epochs)
+    absent = dict.fromkeys(EpochMetrics.__optional_keys__)
+    return RunRecord(row, attempts, columns.append(metrics, run.metrics.name, absent))
 
 
-def _check_whole(epochs: np.ndarray) -> None:
+def _check_epochs(metrics: Sequence[EpochMetrics]) -> None:
     """InputError if an epoch before the last one is missing."""
-    numbers = epochs[MEASURED.index("epoch")]
-    missing = np.flatnonzero(numbers != np.arange(1, len(numbers) + 1))
-    if missing.size:
-        raise InputError(f"its metrics lack epoch {missing[0] + 1}")
+    for expected, record in enumerate(metrics, 1):
+        if record["epoch"] != expected:
+            raise InputError(f"its metrics lack epoch {expected}")
 
 
 def _state(
@@ -148,12 +151,12 @@ def _size(run: RunDir, history: Sequence[Attempt], result: Result | None) -> dic
 
 
 def _attempt_row(
-    attempt: Attempt, config: RunConfig, progress: Progress | None, epochs: np.ndarray
+    attempt: Attempt, config: RunConfig, progress: Progress | None, metrics: Sequence[EpochMetrics]
 ) -> dict[str, Any]:
     """What the frame of attempts has of it, but for its wait in the queue."""
     environment = attempt.get("environment")
     ended_s = attempt.get("ended_unix_s")
-    return {
+    row = {
         "attempt": attempt["attempt"],
         "executor": attempt["executor"],
         "job_id": attempt["job_id"],
@@ -165,22 +168,26 @@ def _attempt_row(
         "torch": environment["versions"].get("torch", "") if environment else "",
         "precision": attempt.get("precision", ""),
         "started_unix_s": attempt["started_unix_s"],
-        "ended_unix_s": math.nan if ended_s is None else ended_s,
-        "last_sign_unix_s": _last_sign_s(attempt, progress, epochs) if ended_s is None else ended_s,
+        "ended_unix_s": ended_s,
+        "last_sign_unix_s": _last_sign_s(attempt, progress, metrics)
+        if ended_s is None
+        else ended_s,
         "cause": str(attempt.get("cause", "")),
         "message": attempt.get("message", ""),
-        "first_step": attempt.get("first_step", math.nan),
-        "last_step": attempt.get("last_step", math.nan),
-        "steps_per_epoch": attempt.get("steps_per_epoch", math.nan),
+        "first_step": attempt.get("first_step"),
+        "last_step": attempt.get("last_step"),
+        "steps_per_epoch": attempt.get("steps_per_epoch"),
     }
+    return row | _numbers(row, _OF_ATTEMPT, f"the record of attempt {row['attempt']}")
 
 
-def _last_sign_s(attempt: Attempt, progress: Progress | None, epochs: np.ndarray) -> float:
+def _last_sign_s(
+    attempt: Attempt, progress: Progress | None, metrics: Sequence[EpochMetrics]
+) -> float:
     """When an attempt wrote last: it began, or finished an epoch, or let its heart beat."""
-    of_it = epochs[:, epochs[MEASURED.index("attempt")] == attempt["attempt"]]
-    signs = [attempt["started_unix_s"], *of_it[MEASURED.index("time_unix_s")].tolist()]
-    if progress is not None and progress["attempt"] == attempt["attempt"]:
-        signs.append(progress["time_unix_s"])
+    signs = [attempt["started_unix_s"]]
+    records = [*metrics, progress] if progress is not None else metrics
+    signs += [r["time_unix_s"] for r in records if r["attempt"] == attempt["attempt"]]
     return max(signs)
 
 
@@ -213,45 +220,26 @@ def _as_text(options: Mapping[str, Any]) -> str:
     return " ".join(f"{name}={value}" for name, value in sorted(options.items()))
 
 
-def _in_the_end(epochs: np.ndarray) -> dict[str, Any]:
+def _in_the_end(metrics: Sequence[EpochMetrics]) -> dict[str, Any]:
     """The results of a run that has not written them itself; epochs may be missing in between."""
-    if not epochs.size:
+    if not metrics:
         return {"epochs_done": 0}
-    values = dict(zip(MEASURED, epochs, strict=True))
-    results: dict[str, Any] = {
-        "epochs_done": int(values["epoch"][-1]),
-        "final_test_top1": float(values["test_top1"][-1]),
-        "final_test_top5": float(values["test_top5"][-1]),
+    last = metrics[-1]
+    measured = [record for record in metrics if record.get("test_top1") is not None]
+    best = max(measured, key=lambda record: record["test_top1"], default=None)
+    return {
+        "epochs_done": last["epoch"],
+        "best_test_top1": best and best["test_top1"],
+        "best_epoch": best and best["epoch"],
+        "final_test_top1": last.get("test_top1"),
+        "final_test_top5": last.get("test_top5"),
     }
-    if not np.isnan(values["test_top1"]).all():
-        best = int(np.nanargmax(values["test_top1"]))
-        results["best_test_top1"] = float(values["test_top1"][best])
-        results["best_epoch"] = int(values["epoch"][best])
-    return results
 
 
-# ---- numbers
-
-
-def _columns(run: RunDir, absent: Mapping[str, Any]) -> np.ndarray:
-    """The measured values of all epochs; `absent` stands for those that a record may lack."""
-    rows = [
-        _numbers({**absent, **record}, MEASURED, run.metrics.name, may_lack=absent)
-        for record in run.read_metrics()
-    ]
-    columns = np.full((len(MEASURED), len(rows)), np.nan)
-    for place, name in enumerate(MEASURED):
-        columns[place] = [row[name] for row in rows]
-    return columns
-
-
-def _numbers(
-    record: Mapping[str, Any], keys: Iterable[str], file: str, may_lack: Collection[str] = ()
-) -> dict[str, Any]:
+def _numbers(record: Mapping[str, Any], keys: Iterable[str], file: str) -> dict[str, Any]:
     """These values of a record. A float may be null, which is how JSON holds a NaN."""
     numbers = {key: record[key] for key in keys}
     for key, value in numbers.items():
-        is_absent = value is None and (key not in _WHOLE or key in may_lack)
-        if type(value) is not int and not is_absent and (key in _WHOLE or type(value) is not float):
-            raise InputError(f"{file} is damaged ({key} is {value!r})")
+        if type(value) is not int and (key in _WHOLE or type(value) not in (float, NoneType)):
+            raise InputError(f"{file} is damaged: {key} is {value!r}")
     return numbers

@@ -226,6 +226,10 @@ class LeaseLostError(TrainingError):
     cause = Cause.STOPPED
 
 
+# Of a file: its path in the run directory, inode, size in bytes and time of change in ns.
+FileStamp = tuple[str, int, int, int]
+
+
 class _File:
     """The path of a file of a run, made when it is asked for: thousands of runs are listed."""
 
@@ -564,6 +568,22 @@ class RunDir:
     def _move_aside(self, held: LeaseHolder, token: str) -> None:
         if not _remove_dead(self._lease, held, self.path / f".lease.{token}.tmp"):
             raise LeaseHeldError(f"{self.run_id} was just taken by another job")
+
+    # ---- all records
+
+    def stamps(self) -> list[FileStamp]:
+        """Of every file that holds a record: if they are as before, so is what is read."""
+        files = [self._config, self.metrics, self.result, self._progress, self._observed]
+        files += [self._imported, *(self._attempts / f"{n}.json" for n in _numbers(self._attempts))]
+        return [stamp for path in files if (stamp := self._stamp(path)) is not None]
+
+    def _stamp(self, path: Path) -> FileStamp | None:
+        try:
+            found = os.stat(path)
+        except OSError:  # there is none, or reading it will say what is wrong
+            return None
+        name = str(path)[len(str(self.path)) :]
+        return name, found.st_ino, found.st_size, found.st_mtime_ns
 
     # ---- the end
 
