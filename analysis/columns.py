@@ -6,6 +6,7 @@ A list of 300,000 dictionaries would need many times the memory, and the time.
 from __future__ import annotations
 
 import math
+import struct
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,14 +14,17 @@ from operator import itemgetter
 from typing import Any, Protocol
 
 import numpy as np
+import orjson
 
 from jobs.errors import InputError
-from jobs.run_dir import EpochMetrics
+from jobs.run_dir import EpochMetrics, RunDir
 
 MEASURED = tuple(EpochMetrics.__annotations__)
 _TYPE_CODES = {name: "q" if name in ("attempt", "epoch") else "d" for name in MEASURED}
 # Whole in a record; a column of steps may have NaN, where another program did not record them.
 _WHOLE = ("attempt", "epoch", "step")
+_VALUES = itemgetter(*MEASURED)
+_PACK = struct.Struct("".join(_TYPE_CODES.values())).pack
 
 
 class Source(Protocol):
@@ -52,18 +56,36 @@ class EpochColumns:
     def column(self, name: str) -> np.ndarray:
         return np.asarray(self._columns[name])
 
-    def append(
-        self, records: Sequence[Mapping[str, Any]], file: str, absent: Mapping[str, Any]
-    ) -> Epochs:
-        """Add the records of a run; `absent` stands for the values that one may lack.
-
-        Raises InputError, and adds nothing, if one of them in `file` has a value that is none.
-        """
-        added = [_column(name, records, file, absent) for name in MEASURED]
+    def append(self, columns: Mapping[str, np.ndarray]) -> Epochs:
         begin = len(self._columns["epoch"])
-        for column, its in zip(self._columns.values(), added, strict=True):
-            column.extend(its)
-        return Epochs(self, begin, begin + len(records))
+        for name, column in self._columns.items():
+            column.frombytes(columns[name].tobytes())
+        return Epochs(self, begin, len(self._columns["epoch"]))
+
+
+def read_columns(run: RunDir, absent: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The measured values of a run: (epochs,) each, sorted by epoch, the last record of each.
+
+    `absent` stands for values that a record may lack. Raises InputError for others that are
+    missing, or that are no numbers.
+    """
+    try:
+        packed = [_PACK(*_VALUES(orjson.loads(line))) for line in run.metric_lines()]
+    except (orjson.JSONDecodeError, KeyError, TypeError, OverflowError, struct.error):
+        # A torn line, or a value that is null, missing or wrong.
+        packed = [
+            _PACK(*(_number(name, record, run.metrics.name, absent) for name in MEASURED))
+            for record in run.read_metrics()
+        ]
+    rows = np.frombuffer(b"".join(packed)).reshape(-1, len(MEASURED))
+    columns = {
+        name: rows[:, place].view(code) for place, (name, code) in enumerate(_TYPE_CODES.items())
+    }
+    if (np.diff(columns["epoch"]) > 0).all():
+        return columns
+    # Epochs that were trained again, after a stop.
+    _, from_the_end = np.unique(columns["epoch"][::-1], return_index=True)
+    return {name: column[len(column) - 1 - from_the_end] for name, column in columns.items()}
 
 
 def join(parts: Iterable[Epochs]) -> list[Epochs]:
@@ -82,16 +104,6 @@ def gather(parts: Sequence[Epochs], name: str) -> np.ndarray:
     """A column of all these epochs; of a single part without a copy."""
     pieces = [part.source.column(name)[part.begin : part.end] for part in parts]
     return pieces[0] if len(pieces) == 1 else np.concatenate([EpochColumns().column(name), *pieces])
-
-
-def _column(
-    name: str, records: Sequence[Mapping[str, Any]], file: str, absent: Mapping[str, Any]
-) -> array[Any]:
-    code = _TYPE_CODES[name]
-    try:
-        return array(code, map(itemgetter(name), records))
-    except (KeyError, TypeError, OverflowError):
-        return array(code, [_number(name, record, file, absent) for record in records])
 
 
 def _number(

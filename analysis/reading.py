@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from types import NoneType
 from typing import Any
 
-from analysis.columns import MEASURED, EpochColumns, Epochs
+import numpy as np
+
+from analysis.columns import MEASURED, EpochColumns, Epochs, read_columns
 from attention_models import UnknownNameError
 from jobs.causes import NOT_RETRIED, Cause
 from jobs.config import RunConfig
@@ -25,6 +27,8 @@ _OF_ATTEMPT = (
 )
 _WHOLE = {*_SIZE, "best_epoch", "attempts", "seed", "attempt", "restart", "gpus"}
 _NETWORK_OPTION = "model_options."
+
+Columns = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -66,19 +70,17 @@ def _read_imported(run: RunDir, columns: EpochColumns) -> RunRecord:
         raise InputError("it was removed while it was read")
     if imported["seed"] is not None:
         _numbers(imported, ["seed"], "imported.json")
-    metrics = run.read_metrics()
-    absent = {**dict.fromkeys(MEASURED), "attempt": 0}
-    epochs = columns.append(metrics, run.metrics.name, absent)
+    measured = read_columns(run, absent={**dict.fromkeys(MEASURED), "attempt": 0})
     row = {
         "run_id": run.run_id,
         **_known_options(imported),
         "origin": "imported",
         "state": "finished",
         "attempts": 0,
-        **_in_the_end(metrics),
+        **_in_the_end(measured),
         **_NOTHING_SAID,
     }
-    return RunRecord(row, [], epochs)
+    return RunRecord(row, [], columns.append(measured))
 
 
 def _read_own(run: RunDir, columns: EpochColumns) -> RunRecord:
@@ -87,9 +89,8 @@ def _read_own(run: RunDir, columns: EpochColumns) -> RunRecord:
     result = run.read_result()
     history = run.history()
     progress = None if result else run.read_progress()
-    metrics = run.read_metrics()
-    done = len(metrics)
-    _check_epochs(metrics)
+    measured = read_columns(run, absent=dict.fromkeys(EpochMetrics.__optional_keys__))
+    done = _check_epochs(measured["epoch"])
     if result is not None and done != config.epochs:
         raise InputError(f"it has a result, but metrics of {done} of {config.epochs} epochs")
     row: dict[str, Any] = {
@@ -102,7 +103,7 @@ def _read_own(run: RunDir, columns: EpochColumns) -> RunRecord:
     }
     if result is not None:
         row |= _numbers(result, _FROM_RESULT, run.result.name)
-    attempts = [_attempt_row(attempt, config, progress, metrics) for attempt in history]
+    attempts = [_attempt_row(attempt, config, progress, measured) for attempt in history]
     last = attempts[-1] if attempts else _NOTHING_SAID
     marks: Marks = result or progress or {}
     row |= {
@@ -116,15 +117,15 @@ def _read_own(run: RunDir, columns: EpochColumns) -> RunRecord:
         "stuck_at_chance": marks.get("stuck_at_chance", False)
         or last["cause"] == Cause.STUCK_AT_CHANCE,
     }
-    absent = dict.fromkeys(EpochMetrics.__optional_keys__)
-    return RunRecord(row, attempts, columns.append(metrics, run.metrics.name, absent))
+    return RunRecord(row, attempts, columns.append(measured))
 
 
-def _check_epochs(metrics: Sequence[EpochMetrics]) -> None:
-    """InputError if an epoch before the last one is missing."""
-    for expected, record in enumerate(metrics, 1):
-        if record["epoch"] != expected:
-            raise InputError(f"its metrics lack epoch {expected}")
+def _check_epochs(epochs: np.ndarray) -> int:
+    """How many there are; InputError if one before the last one is missing."""
+    missing = np.flatnonzero(epochs != np.arange(1, len(epochs) + 1))
+    if missing.size:
+        raise InputError(f"its metrics lack epoch {missing[0] + 1}")
+    return len(epochs)
 
 
 def _state(
@@ -151,7 +152,7 @@ def _size(run: RunDir, history: Sequence[Attempt], result: Result | None) -> dic
 
 
 def _attempt_row(
-    attempt: Attempt, config: RunConfig, progress: Progress | None, metrics: Sequence[EpochMetrics]
+    attempt: Attempt, config: RunConfig, progress: Progress | None, measured: Columns
 ) -> dict[str, Any]:
     """What the frame of attempts has of it, but for its wait in the queue."""
     environment = attempt.get("environment")
@@ -169,9 +170,7 @@ def _attempt_row(
         "precision": attempt.get("precision", ""),
         "started_unix_s": attempt["started_unix_s"],
         "ended_unix_s": ended_s,
-        "last_sign_unix_s": _last_sign_s(attempt, progress, metrics)
-        if ended_s is None
-        else ended_s,
+        "last_sign_unix_s": ended_s or _last_sign_s(attempt, progress, measured),
         "cause": str(attempt.get("cause", "")),
         "message": attempt.get("message", ""),
         "first_step": attempt.get("first_step"),
@@ -181,13 +180,12 @@ def _attempt_row(
     return row | _numbers(row, _OF_ATTEMPT, f"the record of attempt {row['attempt']}")
 
 
-def _last_sign_s(
-    attempt: Attempt, progress: Progress | None, metrics: Sequence[EpochMetrics]
-) -> float:
+def _last_sign_s(attempt: Attempt, progress: Progress | None, measured: Columns) -> float:
     """When an attempt wrote last: it began, or finished an epoch, or let its heart beat."""
-    signs = [attempt["started_unix_s"]]
-    records = [*metrics, progress] if progress is not None else metrics
-    signs += [r["time_unix_s"] for r in records if r["attempt"] == attempt["attempt"]]
+    of_it = measured["attempt"] == attempt["attempt"]
+    signs = [attempt["started_unix_s"], *measured["time_unix_s"][of_it].tolist()]
+    if progress is not None and progress["attempt"] == attempt["attempt"]:
+        signs.append(progress["time_unix_s"])
     return max(signs)
 
 
@@ -220,20 +218,24 @@ def _as_text(options: Mapping[str, Any]) -> str:
     return " ".join(f"{name}={value}" for name, value in sorted(options.items()))
 
 
-def _in_the_end(metrics: Sequence[EpochMetrics]) -> dict[str, Any]:
+def _in_the_end(measured: Columns) -> dict[str, Any]:
     """The results of a run that has not written them itself; epochs may be missing in between."""
-    if not metrics:
+    epochs, test_top1 = measured["epoch"], measured["test_top1"]
+    if not epochs.size:
         return {"epochs_done": 0}
-    last = metrics[-1]
-    measured = [record for record in metrics if record.get("test_top1") is not None]
-    best = max(measured, key=lambda record: record["test_top1"], default=None)
-    return {
-        "epochs_done": last["epoch"],
-        "best_test_top1": best and best["test_top1"],
-        "best_epoch": best and best["epoch"],
-        "final_test_top1": last.get("test_top1"),
-        "final_test_top5": last.get("test_top5"),
+    results = {
+        "epochs_done": int(epochs[-1]),
+        "final_test_top1": _known(test_top1[-1]),
+        "final_test_top5": _known(measured["test_top5"][-1]),
     }
+    if not np.isnan(test_top1).all():
+        best = int(np.nanargmax(test_top1))
+        results |= {"best_test_top1": float(test_top1[best]), "best_epoch": int(epochs[best])}
+    return results
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
 
 
 def _numbers(record: Mapping[str, Any], keys: Iterable[str], file: str) -> dict[str, Any]:

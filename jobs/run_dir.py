@@ -429,6 +429,14 @@ class RunDir:
         by_epoch = {record["epoch"]: record for record in read_records(self._metrics, ["epoch"])}
         return [by_epoch[epoch] for epoch in sorted(by_epoch)]  # type: ignore[misc]
 
+    def metric_lines(self) -> list[bytes]:
+        """The records as they stand in the file, for whoever reads very many of them."""
+        try:
+            with open(self._metrics, "rb") as file:
+                return file.read().splitlines()
+        except FileNotFoundError:
+            return []
+
     def write_result(self, result: Result) -> None:
         self.check_lease()
         write_atomic(self._result, pretty(result))
@@ -573,17 +581,18 @@ class RunDir:
 
     def stamps(self) -> list[FileStamp]:
         """Of every file that holds a record: if they are as before, so is what is read."""
-        files = [self._config, self.metrics, self.result, self._progress, self._observed]
-        files += [self._imported, *(self._attempts / f"{n}.json" for n in _numbers(self._attempts))]
-        return [stamp for path in files if (stamp := self._stamp(path)) is not None]
-
-    def _stamp(self, path: Path) -> FileStamp | None:
-        try:
-            found = os.stat(path)
-        except OSError:  # there is none, or reading it will say what is wrong
-            return None
-        name = str(path)[len(str(self.path)) :]
-        return name, found.st_ino, found.st_size, found.st_mtime_ns
+        paths = [self._config, self._result, self._metrics, self._progress, self._observed]
+        paths.append(self._imported)
+        paths += [f"{self._attempts}/{number}.json" for number in _numbers(self._attempts)]
+        stamps = []
+        for path in paths:
+            try:
+                found = os.stat(path)
+            except OSError:  # it is not there, or whoever reads it is told what is wrong
+                continue
+            name = path[len(self.folder) + 1 :]
+            stamps.append((name, found.st_ino, found.st_size, found.st_mtime_ns))
+        return stamps
 
     # ---- the end
 
