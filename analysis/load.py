@@ -10,69 +10,23 @@ In a notebook:
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from analysis.reading import MEASURED, RunRecord, read_run
-from jobs.config import NETWORK_OPTIONS, RunConfig
+from analysis.cache import Cache, Read
+from analysis.columns import EpochColumns
+from analysis.frames import attempts_frame, epochs_frame, runs_frame
+from analysis.reading import RunRecord, read_run
 from jobs.errors import InputError
 from jobs.selection import select
 from jobs.sweep_dir import SweepDir, find_sweep, submission_of
-
-_RUN = ("sweep", "run_id")
-_RUN_TYPES = {
-    "sweep": str,
-    "run_id": str,
-    "origin": str,
-    "state": str,
-    "epochs_done": int,
-    "best_test_top1": float,
-    "best_epoch": "Int64",
-    "final_test_top1": float,
-    "final_test_top5": float,
-    "params": "Int64",
-    "macs": "Int64",
-    "wall_s": float,
-    "attempts": int,
-    "code": str,
-    "torch": str,
-    "device": str,
-    "precision_used": str,
-    "cause": str,
-    "message": str,
-    "stuck_at_chance": bool,
-}
-_ATTEMPT_TYPES = {
-    "sweep": str,
-    "run_id": str,
-    "attempt": int,
-    "executor": str,
-    "job_id": str,
-    "restart": int,
-    "runs_per_gpu": int,
-    "node": str,
-    "gpus": int,
-    "device": str,
-    "code": str,
-    "torch": str,
-    "precision": str,
-    "queued_unix_s": float,
-    "started_unix_s": float,
-    "ended_unix_s": float,
-    "last_sign_unix_s": float,
-    "cause": str,
-    "message": str,
-    "first_step": float,
-    "last_step": float,
-    "steps_per_epoch": float,
-}
 
 Sweep = SweepDir | str | Path
 
@@ -128,25 +82,29 @@ def load_runs(
     found = [_find(sweep, Path(runs)) for sweep in _listed(sweeps)]
     unique = {sweep.path.resolve(): sweep for sweep in found}
     names = [path.name for path in unique]
-    loaded: list[_Loaded] = []
+    records: list[RunRecord] = []
     problems: list[str] = []
-    for path, sweep in unique.items():
-        # Two sweeps of one name, in different folders, are told apart by their paths.
-        label = path.name if names.count(path.name) == 1 else str(sweep.path)
-        try:
-            loaded += _load_sweep(sweep, label, all_versions, problems)
-        except InputError as error:
-            if len(unique) == 1:
-                raise
-            problems.append(f"sweep {label} is left out: {error}")
-    if only is not None:
-        loaded = _select(only, loaded)
-    return Runs(
-        runs=_runs_frame([run.row for run in loaded]),
-        epochs=_epochs_frame(loaded),
-        attempts=_frame([row for run in loaded for row in run.attempts], _ATTEMPT_TYPES),
-        problems=tuple(problems),
-    )
+    columns = EpochColumns()
+    with contextlib.ExitStack() as open_caches:
+        for path, sweep in unique.items():
+            # Two sweeps of one name, in different folders, are told apart by their paths.
+            label = path.name if names.count(path.name) == 1 else str(sweep.path)
+            reader = _Reader(sweep, label, open_caches.enter_context(Cache(sweep)), columns)
+            try:
+                records += reader.read(all_versions)
+            except InputError as error:
+                if len(unique) == 1:
+                    raise
+                problems.append(f"sweep {label} is left out: {error}")
+            problems += reader.problems
+        if only is not None:
+            records = _select(only, records)
+        return Runs(
+            runs=runs_frame(records),
+            epochs=epochs_frame(records),
+            attempts=attempts_frame(records),
+            problems=tuple(problems),
+        )
 
 
 def _listed(sweeps: Iterable[Sweep] | Sweep) -> Iterable[Sweep]:
@@ -157,79 +115,90 @@ def _find(sweep: Sweep, runs: Path) -> SweepDir:
     return sweep if isinstance(sweep, SweepDir) else find_sweep(str(sweep), runs)
 
 
+def _select(only: str, records: Sequence[RunRecord]) -> list[RunRecord]:
+    try:
+        rows = {number: record.row for number, record in enumerate(records)}
+        return [records[number] for number in select(only, rows)]
+    except InputError as error:
+        raise InputError(f"--only {only!r}: {error}") from None
+
+
 # ---- one sweep
 
 
-@dataclass(frozen=True)
-class _Loaded:
-    """A run with the name of its sweep in its rows."""
+@dataclass
+class _Reader:
+    """Reads the runs of a sweep, from the cache where they have not changed."""
 
-    row: dict[str, Any]
-    attempts: list[dict[str, Any]]
-    epochs: np.ndarray
+    sweep: SweepDir
+    label: str
+    cache: Cache
+    columns: EpochColumns
+    problems: list[str] = field(default_factory=list)
+    _read: list[Read] = field(default_factory=list)
 
+    def read(self, all_versions: bool) -> list[RunRecord]:
+        """Its runs in the order of the matrix, with the sweep's name in their rows."""
+        named = dict.fromkeys(self.sweep.named_runs())
+        chosen = self._runs(named)
+        chosen += self._runs((run.run_id for run in self.sweep.imported_runs()), imported=True)
+        others = self._runs(run.run_id for run in self.sweep.runs() if run.run_id not in named)
+        self.cache.keep(self._read)
+        older = [record for record in others if record.row["state"] == "finished"]
+        if all_versions:
+            chosen += older
+        elif older:
+            which, are = ("run", "is") if len(older) == 1 else ("runs", "are")
+            self.problems.append(
+                f"{len(older)} finished {which} that the matrix of `{self.label}` no longer names "
+                f"{are} left out; --all-versions includes them"
+            )
+        submissions = self._submissions()
+        return [
+            _labelled(record, self.label, submissions[record.row["run_id"]]) for record in chosen
+        ]
 
-def _load_sweep(
-    sweep: SweepDir, label: str, all_versions: bool, problems: list[str]
-) -> list[_Loaded]:
-    """Its runs in the order of the matrix; what is left out is added to `problems`."""
-    named = dict.fromkeys(sweep.named_runs())
-    others = [run.run_id for run in sweep.runs() if run.run_id not in named]
-    submissions = _submissions_of_runs(sweep, label, problems)
-    imported = [run.run_id for run in sweep.imported_runs()]
-    chosen = [
-        *_read_all(sweep, named, problems),
-        *_read_all(sweep, imported, problems, imported=True),
-    ]
-    older = [
-        record for record in _read_all(sweep, others, problems) if record.row["state"] == "finished"
-    ]
-    if all_versions:
-        chosen += older
-    elif older:
-        which, are = ("run", "is") if len(older) == 1 else ("runs", "are")
-        problems.append(
-            f"{len(older)} finished {which} that the matrix of `{label}` no longer names "
-            f"{are} left out; --all-versions includes them"
-        )
-    return [_labelled(record, label, submissions[record.row["run_id"]]) for record in chosen]
+    def _runs(self, run_ids: Iterable[str], *, imported: bool = False) -> list[RunRecord]:
+        records = []
+        for run_id in run_ids:
+            run = self.sweep.run(run_id)
+            # Before they are read: what is written meanwhile is read again the next time.
+            stamps = run.stamps()
+            record = self.cache.find(run_id, stamps)
+            try:
+                record = record or read_run(run, self.columns, imported=imported)
+            except (InputError, OSError) as error:
+                self.problems.append(f"{run_id} is left out: {error}")
+                continue
+            records.append(record)
+            self._read.append(Read(stamps, record))
+        return records
 
-
-def _read_all(
-    sweep: SweepDir, run_ids: Iterable[str], problems: list[str], *, imported: bool = False
-) -> Iterator[RunRecord]:
-    for run_id in run_ids:
+    def _submissions(self) -> Mapping[str, list[Mapping[str, Any]]]:
+        """The submissions to SLURM that each run was part of, oldest first."""
+        of_runs: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
         try:
-            yield read_run(sweep.run(run_id), imported=imported)
+            submissions = self.sweep.submissions()
         except (InputError, OSError) as error:
-            problems.append(f"{run_id} is left out: {error}")
-
-
-def _submissions_of_runs(
-    sweep: SweepDir, label: str, problems: list[str]
-) -> Mapping[str, list[Mapping[str, Any]]]:
-    """The submissions to SLURM that each run was part of, oldest first."""
-    of_runs: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    try:
-        submissions = sweep.submissions()
-    except (InputError, OSError) as error:
-        problems.append(f"how long the runs of `{label}` have waited is not known: {error}")
+            self.problems.append(
+                f"how long the runs of `{self.label}` have waited is not known: {error}"
+            )
+            return of_runs
+        for record in submissions.values():
+            if record["executor"] == "slurm":
+                for run_id in record["runs"]:
+                    of_runs[run_id].append(record)
         return of_runs
-    for record in submissions.values():
-        if record["executor"] == "slurm":
-            for run_id in record["runs"]:
-                of_runs[run_id].append(record)
-    return of_runs
 
 
-def _labelled(record: RunRecord, label: str, submissions: Sequence[Mapping[str, Any]]) -> _Loaded:
+def _labelled(record: RunRecord, label: str, submissions: Sequence[Mapping[str, Any]]) -> RunRecord:
     about = {"sweep": label, "run_id": record.row["run_id"]}
     before: list[Mapping[str, Any] | None] = [None, *record.attempts]
     attempts = [
         about | attempt | _in_the_queue(attempt, previous, submissions)
         for attempt, previous in zip(record.attempts, before, strict=False)
     ]
-    return _Loaded(about | record.row, attempts, record.epochs)
+    return RunRecord(about | record.row, attempts, record.epochs)
 
 
 def _in_the_queue(
@@ -246,55 +215,3 @@ def _in_the_queue(
     elif job is not None:
         queued_s = job["submitted_unix_s"]
     return {"queued_unix_s": queued_s, "runs_per_gpu": (job or {}).get("runs_per_job", 1)}
-
-
-def _select(only: str, loaded: Sequence[_Loaded]) -> list[_Loaded]:
-    try:
-        rows = {number: run.row for number, run in enumerate(loaded)}
-        return [loaded[number] for number in select(only, rows)]
-    except InputError as error:
-        raise InputError(f"--only {only!r}: {error}") from None
-
-
-# ---- frames
-
-
-def _runs_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    # All of ours, so that a table has the same columns whatever it holds, and those found.
-    options = dict.fromkeys([*RunConfig.model_fields, *NETWORK_OPTIONS])
-    options |= {name: None for row in rows for name in row if name.startswith("model_options.")}
-    return _frame([_lists_as_text(row) for row in rows], _RUN_TYPES, options)
-
-
-def _lists_as_text(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: " ".join(map(str, value)) if isinstance(value, list) else value
-        for name, value in row.items()
-    }
-
-
-def _frame(
-    rows: Sequence[Mapping[str, Any]], types: Mapping[str, Any], options: Collection[str] = ()
-) -> pd.DataFrame:
-    columns = [*dict.fromkeys([*_RUN, *options, *types])]
-    frame = pd.DataFrame(rows, columns=columns, dtype=object).astype(types)
-    # An option that only some runs set stays as it is: beside a NaN, 1000 would become 1000.0.
-    return frame.astype(
-        {name: frame[name].infer_objects().dtype for name in options if frame[name].notna().all()}
-    )
-
-
-def _epochs_frame(loaded: Sequence[_Loaded]) -> pd.DataFrame:
-    lengths = [run.epochs.shape[1] for run in loaded]
-    about = {
-        name: pd.Categorical.from_codes(np.repeat(codes, lengths), [*values])
-        for name in (*_RUN, "model")
-        for codes, values in [pd.factorize(np.array([run.row[name] for run in loaded], object))]
-    }
-    seeds = pd.array([run.row["seed"] for run in loaded], dtype="Int64").repeat(lengths)
-    values = np.concatenate([np.empty((len(MEASURED), 0)), *(run.epochs for run in loaded)], axis=1)
-    measured = {
-        name: column.astype(int) if name in ("attempt", "epoch") else column
-        for name, column in zip(MEASURED, values, strict=True)
-    }
-    return pd.DataFrame({**about, "seed": seeds, **measured})

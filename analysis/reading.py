@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any
 
 import numpy as np
 
+from analysis.columns import MEASURED, EpochColumns, Epochs, read_columns
 from attention_models import UnknownNameError
 from jobs.causes import NOT_RETRIED, Cause
 from jobs.config import RunConfig
@@ -16,40 +17,42 @@ from jobs.errors import InputError
 from jobs.run_dir import RunDir
 from jobs.run_records import Attempt, EpochMetrics, Imported, Marks, Progress, Result
 
-# What `RunRecord.epochs` has of each epoch, in this order.
-MEASURED = tuple(EpochMetrics.__annotations__)
-WHOLE = ("attempt", "epoch", "step")
-
 _FROM_RESULT = (
     *("best_test_top1", "best_epoch", "final_test_top1", "final_test_top5"),
     *("wall_s", "attempts"),
 )
 _SIZE = ("params", "macs")
-_WHOLE = {*WHOLE, *_SIZE, "best_epoch", "attempts"}
+_OF_ATTEMPT = (
+    *("attempt", "restart", "gpus", "started_unix_s", "ended_unix_s", "last_sign_unix_s"),
+    *("first_step", "last_step", "steps_per_epoch"),
+)
+_WHOLE = {*_SIZE, "best_epoch", "attempts", "seed", "attempt", "restart", "gpus"}
 _NETWORK_OPTION = "model_options."
+
+Columns = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class RunRecord:
     """One run.
 
-    `row` is what it has in the frame of runs, lists still being lists; `attempts` are the rows of
-    its attempts. `epochs` is an array (measured values, epochs) of float64, sorted by epoch: NaN
-    where nothing was recorded.
+    `row` is what it has in the frame of runs, lists still being lists, and `attempts` are the rows
+    of its attempts; what is not known is None. All of it can be written as JSON.
     """
 
     row: dict[str, Any]
     attempts: list[dict[str, Any]]
-    epochs: np.ndarray
+    epochs: Epochs
 
 
-def read_run(run: RunDir, *, imported: bool = False) -> RunRecord:
+def read_run(run: RunDir, columns: EpochColumns, *, imported: bool = False) -> RunRecord:
     """A run of ours, or one that another program has trained and that was imported.
 
+    Its epochs are added to `columns`.
     Raises InputError if its files contradict each other or what is written there.
     """
     try:
-        return _read_imported(run) if imported else _read_own(run)
+        return _read_imported(run, columns) if imported else _read_own(run, columns)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"one of its records is damaged ({error!r})") from None
 
@@ -61,33 +64,34 @@ _NOTHING_SAID: dict[str, Any] = {
 }
 
 
-def _read_imported(run: RunDir) -> RunRecord:
+def _read_imported(run: RunDir, columns: EpochColumns) -> RunRecord:
     """Finished, with as much as is known of it."""
     imported = run.read_imported()
     if imported is None:
         raise InputError("it was removed while it was read")
-    epochs = _columns(run, absent={**dict.fromkeys(MEASURED), "attempt": 0})
+    if imported["seed"] is not None:
+        _numbers(imported, ["seed"], "imported.json")
+    measured = read_columns(run, absent={**dict.fromkeys(MEASURED), "attempt": 0})
     row = {
         "run_id": run.run_id,
         **_known_options(imported),
         "origin": "imported",
         "state": "finished",
         "attempts": 0,
-        **_in_the_end(epochs),
+        **_in_the_end(measured),
         **_NOTHING_SAID,
     }
-    return RunRecord(row, [], epochs)
+    return RunRecord(row, [], columns.append(measured))
 
 
-def _read_own(run: RunDir) -> RunRecord:
+def _read_own(run: RunDir, columns: EpochColumns) -> RunRecord:
     config = run.read_config()
     # The result is read first: a job may be writing, and it writes the result last.
     result = run.read_result()
     history = run.history()
     progress = None if result else run.read_progress()
-    epochs = _columns(run, absent=dict.fromkeys(EpochMetrics.__optional_keys__))
-    done = epochs.shape[1]
-    _check_whole(epochs)
+    measured = read_columns(run, absent=dict.fromkeys(EpochMetrics.__optional_keys__))
+    done = _check_epochs(measured["epoch"])
     if result is not None and done != config.epochs:
         raise InputError(f"it has a result, but metrics of {done} of {config.epochs} epochs")
     row: dict[str, Any] = {
@@ -100,7 +104,7 @@ def _read_own(run: RunDir) -> RunRecord:
     }
     if result is not None:
         row |= _numbers(result, _FROM_RESULT, run.result.name)
-    attempts = [_attempt_row(attempt, config, progress, epochs) for attempt in history]
+    attempts = [_attempt_row(attempt, config, progress, measured) for attempt in history]
     last = attempts[-1] if attempts else _NOTHING_SAID
     marks: Marks = result or progress or {}
     row |= {
@@ -114,15 +118,15 @@ def _read_own(run: RunDir) -> RunRecord:
         "stuck_at_chance": marks.get("stuck_at_chance", False)
         or last["cause"] == Cause.STUCK_AT_CHANCE,
     }
-    return RunRecord(row, attempts, epochs)
+    return RunRecord(row, attempts, columns.append(measured))
 
 
-def _check_whole(epochs: np.ndarray) -> None:
-    """InputError if an epoch before the last one is missing."""
-    numbers = epochs[MEASURED.index("epoch")]
-    missing = np.flatnonzero(numbers != np.arange(1, len(numbers) + 1))
+def _check_epochs(epochs: np.ndarray) -> int:
+    """How many there are; InputError if one before the last one is missing."""
+    missing = np.flatnonzero(epochs != np.arange(1, len(epochs) + 1))
     if missing.size:
         raise InputError(f"its metrics lack epoch {missing[0] + 1}")
+    return len(epochs)
 
 
 def _state(
@@ -149,12 +153,12 @@ def _size(run: RunDir, history: Sequence[Attempt], result: Result | None) -> dic
 
 
 def _attempt_row(
-    attempt: Attempt, config: RunConfig, progress: Progress | None, epochs: np.ndarray
+    attempt: Attempt, config: RunConfig, progress: Progress | None, measured: Columns
 ) -> dict[str, Any]:
     """What the frame of attempts has of it, but for its wait in the queue."""
     environment = attempt.get("environment")
     ended_s = attempt.get("ended_unix_s")
-    return {
+    row = {
         "attempt": attempt["attempt"],
         "executor": attempt["executor"],
         "job_id": attempt["job_id"],
@@ -166,20 +170,21 @@ def _attempt_row(
         "torch": environment["versions"].get("torch", "") if environment else "",
         "precision": attempt.get("precision", ""),
         "started_unix_s": attempt["started_unix_s"],
-        "ended_unix_s": math.nan if ended_s is None else ended_s,
-        "last_sign_unix_s": _last_sign_s(attempt, progress, epochs) if ended_s is None else ended_s,
+        "ended_unix_s": ended_s,
+        "last_sign_unix_s": ended_s or _last_sign_s(attempt, progress, measured),
         "cause": str(attempt.get("cause", "")),
         "message": attempt.get("message", ""),
-        "first_step": attempt.get("first_step", math.nan),
-        "last_step": attempt.get("last_step", math.nan),
-        "steps_per_epoch": attempt.get("steps_per_epoch", math.nan),
+        "first_step": attempt.get("first_step"),
+        "last_step": attempt.get("last_step"),
+        "steps_per_epoch": attempt.get("steps_per_epoch"),
     }
+    return row | _numbers(row, _OF_ATTEMPT, f"the record of attempt {row['attempt']}")
 
 
-def _last_sign_s(attempt: Attempt, progress: Progress | None, epochs: np.ndarray) -> float:
+def _last_sign_s(attempt: Attempt, progress: Progress | None, measured: Columns) -> float:
     """When an attempt wrote last: it began, or finished an epoch, or let its heart beat."""
-    of_it = epochs[:, epochs[MEASURED.index("attempt")] == attempt["attempt"]]
-    signs = [attempt["started_unix_s"], *of_it[MEASURED.index("time_unix_s")].tolist()]
+    of_it = measured["attempt"] == attempt["attempt"]
+    signs = [attempt["started_unix_s"], *measured["time_unix_s"][of_it].tolist()]
     if progress is not None and progress["attempt"] == attempt["attempt"]:
         signs.append(progress["time_unix_s"])
     return max(signs)
@@ -214,45 +219,30 @@ def _as_text(options: Mapping[str, Any]) -> str:
     return " ".join(f"{name}={value}" for name, value in sorted(options.items()))
 
 
-def _in_the_end(epochs: np.ndarray) -> dict[str, Any]:
+def _in_the_end(measured: Columns) -> dict[str, Any]:
     """The results of a run that has not written them itself; epochs may be missing in between."""
+    epochs, test_top1 = measured["epoch"], measured["test_top1"]
     if not epochs.size:
         return {"epochs_done": 0}
-    values = dict(zip(MEASURED, epochs, strict=True))
-    results: dict[str, Any] = {
-        "epochs_done": int(values["epoch"][-1]),
-        "final_test_top1": float(values["test_top1"][-1]),
-        "final_test_top5": float(values["test_top5"][-1]),
+    results = {
+        "epochs_done": int(epochs[-1]),
+        "final_test_top1": _known(test_top1[-1]),
+        "final_test_top5": _known(measured["test_top5"][-1]),
     }
-    if not np.isnan(values["test_top1"]).all():
-        best = int(np.nanargmax(values["test_top1"]))
-        results["best_test_top1"] = float(values["test_top1"][best])
-        results["best_epoch"] = int(values["epoch"][best])
+    if not np.isnan(test_top1).all():
+        best = int(np.nanargmax(test_top1))
+        results |= {"best_test_top1": float(test_top1[best]), "best_epoch": int(epochs[best])}
     return results
 
 
-# ---- numbers
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
 
 
-def _columns(run: RunDir, absent: Mapping[str, Any]) -> np.ndarray:
-    """The measured values of all epochs; `absent` stands for those that a record may lack."""
-    rows = [
-        _numbers({**absent, **record}, MEASURED, run.metrics.name, may_lack=absent)
-        for record in run.read_metrics()
-    ]
-    columns = np.full((len(MEASURED), len(rows)), np.nan)
-    for place, name in enumerate(MEASURED):
-        columns[place] = [row[name] for row in rows]
-    return columns
-
-
-def _numbers(
-    record: Mapping[str, Any], keys: Iterable[str], file: str, may_lack: Collection[str] = ()
-) -> dict[str, Any]:
+def _numbers(record: Mapping[str, Any], keys: Iterable[str], file: str) -> dict[str, Any]:
     """These values of a record. A float may be null, which is how JSON holds a NaN."""
     numbers = {key: record[key] for key in keys}
     for key, value in numbers.items():
-        is_absent = value is None and (key not in _WHOLE or key in may_lack)
-        if type(value) is not int and not is_absent and (key in _WHOLE or type(value) is not float):
-            raise InputError(f"{file} is damaged ({key} is {value!r})")
+        if type(value) is not int and (key in _WHOLE or type(value) not in (float, NoneType)):
+            raise InputError(f"{file} is damaged: {key} is {value!r}")
     return numbers

@@ -37,6 +37,10 @@ from jobs.lease import LeaseHolder
 from jobs.run_records import Attempt, EpochMetrics, Imported, Progress, Resolved, Result
 
 
+# Of a file: its path in the run directory, inode, size in bytes and time of change in ns.
+FileStamp = tuple[str, int, int, int]
+
+
 class _File:
     """The path of a file of a run, made when it is asked for: thousands of runs are listed."""
 
@@ -232,6 +236,14 @@ class RunDir:
         by_epoch = {record["epoch"]: record for record in read_records(self._metrics, ["epoch"])}
         return [by_epoch[epoch] for epoch in sorted(by_epoch)]  # type: ignore[misc]
 
+    def metric_lines(self) -> list[bytes]:
+        """The records as they stand in the file, for whoever reads very many of them."""
+        try:
+            with open(self._metrics, "rb") as file:
+                return file.read().splitlines()
+        except FileNotFoundError:
+            return []
+
     def write_result(self, result: Result) -> None:
         self.check_lease()
         write_atomic(self._result, pretty(result))
@@ -339,6 +351,23 @@ class RunDir:
     def _heartbeat_unix_s(self) -> float:
         progress = self.read_progress()
         return progress["time_unix_s"] if progress else 0.0
+
+    # ---- all records
+
+    def stamps(self) -> list[FileStamp]:
+        """Of every file that holds a record: if they are as before, so is what is read."""
+        paths = [self._config, self._result, self._metrics, self._progress, self._observed]
+        paths.append(self._imported)
+        paths += [f"{self._attempts}/{number}.json" for number in _numbers(self._attempts)]
+        stamps = []
+        for path in paths:
+            try:
+                found = os.stat(path)
+            except OSError:  # it is not there, or whoever reads it is told what is wrong
+                continue
+            name = path[len(self.folder) + 1 :]
+            stamps.append((name, found.st_ino, found.st_size, found.st_mtime_ns))
+        return stamps
 
     # ---- the end
 
