@@ -33,9 +33,11 @@ import jobs.causes
 import jobs.config
 import jobs.files
 import jobs.run_dir
+import jobs.run_records
 from analysis.columns import MEASURED, Epochs, gather, join
 from analysis.reading import RunRecord
-from jobs.run_dir import FileStamp, SweepDir
+from jobs.run_dir import FileStamp
+from jobs.sweep_dir import SweepDir
 
 FOLDER = ".analysis_cache"
 FILES = 8
@@ -50,7 +52,7 @@ ABANDONED_AFTER_S = 3600.0
 # On whose meaning it depends what a record says.
 _READERS = (
     *(analysis.columns, analysis.reading, attention_models.registry),
-    *(jobs.causes, jobs.config, jobs.files, jobs.run_dir),
+    *(jobs.causes, jobs.config, jobs.files, jobs.run_dir, jobs.run_records),
 )
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
 

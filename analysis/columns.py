@@ -17,7 +17,8 @@ import numpy as np
 import orjson
 
 from jobs.errors import InputError
-from jobs.run_dir import EpochMetrics, RunDir
+from jobs.run_dir import RunDir
+from jobs.run_records import EpochMetrics
 
 MEASURED = tuple(EpochMetrics.__annotations__)
 _TYPE_CODES = {name: "q" if name in ("attempt", "epoch") else "d" for name in MEASURED}

@@ -36,7 +36,6 @@ from jobs.files import (
 from jobs.lease import LeaseHolder
 from jobs.run_records import Attempt, EpochMetrics, Imported, Progress, Resolved, Result
 
-
 # Of a file: its path in the run directory, inode, size in bytes and time of change in ns.
 FileStamp = tuple[str, int, int, int]
 
@@ -358,7 +357,7 @@ class RunDir:
         """Of every file that holds a record: if they are as before, so is what is read."""
         paths = [self._config, self._result, self._metrics, self._progress, self._observed]
         paths.append(self._imported)
-        paths += [f"{self._attempts}/{number}.json" for number in _numbers(self._attempts)]
+        paths += [self._attempt(number) for number in numbers_in(self._attempts)]
         stamps = []
         for path in paths:
             try:

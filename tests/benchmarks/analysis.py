@@ -35,7 +35,7 @@ from unittest.mock import patch
 import orjson
 
 from jobs.config import make_config
-from jobs.run_dir import SweepDir
+from jobs.sweep_dir import SweepDir
 from tests.analysis.conftest import make_attempt, make_environment, make_metrics, make_result
 from tests.benchmarks.launcher import middle_and_range, print_row, ratios
 
