@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 
 from jobs.errors import InputError
 from jobs.files import (
+    READ_AT_ONCE_BYTES,
     append_record,
+    numbers_in,
+    read_bytes,
     read_record,
     read_records,
     remove_half_written,
@@ -79,3 +82,17 @@ def test_a_record_that_lacks_something_says_what(tmp_path: Path) -> None:
     assert read_record(path, ["a"]) == {"a": 1}
     with pytest.raises(InputError, match=r"result\.json is damaged: it lacks b, c"):
         read_record(path, ["a", "c", "b"])
+
+
+@pytest.mark.parametrize("size", [0, 1, READ_AT_ONCE_BYTES, 2 * READ_AT_ONCE_BYTES + 1])
+def test_a_file_is_read_to_its_end(size: int, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * size)
+    assert read_bytes(path) == b"x" * size
+
+
+def test_the_numbers_of_files_are_in_order_and_other_names_are_none(tmp_path: Path) -> None:
+    for name in ("10.json", "9.json", "a.json", "3.yaml", ".8.json.tmp"):
+        (tmp_path / name).touch()
+    assert numbers_in(tmp_path) == [9, 10]
+    assert numbers_in(tmp_path / "nothing") == []

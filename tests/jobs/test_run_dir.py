@@ -11,6 +11,12 @@ from jobs.run_records import Imported
 from jobs.sweep_dir import SweepDir, find_sweep, sweep_of
 
 
+def test_a_run_is_known_by_its_folder(run: RunDir) -> None:
+    again = RunDir(f"{run.path}/")
+    assert (again, again.run_id, again.path) == (run, run.run_id, run.path)
+    assert {run: 1}[again] == 1
+
+
 def test_planning_a_run_again_changes_nothing(run: RunDir) -> None:
     before = (run.path / "config.json").read_bytes()
     run.write_config(run.read_config())
