@@ -25,6 +25,7 @@ from analysis.columns import EpochColumns
 from analysis.frames import attempts_frame, epochs_frame, runs_frame
 from analysis.reading import RunRecord, read_run
 from jobs.errors import InputError
+from jobs.run_dir import RunDir
 from jobs.selection import select
 from jobs.sweep_dir import SweepDir, find_sweep, submission_of
 
@@ -140,9 +141,9 @@ class _Reader:
     def read(self, all_versions: bool) -> list[RunRecord]:
         """Its runs in the order of the matrix, with the sweep's name in their rows."""
         named = dict.fromkeys(self.sweep.named_runs())
-        chosen = self._runs(named)
-        chosen += self._runs((run.run_id for run in self.sweep.imported_runs()), imported=True)
-        others = self._runs(run.run_id for run in self.sweep.runs() if run.run_id not in named)
+        chosen = self._runs(map(self.sweep.run, named))
+        chosen += self._runs(self.sweep.imported_runs(besides=named), imported=True)
+        others = self._runs(self.sweep.runs(besides=named))
         self.cache.keep(self._read)
         older = [record for record in others if record.row["state"] == "finished"]
         if all_versions:
@@ -158,17 +159,16 @@ class _Reader:
             _labelled(record, self.label, submissions[record.row["run_id"]]) for record in chosen
         ]
 
-    def _runs(self, run_ids: Iterable[str], *, imported: bool = False) -> list[RunRecord]:
+    def _runs(self, runs: Iterable[RunDir], *, imported: bool = False) -> list[RunRecord]:
         records = []
-        for run_id in run_ids:
-            run = self.sweep.run(run_id)
+        for run in runs:
             # Before they are read: what is written meanwhile is read again the next time.
             stamps = run.stamps()
-            record = self.cache.find(run_id, stamps)
+            record = self.cache.find(run.run_id, stamps)
             try:
                 record = record or read_run(run, self.columns, imported=imported)
             except (InputError, OSError) as error:
-                self.problems.append(f"{run_id} is left out: {error}")
+                self.problems.append(f"{run.run_id} is left out: {error}")
                 continue
             records.append(record)
             self._read.append(Read(stamps, record))
