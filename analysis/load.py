@@ -155,9 +155,9 @@ class _Reader:
                 f"{are} left out; --all-versions includes them"
             )
         submissions = self._submissions()
-        return [
-            _labelled(record, self.label, submissions[record.row["run_id"]]) for record in chosen
-        ]
+        for record in chosen:
+            _complete(record, self.label, submissions[record.row["run_id"]])
+        return chosen
 
     def _runs(self, runs: Iterable[RunDir], *, imported: bool = False) -> list[RunRecord]:
         records = []
@@ -191,14 +191,14 @@ class _Reader:
         return of_runs
 
 
-def _labelled(record: RunRecord, label: str, submissions: Sequence[Mapping[str, Any]]) -> RunRecord:
+def _complete(record: RunRecord, label: str, submissions: Sequence[Mapping[str, Any]]) -> None:
+    """Add to a run's rows what its own folder does not say, and what is not kept of it."""
     about = {"sweep": label, "run_id": record.row["run_id"]}
-    before: list[Mapping[str, Any] | None] = [None, *record.attempts]
-    attempts = [
-        about | attempt | _in_the_queue(attempt, previous, submissions)
-        for attempt, previous in zip(record.attempts, before, strict=False)
-    ]
-    return RunRecord(about | record.row, attempts, record.epochs)
+    record.row.update(about)
+    previous = None
+    for attempt in record.attempts:
+        attempt.update(about | _in_the_queue(attempt, previous, submissions))
+        previous = attempt
 
 
 def _in_the_queue(
