@@ -242,6 +242,8 @@ class RunDir:
             return read_bytes(self._metrics).splitlines()
         except FileNotFoundError:
             return []
+        except IsADirectoryError:
+            raise InputError(f"{self._metrics} is damaged: it is a folder") from None
 
     def write_result(self, result: Result) -> None:
         self.check_lease()
