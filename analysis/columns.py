@@ -6,8 +6,8 @@ A list of 300,000 dictionaries would need many times the memory, and the time.
 from __future__ import annotations
 
 import math
+import mmap
 import struct
-from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
@@ -24,6 +24,8 @@ MEASURED = tuple(EpochMetrics.__annotations__)
 _TYPE_CODES = {name: "q" if name in ("attempt", "epoch") else "d" for name in MEASURED}
 # Whole in a record; a column of steps may have NaN, where another program did not record them.
 _WHOLE = ("attempt", "epoch", "step")
+_ITEM_BYTES = 8
+_FIRST_BYTES = 2**20
 _VALUES = itemgetter(*MEASURED)
 _PACK = struct.Struct("".join(_TYPE_CODES.values())).pack
 
@@ -51,17 +53,43 @@ class EpochColumns:
     """Columns that grow by a run at a time."""
 
     def __init__(self) -> None:
-        # An array grows in place. Many small ones, joined in the end, need twice the memory.
-        self._columns = {name: array(code) for name, code in _TYPE_CODES.items()}
+        self._columns = {name: _Column(code) for name, code in _TYPE_CODES.items()}
 
     def column(self, name: str) -> np.ndarray:
-        return np.asarray(self._columns[name])
+        return self._columns[name].values()
 
     def append(self, columns: Mapping[str, np.ndarray]) -> Epochs:
         begin = len(self._columns["epoch"])
         for name, column in self._columns.items():
-            column.frombytes(columns[name].tobytes())
+            column.append(columns[name])
         return Epochs(self, begin, len(self._columns["epoch"]))
+
+
+class _Column:
+    """Numbers that take the memory that they need, and no more while there become more of them.
+
+    Arrays that are joined in the end need it twice, and what grows on the heap leaves holes there.
+    Pages of a mapping cost nothing before something is written to them.
+    """
+
+    def __init__(self, code: str) -> None:
+        self._code = code
+        self._size = 0
+        self._memory = mmap.mmap(-1, _FIRST_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+    def __len__(self) -> int:
+        return self._size // _ITEM_BYTES
+
+    def append(self, values: np.ndarray) -> None:
+        end = self._size + values.nbytes
+        if end > len(self._memory):
+            self._memory.resize(max(end, 2 * len(self._memory)))
+        self._memory[self._size : end] = values.tobytes()
+        self._size = end
+
+    def values(self) -> np.ndarray:
+        """All of them, without a copy. From then on nothing can be appended."""
+        return np.frombuffer(self._memory, self._code, len(self))
 
 
 def read_columns(run: RunDir, absent: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -80,20 +80,25 @@ def epochs_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
     lengths = [len(record.epochs) for record in records]
     parts = join(record.epochs for record in records)
     columns = {name: _category(records, name, lengths) for name in (*_RUN, "model")}
-    seeds = pd.array([record.row["seed"] for record in records], dtype="Int64")
-    columns["seed"] = seeds.repeat(lengths)
+    columns["seed"] = _seeds(records, lengths)
     columns |= {name: gather(parts, name) for name in MEASURED}
     return pd.DataFrame(columns, copy=False)
 
 
+def _seeds(records: Iterable[RunRecord], lengths: Sequence[int]) -> pd.arrays.IntegerArray:
+    """The seeds of the runs, once for each of their epochs."""
+    seeds = pd.array([record.row["seed"] for record in records], dtype="Int64")
+    return pd.arrays.IntegerArray(
+        np.repeat(seeds.to_numpy(int, na_value=0), lengths), np.repeat(seeds.isna(), lengths)
+    )
+
+
 def _category(records: Iterable[RunRecord], name: str, lengths: Sequence[int]) -> pd.Categorical:
-    """A value of the runs, once for each of their epochs."""
-    values = np.array([record.row[name] for record in records], object)
-    codes, categories = pd.factorize(values)
-    dtype = pd.CategoricalDtype([*categories])
-    # The smallest type, before there are as many as there are epochs.
-    codes = pd.Categorical.from_codes(codes, dtype=dtype).codes
-    return pd.Categorical.from_codes(np.repeat(codes, lengths), dtype=dtype)
+    """A value of the runs, likewise."""
+    of_runs = pd.Series([record.row[name] for record in records], dtype="category")
+    in_order = of_runs.cat.reorder_categories([*dict.fromkeys(of_runs)])
+    codes = np.repeat(in_order.cat.codes.to_numpy(), lengths)
+    return pd.Categorical.from_codes(codes, dtype=in_order.dtype, validate=False)
 
 
 def _frame(

@@ -25,6 +25,7 @@ from analysis.columns import EpochColumns
 from analysis.frames import attempts_frame, epochs_frame, runs_frame
 from analysis.reading import RunRecord, read_run
 from jobs.errors import InputError
+from jobs.run_dir import RunDir
 from jobs.selection import select
 from jobs.sweep_dir import SweepDir, find_sweep, submission_of
 
@@ -140,9 +141,9 @@ class _Reader:
     def read(self, all_versions: bool) -> list[RunRecord]:
         """Its runs in the order of the matrix, with the sweep's name in their rows."""
         named = dict.fromkeys(self.sweep.named_runs())
-        chosen = self._runs(named)
-        chosen += self._runs((run.run_id for run in self.sweep.imported_runs()), imported=True)
-        others = self._runs(run.run_id for run in self.sweep.runs() if run.run_id not in named)
+        chosen = self._runs(map(self.sweep.run, named))
+        chosen += self._runs(self.sweep.imported_runs(besides=named), imported=True)
+        others = self._runs(self.sweep.runs(besides=named))
         self.cache.keep(self._read)
         older = [record for record in others if record.row["state"] == "finished"]
         if all_versions:
@@ -154,21 +155,20 @@ class _Reader:
                 f"{are} left out; --all-versions includes them"
             )
         submissions = self._submissions()
-        return [
-            _labelled(record, self.label, submissions[record.row["run_id"]]) for record in chosen
-        ]
+        for record in chosen:
+            _complete(record, self.label, submissions[record.row["run_id"]])
+        return chosen
 
-    def _runs(self, run_ids: Iterable[str], *, imported: bool = False) -> list[RunRecord]:
+    def _runs(self, runs: Iterable[RunDir], *, imported: bool = False) -> list[RunRecord]:
         records = []
-        for run_id in run_ids:
-            run = self.sweep.run(run_id)
+        for run in runs:
             # Before they are read: what is written meanwhile is read again the next time.
             stamps = run.stamps()
-            record = self.cache.find(run_id, stamps)
+            record = self.cache.find(run.run_id, stamps)
             try:
                 record = record or read_run(run, self.columns, imported=imported)
             except (InputError, OSError) as error:
-                self.problems.append(f"{run_id} is left out: {error}")
+                self.problems.append(f"{run.run_id} is left out: {error}")
                 continue
             records.append(record)
             self._read.append(Read(stamps, record))
@@ -191,14 +191,14 @@ class _Reader:
         return of_runs
 
 
-def _labelled(record: RunRecord, label: str, submissions: Sequence[Mapping[str, Any]]) -> RunRecord:
+def _complete(record: RunRecord, label: str, submissions: Sequence[Mapping[str, Any]]) -> None:
+    """Add to a run's rows what its own folder does not say, and what is not kept of it."""
     about = {"sweep": label, "run_id": record.row["run_id"]}
-    before: list[Mapping[str, Any] | None] = [None, *record.attempts]
-    attempts = [
-        about | attempt | _in_the_queue(attempt, previous, submissions)
-        for attempt, previous in zip(record.attempts, before, strict=False)
-    ]
-    return RunRecord(about | record.row, attempts, record.epochs)
+    record.row.update(about)
+    previous = None
+    for attempt in record.attempts:
+        attempt.update(about | _in_the_queue(attempt, previous, submissions))
+        previous = attempt
 
 
 def _in_the_queue(

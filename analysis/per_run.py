@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 
@@ -27,16 +29,14 @@ def per_run(
     values = {name: values_of(epochs, name).to_numpy(float) for name in wanted}
     of_metric = values[metric]
     better = np.fmax if METRICS[metric].best == "max" else np.fmin
-    block = np.repeat(np.arange(len(starts)), ends - starts)
-    over_epochs = epochs.reindex(columns=["epoch_s", "throughput_img_s"]).groupby(block)
     found = pd.DataFrame(
         {
             "best": better.reduceat(of_metric, starts) if len(starts) else [],
             "final": of_metric[ends - 1],
             "train": values[train][ends - 1] if train in values else np.nan,
             "last": _tail_means(of_metric, starts, ends, last) if last else np.nan,
-            "epoch_s": over_epochs["epoch_s"].mean(),
-            "throughput_img_s": over_epochs["throughput_img_s"].median(),
+            "epoch_s": _of_known(np.mean, epochs.get("epoch_s"), starts, ends),
+            "throughput_img_s": _of_known(np.median, epochs.get("throughput_img_s"), starts, ends),
         }
     )
     known = pd.MultiIndex.from_frame(runs[RUN].astype(object))
@@ -50,11 +50,27 @@ def _blocks(epochs: pd.DataFrame) -> tuple[np.ndarray, pd.DataFrame]:
     begins = np.ones(len(epochs), bool)
     begins[1:] = np.any([np.diff(code) != 0 for code in codes], axis=0)
     starts = np.flatnonzero(begins)
-    rises = np.diff(epochs["epoch"].to_numpy()) > 0
+    numbers = epochs["epoch"].to_numpy()
+    rises = numbers[1:] > numbers[:-1]
     runs = {*zip(*(code[starts] for code in codes), strict=True)}
     if len(runs) == len(starts) and (rises | begins[1:]).all():
         return starts, epochs
     return _blocks(epochs.sort_values([*RUN, "epoch"], ignore_index=True))
+
+
+def _of_known(
+    statistic: Callable[[np.ndarray], float],
+    column: pd.Series | None,
+    starts: np.ndarray,
+    ends: np.ndarray,
+) -> float | list[float]:
+    """A statistic of what each block knows; run by run, since copies of all epochs are large."""
+    if column is None:
+        return np.nan
+    values = column.to_numpy(float)
+    blocks = (values[start:end] for start, end in zip(starts, ends, strict=True))
+    known = (block[~np.isnan(block)] for block in blocks)
+    return [statistic(block) if block.size else np.nan for block in known]
 
 
 def _tail_means(values: np.ndarray, starts: np.ndarray, ends: np.ndarray, count: int) -> np.ndarray:

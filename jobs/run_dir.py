@@ -26,6 +26,7 @@ from jobs.files import (
     append_record,
     numbers_in,
     pretty,
+    read_bytes,
     read_json,
     read_record,
     read_records,
@@ -238,10 +239,11 @@ class RunDir:
     def metric_lines(self) -> list[bytes]:
         """The records as they stand in the file, for whoever reads very many of them."""
         try:
-            with open(self._metrics, "rb") as file:
-                return file.read().splitlines()
+            return read_bytes(self._metrics).splitlines()
         except FileNotFoundError:
             return []
+        except IsADirectoryError:
+            raise InputError(f"{self._metrics} is damaged: it is a folder") from None
 
     def write_result(self, result: Result) -> None:
         self.check_lease()

@@ -10,7 +10,7 @@ import getpass
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -63,19 +63,20 @@ class SweepDir:
     def run(self, run_id: str) -> RunDir:
         return RunDir(f"{self.path}/{run_id}")
 
-    def runs(self) -> list[RunDir]:
-        """Every planned run, by name."""
-        return [run for run in self._folders() if run.is_planned()]
+    def runs(self, besides: Collection[str] = ()) -> list[RunDir]:
+        """Every planned run, by name, besides those that are known already."""
+        return [run for run in self._folders(besides) if run.is_planned()]
 
-    def imported_runs(self) -> list[RunDir]:
-        """Every run that another program has trained, by name."""
-        return [run for run in self._folders() if run.is_imported()]
+    def imported_runs(self, besides: Collection[str] = ()) -> list[RunDir]:
+        """Every run that another program has trained, likewise."""
+        return [run for run in self._folders(besides) if run.is_imported()]
 
-    def _folders(self) -> list[RunDir]:
+    def _folders(self, besides: Collection[str] = ()) -> list[RunDir]:
         """What may be a run, by name."""
         if not self.path.is_dir():
             return []
-        found = (RunDir(entry.path) for entry in os.scandir(self.path) if entry.is_dir())
+        entries = (entry for entry in os.scandir(self.path) if entry.name not in besides)
+        found = (RunDir(entry.path) for entry in entries if entry.is_dir())
         return sorted(found, key=lambda run: run.run_id)
 
     def changed_unix_s(self) -> float:
