@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from analysis.groups import RUN, grouped
@@ -58,15 +57,21 @@ def by_group(runs: pd.DataFrame, costs: pd.DataFrame, by: str = "model") -> pd.D
     """A row per group, over all of its runs, finished or not.
 
     Hours and restarts are sums, missing if they are not known of a run; waits are means over the
-    runs of which they are known. `hours_of` is "CPU" if no attempt is known to have had a GPU.
+    runs of which they are known. `hours_of` is "GPU" or "CPU", or missing before any attempt.
     """
     counted = grouped(runs, by).merge(costs, on=RUN)
     groups = counted.groupby("group", sort=False)
     known = groups[_SUMS].count().eq(groups.size(), axis=0)
     found = groups[_SUMS].sum().where(known).join(groups[_WAITS].mean())
-    devices = groups["device"].agg(lambda devices: " ".join(sorted({*devices} - {""})))
-    found["hours_of"] = np.where(devices == "cpu", "CPU", "GPU")
+    devices = groups["device"].agg(lambda devices: {*devices} - {""})
+    found["hours_of"] = [_kind(of_group) for of_group in devices]
     return found.reset_index()
+
+
+def _kind(devices: set[str]) -> str | None:
+    if not devices:
+        return None
+    return "CPU" if devices == {"cpu"} else "GPU"
 
 
 def _taken(runs: pd.DataFrame, attempts: pd.DataFrame) -> pd.DataFrame:

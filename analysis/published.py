@@ -105,7 +105,8 @@ def add_to(summary: pd.DataFrame, printed: pd.DataFrame) -> tuple[pd.DataFrame, 
     # Where rows have no counts, those of the others stay whole.
     counts = summary.astype(dict.fromkeys(summary.select_dtypes("int").columns, "Int64"))
     whole = counts.set_index("group").reindex(pd.Index(in_order, name="group")).assign(**texts)
-    return whole.reset_index(), [f"[{n}] {citation}" for n, citation in enumerate(citations, 1)]
+    lines = [f"[{number}] {citation}" for number, citation in enumerate(citations, 1)]
+    return whole.reset_index(), lines or ["no source prints this metric for these images"]
 
 
 def _rows_of(

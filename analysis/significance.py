@@ -23,7 +23,7 @@ class Verdict(StrEnum):
     WORSE = "worse"
     NOT_TOLD = "not told apart"
     TOO_FEW = "too few seeds"
-    NO_SEED = "no shared seed"
+    NO_SEED = "no seed that both have finished"
     UNKNOWN_SEEDS = "seeds are not known"
     NO_SPREAD = "same difference for every seed"
     NO_NUMBER = "a run has no number"

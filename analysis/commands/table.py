@@ -25,6 +25,11 @@ class Format(StrEnum):
     html = "html"
 
 
+# Told here too, because --help loads no pandas.
+COLUMN_NAMES = (
+    "runs, seeds, best, final, last, train, gap, params, macs, epoch_s, images_s, gpu_h, "
+    "gpu_h_useful, gpu_h_lost, queue_first, queue_total, restarts, attempts, published"
+)
 _BY_ENDING = {".csv": Format.csv, ".tex": Format.latex, ".html": Format.html}
 
 
@@ -51,7 +56,7 @@ def table(
     columns: Annotated[
         str | None,
         typer.Option(
-            metavar="NAMES", help="Such as runs,final,gpu_h_lost, or all; a wrong one lists them."
+            metavar="NAMES", help=f"As in runs,final,gpu_h. Valid: all, or {COLUMN_NAMES}."
         ),
     ] = None,
     published: Annotated[

@@ -44,7 +44,7 @@ class Column:
 def _measure(name: str, heading: str, *, is_default: bool) -> Column:
     def cell(row: Any, digits: int) -> str:
         mean, std = getattr(row, f"{name}_mean"), getattr(row, f"{name}_std")
-        # Its runs have the metric, but in the epochs that count it was no number.
+        # Its runs have recorded the metric, but the final one is no number.
         return "nan" if pd.isna(mean) else spread(mean, std, digits)
 
     return Column(name, heading, f"{name}_mean", cell, is_default)
@@ -128,7 +128,8 @@ def choose(names: str | None, summary: pd.DataFrame) -> list[Column]:
         if name == "last" and name not in found:
             raise InputError("the column 'last' needs --last N, the number of epochs to average")
         if name not in found:
-            raise InputError(str(UnknownNameError("column", name, [*found, ALL])))
+            wrong = UnknownNameError("column", name, [*found, ALL], "analysis table --help")
+            raise InputError(str(wrong))
     return [found[name] for name in dict.fromkeys(asked)]
 
 
@@ -141,9 +142,7 @@ def headings(
         "chosen": " (chosen on test)" if metric.startswith("test") else "",
         "train": _with_unit(train) if (train := metric.replace("test", "train")) in METRICS else "",
         "last": last,
-        "hours_of": "/".join(sorted({*summary["hours_of"].dropna()}))
-        if "hours_of" in summary
-        else "",
+        "hours_of": _hours_of(summary),
     }
     return [column.heading.format(**about) for column in columns]
 
@@ -174,8 +173,13 @@ def table(
 
 def _cell(column: Column, row: Any, digits: int) -> str:
     # Without a best epoch a metric was never recorded: only then is a final one missing.
-    source = "best_mean" if column.source in ("final_mean", "last_mean") else column.source
+    source = "best_mean" if column.name == "final" else column.source
     return NOTHING if pd.isna(getattr(row, source)) else column.cell(row, digits)
+
+
+def _hours_of(summary: pd.DataFrame) -> str:
+    known = summary["hours_of"].dropna() if "hours_of" in summary else []
+    return "/".join(sorted({*known})) or "GPU"
 
 
 def _with_unit(metric: str) -> str:

@@ -136,6 +136,8 @@ def test_a_group_adds_hours_up_and_averages_waits() -> None:
     assert (plain["group"], plain["gpu_h"], plain["queue_first_s"]) == ("plain", 2, 90)
     assert (plain["hours_of"], theirs["group"]) == ("GPU", "theirs")
     assert pd.isna(theirs["gpu_h"])
+    unknown = pd.DataFrame(runs).assign(device="")
+    assert costs.by_group(unknown, of_runs)["hours_of"].isna().all()
     on_cpus = pd.DataFrame(runs).assign(device="cpu")
     assert set(costs.by_group(on_cpus, of_runs)["hours_of"]) == {"CPU"}
 

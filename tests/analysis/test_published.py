@@ -84,12 +84,12 @@ def test_citations_are_numbered_and_networks_that_only_sources_have_come_last() 
     assert citations[0] == f"[1] {first['published_in']}"
 
 
-def test_without_published_numbers_nothing_is_added() -> None:
+def test_without_published_numbers_it_says_so() -> None:
     summary = pd.DataFrame({"group": ["resnet18"], "planned": [1]})
     whole, citations = published.add_to(summary, beside(run_row("resnet18", dataset="digits")))
     assert list(whole["group"]) == ["resnet18"]
     assert whole["published"].isna().all()
-    assert citations == []
+    assert citations == ["no source prints this metric for these images"]
 
 
 def test_a_mistake_in_the_facts_does_not_pass() -> None:

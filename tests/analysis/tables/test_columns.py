@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from analysis import published, stats
+from analysis.commands import table as command
 from analysis.load import load_runs
 from analysis.tables import columns
 from analysis.tables.columns import COLUMNS, OPTIONAL, choose, table
@@ -46,13 +47,14 @@ def test_every_column_can_be_asked_for_by_name(summary: pd.DataFrame) -> None:
     assert names == [c.name for c in COLUMNS if c.name not in ("last", "published")]
     assert [len(row) for row in table(summary, columns=everything).rows] == [1 + len(names)] * 2
     assert [column.name for column in choose("gap, best,gap", summary)] == ["gap", "best"]
+    assert ", ".join(column.name for column in COLUMNS) == command.COLUMN_NAMES
     assert {*OPTIONAL} <= {column.name for column in COLUMNS}
 
 
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        ("bset", "'bset' is not a known column; did you mean 'best'? Valid: all, attempts, "),
+        ("bset", "'bset' is not a known column; did you mean 'best'? Valid: best, "),
         ("best,", "'' is not a known column"),
         ("last", "the column 'last' needs --last N"),
         ("published", "the column 'published' needs --published"),
