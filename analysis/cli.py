@@ -1,4 +1,4 @@
-"""The command line: `analysis table` and `analysis plot`."""
+"""The command line `analysis`: a module for each command."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import typer
 
-from analysis.commands import plot, table
+from analysis.commands import import_, plot, table
 from jobs.errors import run_app
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
 )
 for command in (table.table, plot.plot):
     app.command()(command)
+app.add_typer(import_.app, name="import")
 
 
 def main() -> NoReturn:

@@ -1,0 +1,177 @@
+"""`csv`: a table with a row per epoch, or several, and columns whose names say what they hold.
+
+Usual names are known, such as those of Keras, Lightning, timm and of our own export; others are
+given. A table with columns for the network, the seed or the run holds several trainings.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from analysis.importing.log import Found, Log, Row, UnusableError, read_text, records_of, to_number
+from analysis.importing.names import parse_name, telling_name
+from analysis.importing.quantities import check_accuracies, in_percent, quantities
+from attention_models import UnknownNameError
+from jobs.errors import InputError
+
+# Columns that tell trainings apart, by the names that are known for them.
+APART = {
+    "network": ("model", "network", "arch", "architecture"),
+    "seed": ("seed",),
+    "run": ("run_id", "run", "run_name", "experiment"),
+    "sweep": ("sweep",),
+}
+_DELIMITERS = ",;\t|"
+_SHOWN = 3
+
+_Line = dict[str, str]
+
+
+def read(
+    files: Sequence[Path], columns: Mapping[str, str] | None = None, unit: str | None = None
+) -> Found:
+    """The trainings in these tables.
+
+    `columns` says which column holds what, by the names of `EpochMetrics` and by "network" and
+    "seed"; what it does not say is found by the columns' names. `unit` of accuracies is "percent",
+    "fraction" or, to judge by the values, None.
+    Raises InputError for a column that no file has.
+    """
+    tables: dict[Path, tuple[list[str], list[_Line], list[str]]] = {}
+    skipped: list[str] = []
+    for path in files:
+        try:
+            tables[path] = _read_table(path)
+        except UnusableError as error:
+            skipped.append(f"{path.name}: {error}")
+    _check_columns(columns or {}, [name for names, _, _ in tables.values() for name in names])
+    logs: list[Log] = []
+    for path, (names, lines, notes) in tables.items():
+        try:
+            logs += _read_trainings(path, names, lines, notes, columns or {}, unit)
+        except UnusableError as error:
+            skipped.append(f"{path.name}: {error}")
+    return Found(tuple(logs), tuple(skipped))
+
+
+def _check_columns(columns: Mapping[str, str], there: Sequence[str]) -> None:
+    for name in columns.values():
+        if there and name not in there:
+            raise InputError(str(UnknownNameError("column", name, dict.fromkeys(there))))
+
+
+def _read_table(path: Path) -> tuple[list[str], list[_Line], list[str]]:
+    """The names of the columns, the whole lines, and what is odd about the others."""
+    text = read_text(path)
+    heading = text.lstrip().splitlines()[0]
+    delimiter = max(_DELIMITERS, key=heading.count)
+    if delimiter not in heading:
+        raise UnusableError("its first line does not name columns")
+    rows = list(csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True))
+    names, *lines = [[cell.strip() for cell in row] for row in rows if any(row)]
+    if all(to_number(name) is not None for name in names):
+        raise UnusableError("its first line holds numbers, and must name the columns")
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise UnusableError(f"several of its columns are called {', '.join(repeated)}")
+    notes = []
+    if lines and not text.endswith(("\n", "\r")) and len(lines[-1]) < len(names):
+        notes.append(f"the last line is cut and left out: {delimiter.join(lines.pop())}")
+    if bad := [line for line in lines if len(line) != len(names)]:
+        shown = ", ".join(repr(delimiter.join(line)[:40]) for line in bad[:_SHOWN])
+        notes.append(
+            f"lines with more or fewer cells than the {len(names)} columns are left out: {shown}"
+            + (f" and {len(bad) - _SHOWN} others" if len(bad) > _SHOWN else "")
+        )
+    whole = [dict(zip(names, line, strict=True)) for line in lines if len(line) == len(names)]
+    if not whole:
+        raise UnusableError("it has no whole line below the names of its columns")
+    return names, whole, notes
+
+
+def _read_trainings(
+    path: Path,
+    names: Sequence[str],
+    lines: Sequence[_Line],
+    notes: Sequence[str],
+    columns: Mapping[str, str],
+    unit: str | None,
+) -> list[Log]:
+    apart = {
+        what: columns.get(what) or next((n for n in names if n.lower() in known), "")
+        for what, known in APART.items()
+    }
+    known, remarks = quantities(name for name in names if name not in apart.values())
+    known |= {what: name for what, name in columns.items() if what not in apart and name in names}
+    if not known.keys() & {"test_top1", "test_loss", "train_top1", "train_loss"}:
+        raise UnusableError(
+            f"none of its columns is known to hold a loss or an accuracy ({', '.join(names)}); say "
+            "which does, as with --test-top1 COLUMN"
+        )
+    unused = [name for name in names if name not in {*known.values(), *apart.values()}]
+    if unused:
+        remarks.append(f"columns that are not used: {', '.join(unused)}")
+    if "epoch" not in known:
+        remarks.append("no column holds the epoch: its lines are counted")
+    trainings: dict[tuple[str, ...], list[_Line]] = {}
+    for line in lines:
+        trainings.setdefault(tuple(line.get(name, "") for name in apart.values()), []).append(line)
+    return [
+        _make_log(path, dict(zip(apart, values, strict=True)), part, known, unit).with_notes(
+            [*notes, *remarks]
+        )
+        for values, part in trainings.items()
+    ]
+
+
+def _make_log(
+    path: Path,
+    about: Mapping[str, str],
+    lines: Sequence[_Line],
+    known: Mapping[str, str],
+    unit: str | None,
+) -> Log:
+    rows, remarks = _rows(lines, known)
+    if not rows:
+        raise UnusableError(f"no line has a number in {known.get('epoch', 'it')}")
+    records, more = records_of({"the log": rows})
+    records, scaled = in_percent(records, unit, known.values())
+    if wrong := check_accuracies(records):
+        raise UnusableError(f"{wrong}; if they are fractions, say --accuracy fraction")
+    named = parse_name(telling_name(path))
+    from_name = [] if about["network"] else named.notes
+    seed = to_number(about["seed"])
+    return Log(
+        about["network"] or named.network,
+        (path,),
+        records,
+        (*from_name, *remarks, *more, *scaled),
+        int(seed) if seed is not None and seed.is_integer() else named.seed,
+        named.options,
+        part=" ".join(value for value in about.values() if value),
+    )
+
+
+def _rows(lines: Sequence[_Line], known: Mapping[str, str]) -> tuple[list[Row], list[str]]:
+    """The numbers of the lines, each with its epoch; cells that hold something else are told.
+
+    An epoch that is not whole is a moment within the next one.
+    """
+    rows: list[Row] = []
+    odd: list[str] = []
+    for number, line in enumerate(lines, 1):
+        row: dict[str, float | None] = {}
+        for what, name in known.items():
+            row[what] = to_number(line[name])
+            if row[what] is None and line[name]:
+                odd.append(f"{name} {line[name][:20]!r}")
+        epoch = row.get("epoch") if "epoch" in known else float(number)
+        if epoch is not None and math.isfinite(epoch) and epoch >= 0:
+            rows.append(row | {"epoch": math.ceil(epoch)})
+    if not odd:
+        return rows, []
+    others = f" and {len(odd) - _SHOWN} others" if len(odd) > _SHOWN else ""
+    return rows, [f"cells that hold no number are left out: {', '.join(odd[:_SHOWN])}{others}"]

@@ -1,0 +1,113 @@
+"""`tsv`: a line `epoch<TAB>loss<TAB>accuracy` for each epoch, training and test in a file each.
+
+The files of a training are those of one folder whose names differ in `train` and `test` alone.
+Accuracies are top-1 in percent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from analysis.importing.log import Found, Log, Row, UnusableError, read_text, records_of, to_number
+from analysis.importing.names import Named, parse_name
+
+SUFFIXES = ("", ".txt", ".tsv", ".log", ".dat")
+SHOWN_LINES = 3
+
+# The folder, the name without the word for the half, and what else the name says.
+_Training = tuple[Path, Named]
+
+
+def read(files: Sequence[Path]) -> Found:
+    """The trainings that these files tell; what is no such file is skipped and named."""
+    halves: dict[_Training, dict[str, tuple[Path, list[Row], list[str]]]] = {}
+    skipped: list[str] = []
+    for path in files:
+        try:
+            named = _check_name(path)
+            rows, notes = _read_half(path, named.split)
+        except UnusableError as error:
+            skipped.append(f"{path.name}: {error}")
+            continue
+        training = (path.parent, Named(named.network, "", named.seed, named.dataset))
+        there = halves.setdefault(training, {})
+        if named.split in there:
+            other = there[named.split][0].name
+            skipped.append(f"{path.name}: {other} is the {named.split} file of {named.network}")
+        else:
+            there[named.split] = (path, rows, notes)
+    logs = tuple(_join(named, there) for (_, named), there in halves.items())
+    return Found(logs, tuple(skipped))
+
+
+def _check_name(path: Path) -> Named:
+    if path.suffix.lower() not in SUFFIXES:
+        raise UnusableError(f"its name ends in {path.suffix}, and logs end in .txt, .tsv or .log")
+    named = parse_name(path.stem)
+    if not named.split:
+        raise UnusableError("its name says neither train nor test")
+    return named
+
+
+def _read_half(path: Path, split: str) -> tuple[list[Row], list[str]]:
+    text = read_text(path)
+    lines = {number: line for number, line in enumerate(text.splitlines(), 1) if line.strip()}
+    rows = {number: _read_line(line, split) for number, line in lines.items()}
+    good: list[Row] = [row for row in rows.values() if row is not None]
+    if not good:
+        raise UnusableError("it has no line of the form epoch<TAB>loss<TAB>accuracy")
+    bad = [number for number, row in rows.items() if row is None and not _is_heading(lines[number])]
+    notes = _describe_bad(split, bad, lines)
+    if not text.endswith("\n") and rows[max(rows)] is not None and _is_cut(list(lines.values())):
+        good.pop()
+        notes.append(f"the last line of the {split} file is cut and left out: {lines[max(lines)]}")
+        if not good:
+            raise UnusableError("its only line is cut")
+    return good, notes
+
+
+def _read_line(line: str, split: str) -> Row | None:
+    fields = line.split("\t")
+    if len(fields) != 3 or not fields[0].strip().isdecimal():
+        return None
+    loss, top1 = map(to_number, fields[1:])
+    if loss is None or top1 is None or not (math.isnan(top1) or 0 <= top1 <= 100):
+        return None
+    return {"epoch": int(fields[0]), f"{split}_loss": loss, f"{split}_top1": top1}
+
+
+def _is_heading(line: str) -> bool:
+    return line.startswith("#") or line.lower().startswith("epoch")
+
+
+def _is_cut(lines: Sequence[str]) -> bool:
+    """Whether the last number has fewer decimals than the one above it.
+
+    A file that is being written may end anywhere, and `7` is as good a number as `75.260`.
+    """
+    decimals = [len(line.rstrip().rpartition("\t")[2].partition(".")[2]) for line in lines[-2:]]
+    return decimals[-1] < decimals[0]
+
+
+def _describe_bad(split: str, bad: Sequence[int], lines: dict[int, str]) -> list[str]:
+    if not bad:
+        return []
+    shown = ", ".join(f"line {number} ({lines[number][:40]!r})" for number in bad[:SHOWN_LINES])
+    others = f" and {len(bad) - SHOWN_LINES} others" if len(bad) > SHOWN_LINES else ""
+    return [f"the {split} file has lines that are no records and are left out: {shown}{others}"]
+
+
+def _join(named: Named, halves: dict[str, tuple[Path, list[Row], list[str]]]) -> Log:
+    files = tuple(path for path, _, _ in halves.values())
+    notes = [note for _, _, notes in halves.values() for note in notes]
+    records, remarks = records_of(
+        {f"the {split} file": rows for split, (_, rows, _) in halves.items()}
+    )
+    for split, other in (("train", "test"), ("test", "train")):
+        if split not in halves:
+            notes.append(f"there is no {split} file beside {halves[other][0].name}")
+    return Log(
+        named.network, files, records, (*named.notes, *notes, *remarks), named.seed, named.options
+    )
