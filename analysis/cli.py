@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import typer
 
-from analysis.commands import import_, plot, table
+from analysis.commands import export, import_, plot, table
 from jobs.errors import run_app
 
 app = typer.Typer(
@@ -16,7 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (table.table, plot.plot):
+for command in (table.table, plot.plot, export.export):
     app.command()(command)
 app.add_typer(import_.app, name="import")
 
