@@ -12,7 +12,16 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from analysis.importing.log import Found, Log, Row, UnusableError, read_text, records_of, to_number
+from analysis.importing.log import (
+    Found,
+    Log,
+    Row,
+    UnusableError,
+    place_of,
+    read_text,
+    records_of,
+    to_number,
+)
 from analysis.importing.names import parse_name, telling_name
 from analysis.importing.quantities import check_accuracies, in_percent, quantities
 from attention_models import UnknownNameError
@@ -145,13 +154,13 @@ def _make_log(
     from_name = [] if about["network"] else named.notes
     seed = to_number(about["seed"])
     return Log(
-        about["network"] or named.network,
-        (path,),
-        records,
-        (*from_name, *remarks, *more, *scaled),
-        int(seed) if seed is not None and seed.is_integer() else named.seed,
-        named.options,
-        part=" ".join(value for value in about.values() if value),
+        network=about["network"] or named.network,
+        place=place_of(path, part=" ".join(value for value in about.values() if value)),
+        files=(path,),
+        records=records,
+        notes=(*from_name, *remarks, *more, *scaled),
+        seed=int(seed) if seed is not None and seed.is_integer() else named.seed,
+        options=named.options,
     )
 
 

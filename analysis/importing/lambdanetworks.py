@@ -26,6 +26,7 @@ from analysis.importing.log import (
     Log,
     Row,
     UnusableError,
+    place_of,
     ranges,
     read_text,
     records_of,
@@ -94,14 +95,15 @@ def _read_file(path: Path) -> Iterator[Log]:
             remarks.insert(0, _describe_start(whole[0]))
         if cut:
             remarks.append(f"{ranges(cut)} ended before the evaluation, and is left out")
+        suffix = ("", "-resumed")[number] if number < 2 else f"-resumed-{number}"
         yield Log(
-            network + ("" if number == 0 else f"-resumed{'' if number == 1 else f'-{number}'}"),
-            (path,),
-            records,
-            (*remarks, _describe_share(whole[-1])),
-            named.seed,
-            named.options | _batch_size(whole[-1]),
-            part=str(number) if number else "",
+            network=network + suffix,
+            place=place_of(path, part=suffix),
+            files=(path,),
+            records=records,
+            notes=(*remarks, _describe_share(whole[-1])),
+            seed=named.seed,
+            options=named.options | _batch_size(whole[-1]),
         )
 
 

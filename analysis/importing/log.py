@@ -29,17 +29,17 @@ class UnusableError(Exception):
 class Log:
     """One training, as its log tells it.
 
-    `network`, `seed` and `options` are what the files' names and the log say; `part` tells apart
-    several trainings in the same files. `notes` are sentences about what had to be put right.
+    `place` is where it is told, and stays the same while the log grows: see `place_of`. `network`,
+    `seed` and `options` are what names and log say, and `notes` what had to be put right.
     """
 
     network: str
+    place: str
     files: tuple[Path, ...]
     records: list[Record]
     notes: tuple[str, ...] = ()
     seed: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
-    part: str = ""
 
     def with_notes(self, notes: Iterable[str]) -> Log:
         return replace(self, notes=(*self.notes, *notes))
@@ -66,6 +66,14 @@ def files_in(paths: Sequence[Path]) -> list[Path]:
             if file.is_file():
                 found.setdefault(file.resolve(), file)
     return list(found.values())
+
+
+def place_of(path: Path, part: str = "") -> str:
+    """The last folder and the name of what tells a training, and which of several it tells.
+
+    Not the whole path, since logs are moved and copied with the folder that they are in.
+    """
+    return "/".join([*path.resolve().parts[-2:], *([part] if part else [])])
 
 
 def read_text(path: Path) -> str:

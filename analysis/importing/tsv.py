@@ -10,19 +10,31 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.importing.log import Found, Log, Row, UnusableError, read_text, records_of, to_number
+from analysis.importing.log import (
+    Found,
+    Log,
+    Row,
+    UnusableError,
+    place_of,
+    read_text,
+    records_of,
+    to_number,
+)
 from analysis.importing.names import Named, parse_name
 
 SUFFIXES = ("", ".txt", ".tsv", ".log", ".dat")
 SHOWN_LINES = 3
+_SHOWN = 40  # characters of a line
 
 # The folder, the name without the word for the half, and what else the name says.
 _Training = tuple[Path, Named]
+# The file, its rows, and what is odd about it.
+_Half = tuple[Path, list[Row], list[str]]
 
 
 def read(files: Sequence[Path]) -> Found:
     """The trainings that these files tell; what is no such file is skipped and named."""
-    halves: dict[_Training, dict[str, tuple[Path, list[Row], list[str]]]] = {}
+    halves: dict[_Training, dict[str, _Half]] = {}
     skipped: list[str] = []
     for path in files:
         try:
@@ -38,7 +50,7 @@ def read(files: Sequence[Path]) -> Found:
             skipped.append(f"{path.name}: {other} is the {named.split} file of {named.network}")
         else:
             there[named.split] = (path, rows, notes)
-    logs = tuple(_join(named, there) for (_, named), there in halves.items())
+    logs = tuple(_join(folder, named, there) for (folder, named), there in halves.items())
     return Found(logs, tuple(skipped))
 
 
@@ -54,18 +66,16 @@ def _check_name(path: Path) -> Named:
 def _read_half(path: Path, split: str) -> tuple[list[Row], list[str]]:
     text = read_text(path)
     lines = {number: line for number, line in enumerate(text.splitlines(), 1) if line.strip()}
+    notes = []
+    if not text.endswith(("\n", "\r")) and _is_cut(list(lines.values()), split):
+        _, cut = lines.popitem()
+        notes.append(f"the last line of the {split} file is cut and left out: {cut[:_SHOWN]!r}")
     rows = {number: _read_line(line, split) for number, line in lines.items()}
     good: list[Row] = [row for row in rows.values() if row is not None]
     if not good:
         raise UnusableError("it has no line of the form epoch<TAB>loss<TAB>accuracy")
     bad = [number for number, row in rows.items() if row is None and not _is_heading(lines[number])]
-    notes = _describe_bad(split, bad, lines)
-    if not text.endswith("\n") and rows[max(rows)] is not None and _is_cut(list(lines.values())):
-        good.pop()
-        notes.append(f"the last line of the {split} file is cut and left out: {lines[max(lines)]}")
-        if not good:
-            raise UnusableError("its only line is cut")
-    return good, notes
+    return good, [*notes, *_describe_bad(split, bad, lines)]
 
 
 def _read_line(line: str, split: str) -> Row | None:
@@ -82,25 +92,24 @@ def _is_heading(line: str) -> bool:
     return line.startswith("#") or line.lower().startswith("epoch")
 
 
-def _is_cut(lines: Sequence[str]) -> bool:
-    """Whether the last number has fewer decimals than the one above it.
+def _is_cut(lines: Sequence[str], split: str) -> bool:
+    """Whether the last line is no record, or its last number has fewer decimals than the one above.
 
     A file that is being written may end anywhere, and `7` is as good a number as `75.260`.
     """
     decimals = [len(line.rstrip().rpartition("\t")[2].partition(".")[2]) for line in lines[-2:]]
-    return decimals[-1] < decimals[0]
+    return _read_line(lines[-1], split) is None or decimals[-1] < decimals[0]
 
 
 def _describe_bad(split: str, bad: Sequence[int], lines: dict[int, str]) -> list[str]:
     if not bad:
         return []
-    shown = ", ".join(f"line {number} ({lines[number][:40]!r})" for number in bad[:SHOWN_LINES])
+    shown = ", ".join(f"line {number} ({lines[number][:_SHOWN]!r})" for number in bad[:SHOWN_LINES])
     others = f" and {len(bad) - SHOWN_LINES} others" if len(bad) > SHOWN_LINES else ""
     return [f"the {split} file has lines that are no records and are left out: {shown}{others}"]
 
 
-def _join(named: Named, halves: dict[str, tuple[Path, list[Row], list[str]]]) -> Log:
-    files = tuple(path for path, _, _ in halves.values())
+def _join(folder: Path, named: Named, halves: dict[str, _Half]) -> Log:
     notes = [note for _, _, notes in halves.values() for note in notes]
     records, remarks = records_of(
         {f"the {split} file": rows for split, (_, rows, _) in halves.items()}
@@ -109,5 +118,11 @@ def _join(named: Named, halves: dict[str, tuple[Path, list[Row], list[str]]]) ->
         if split not in halves:
             notes.append(f"there is no {split} file beside {halves[other][0].name}")
     return Log(
-        named.network, files, records, (*named.notes, *notes, *remarks), named.seed, named.options
+        network=named.network,
+        place=place_of(folder / "-".join(filter(None, (named.dataset, named.network)))),
+        files=tuple(path for path, _, _ in halves.values()),
+        records=records,
+        notes=(*named.notes, *notes, *remarks),
+        seed=named.seed,
+        options=named.options,
     )

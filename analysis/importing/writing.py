@@ -1,7 +1,7 @@
 """Foreign trainings become runs of a sweep, beside those that are trained here.
 
-A run's name holds a digest of where its log lies: the last folder and the name of each file. So a
-log that has grown replaces what was imported of it before.
+A run's name holds a digest of where its log lies, not of what is in it: a log that has grown
+replaces what was imported of it before.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import orjson
 from analysis.importing.known import check_network_options, check_renamed, count_network
 from analysis.importing.log import Found, Log
 from jobs.run_dir import Imported, ImportedFile, RunDir, SweepDir
+
+_DIGITS = 12
 
 Change = Literal["new", "replaced", "unchanged"]
 
@@ -48,27 +50,33 @@ def plan(
     """What becomes of each training, and why nothing becomes of some. Writes nothing.
 
     `options` are known of all of them, and `names` says which network of ours a name means. The
-    same epochs under another name are the same run, not another seed.
+    same epochs of one network in another place are the same run, not another seed.
     Raises InputError for a name that no training has, and for an option that its network lacks.
     """
     check_renamed(names, list(dict.fromkeys(log.network for log in found.logs)))
     there = {run.run_id: run for run in sweep.imported_runs()}
-    by_content = {_sha256(run.read_metrics()): run_id for run_id, run in there.items()}
+    by_content = {
+        (_head_of(run_id), _sha256(run.read_metrics())): run_id for run_id, run in there.items()
+    }
     plans: dict[str, Plan] = {}
     skipped: list[str] = []
     for log in found.logs:
-        content = _sha256(log.records)
-        run_id = by_content.get(content, _run_id(log, format))
+        head, content = _head(log), _sha256(log.records)
+        run_id = _run_id(log, format)
+        if run_id not in there:
+            run_id = by_content.get((head, content), run_id)
         run = sweep.run(run_id)
         if run_id in plans:
             skipped.append(_describe_second(log, plans[run_id].log))
         elif run.is_planned():
             skipped.append(f"{log.network}: {run.path} holds a run that is trained here")
         else:
-            imported = _describe(log, format, options, names)
+            copies = [one.log.network for one in plans.values() if one.log.records == log.records]
+            its = log.with_notes(f"the same epochs as those of {network}" for network in copies)
+            imported = _describe(its, format, options, names)
             change = _change(run, imported, content) if run_id in there else "new"
-            plans[run_id] = Plan(log, run, imported, change)
-            by_content[content] = run_id
+            plans[run_id] = Plan(its, run, imported, change)
+            by_content[head, content] = run_id
     return list(plans.values()), skipped
 
 
@@ -119,10 +127,17 @@ def _describe_second(log: Log, first: Log) -> str:
 
 
 def _run_id(log: Log, format: str) -> str:
-    places = sorted("/".join(file.resolve().parts[-2:]) for file in log.files)
-    head = re.sub(r"[^A-Za-z0-9_-]+", "-", log.network).strip("-_")[:40]
-    seed = "" if log.seed is None else f"-s{log.seed}"
-    return f"{head or 'run'}{seed}-{_sha256([format, places, log.part])[:12]}"
+    return f"{_head(log)}-{_sha256([format, log.place])[:_DIGITS]}"
+
+
+def _head(log: Log) -> str:
+    """The readable part of a run's name."""
+    network = re.sub(r"[^A-Za-z0-9_-]+", "-", log.network).strip("-_")[:40] or "run"
+    return network if log.seed is None else f"{network}-s{log.seed}"
+
+
+def _head_of(run_id: str) -> str:
+    return run_id[: -_DIGITS - 1]
 
 
 def _sha256(value: Sequence[Any]) -> str:

@@ -74,7 +74,7 @@ def test_a_table_of_several_trainings_is_taken_apart(write: WriteLog) -> None:
     assert [(log.network, log.seed, len(log.records)) for log in logs] == [
         *(("a", 0, 2), ("a", 1, 1), ("b", 0, 1))
     ]
-    assert len({log.part for log in logs}) == 3
+    assert len({log.place for log in logs}) == 3
 
 
 def test_damaged_lines_and_cells_are_left_out_and_told(write: WriteLog) -> None:

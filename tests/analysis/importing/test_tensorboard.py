@@ -33,7 +33,7 @@ def events(tmp_path: Path) -> WriteEvents:
             summary = Summary(value=[Summary.Value(tag=tag, simple_value=value)])
             writer.add_event(Event(wall_time=1.7e9 + step, step=step, summary=summary))
         writer.close()
-        [path] = place.glob("*.vm.*") or place.glob("*tfevents*[0-9]")
+        [path] = place.glob("events.out.tfevents.*.*")
         return path.rename(place / f"events.out.tfevents.{started}")
 
     return write
@@ -105,6 +105,28 @@ def test_a_file_that_ends_within_a_record_is_read_up_to_there_and_told(events: W
     assert any("ends within a record" in note for note in log.notes)
 
 
+def test_a_damaged_record_ends_what_can_be_read_of_its_file(events: WriteEvents) -> None:
+    path = events("net", TWO_EPOCHS)
+    content = bytearray(path.read_bytes())
+    content[-60] ^= 0xFF
+    path.write_bytes(content)
+    [log] = read([path]).logs
+    assert log.records[0]["test_top1"] == 30.5
+    assert any("is damaged: only the first" in note for note in log.notes)
+
+
+def test_a_loss_by_step_beside_an_accuracy_by_epoch_is_left_out(events: WriteEvents) -> None:
+    losses = [("train_loss", step, 1.0) for step in range(0, 1000, 100)]
+    [log] = read([events("net", [*losses, ("test_acc", 1, 30.0), ("test_acc", 2, 40.0)])]).logs
+    assert [(one["epoch"], one["train_loss"]) for one in log.records] == [(1, None), (2, None)]
+    assert "train_loss is left out: its steps are no epochs" in log.notes
+
+
+def test_a_tag_that_no_training_has_is_a_mistake(events: WriteEvents) -> None:
+    with pytest.raises(InputError, match="'loss/trian' is not a known tag; did you mean"):
+        read([events("net", TWO_EPOCHS)], {"train_loss": "loss/trian"})
+
+
 def test_what_holds_no_accuracy_is_skipped_and_told(events: WriteEvents, tmp_path: Path) -> None:
     events("gan", [("score", 1, 0.5)])
     (tmp_path / "notes.txt").write_text("hello")
@@ -124,6 +146,7 @@ def test_without_the_package_it_says_what_to_install(
     events: WriteEvents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = events("net", TWO_EPOCHS)
-    monkeypatch.setitem(sys.modules, "tensorboard.util.tensor_util", None)
+    loader = "tensorboard.backend.event_processing.event_file_loader"
+    monkeypatch.setitem(sys.modules, loader, None)
     with pytest.raises(InputError, match="pip install tensorboard"):
         read([path])

@@ -69,6 +69,13 @@ def test_the_same_again_changes_nothing_and_a_log_that_grew_replaces(
     assert list(load_runs(sweep).epochs["test_top1"]) == [30.5, 45.25, 50.0]
 
 
+def test_the_other_half_of_a_pair_may_come_later(write: WriteLog, sweep: SweepDir) -> None:
+    test = write("Net_test.txt", *LINES)
+    [first] = carry_out([test], sweep)
+    [whole] = carry_out([test, write("Net_train.txt", *LINES)], sweep)
+    assert (whole.change, whole.run.run_id) == ("replaced", first.run.run_id)
+
+
 def test_what_is_known_may_be_told_later(write: WriteLog, sweep: SweepDir) -> None:
     path = write("Net_test.txt", *LINES)
     carry_out([path], sweep)
@@ -86,6 +93,15 @@ def test_a_copy_of_a_log_is_no_second_seed(write: WriteLog, sweep: SweepDir) -> 
     plans, skipped = plan(read([path, copy]), sweep, "tsv", {}, {})
     assert len(plans) == 1
     assert skipped == ["Net_test.txt: the same epochs as in Net_test.txt"]
+
+
+def test_equal_logs_of_two_networks_are_both_imported_and_told(
+    write: WriteLog, sweep: SweepDir
+) -> None:
+    paths = [write(f"{network}_test.txt", *LINES) for network in ("One", "Two")]
+    _, second = carry_out(paths, sweep)
+    assert "the same epochs as those of One" in second.imported["notes"]
+    assert [one.change for one in carry_out(paths, sweep)] == ["unchanged", "unchanged"]
 
 
 def test_files_of_one_name_in_folders_of_one_name_are_not_mixed(
