@@ -54,7 +54,8 @@ def to_tensorboard(loaded: Runs, folder: Path) -> list[Path]:
     for (sweep, run_id), epochs in loaded.epochs.groupby(
         ["sweep", "run_id"], observed=True, sort=False
     ):
-        place = folder / Path(sweep).name / run_id
+        # Sweeps of one name are told apart by their paths.
+        place = folder / sweep.strip("/").replace("/", "-") / run_id
         for old in place.glob("events.out.tfevents.*"):
             old.unlink()
         writer = EventFileWriter(str(place))

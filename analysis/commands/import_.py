@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -254,7 +255,7 @@ def _import(
     if dry_run:
         print("nothing was written, because of --dry-run")
     else:
-        where = "" if runs_folder == Path("runs") else f" --runs {runs_folder}"
+        where = "" if runs_folder == Path("runs") else f" --runs {shlex.quote(str(runs_folder))}"
         print(f"to see them: analysis table {sweep}{where}")
 
 

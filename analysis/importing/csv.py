@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from analysis.importing.log import (
+    JUDGED,
     Found,
     Log,
     Row,
@@ -20,6 +21,7 @@ from analysis.importing.log import (
     place_of,
     read_text,
     records_of,
+    some_of,
     to_number,
 )
 from analysis.importing.names import parse_name, telling_name
@@ -35,7 +37,6 @@ APART = {
     "sweep": ("sweep",),
 }
 _DELIMITERS = ",;\t|"
-_SHOWN = 3
 
 _Line = dict[str, str]
 
@@ -80,8 +81,7 @@ def _read_table(path: Path) -> tuple[list[str], list[_Line], list[str]]:
     delimiter = max(_DELIMITERS, key=heading.count)
     if delimiter not in heading:
         raise UnusableError("its first line does not name columns")
-    rows = list(csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True))
-    names, *lines = [[cell.strip() for cell in row] for row in rows if any(row)]
+    names, *lines = _cells(text, delimiter)
     if all(to_number(name) is not None for name in names):
         raise UnusableError("its first line holds numbers, and must name the columns")
     if repeated := sorted({name for name in names if names.count(name) > 1}):
@@ -90,15 +90,24 @@ def _read_table(path: Path) -> tuple[list[str], list[_Line], list[str]]:
     if lines and not text.endswith(("\n", "\r")) and len(lines[-1]) < len(names):
         notes.append(f"the last line is cut and left out: {delimiter.join(lines.pop())}")
     if bad := [line for line in lines if len(line) != len(names)]:
-        shown = ", ".join(repr(delimiter.join(line)[:40]) for line in bad[:_SHOWN])
-        notes.append(
-            f"lines with more or fewer cells than the {len(names)} columns are left out: {shown}"
-            + (f" and {len(bad) - _SHOWN} others" if len(bad) > _SHOWN else "")
-        )
+        shown = some_of([delimiter.join(line) for line in bad])
+        notes.append(f"lines that do not have {len(names)} cells are left out: {shown}")
     whole = [dict(zip(names, line, strict=True)) for line in lines if len(line) == len(names)]
     if not whole:
         raise UnusableError("it has no whole line below the names of its columns")
     return names, whole, notes
+
+
+def _cells(text: str, delimiter: str) -> list[list[str]]:
+    """The cells of each line that is not empty; UnusableError if there is none."""
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True)
+    try:
+        rows = [[cell.strip() for cell in row] for row in reader if any(row)]
+    except csv.Error as error:
+        raise UnusableError(f"it is no such table: {error}") from None
+    if not rows:
+        raise UnusableError("it is empty")
+    return rows
 
 
 def _read_trainings(
@@ -115,7 +124,7 @@ def _read_trainings(
     }
     known, remarks = quantities(name for name in names if name not in apart.values())
     known |= {what: name for what, name in columns.items() if what not in apart and name in names}
-    if not known.keys() & {"test_top1", "test_loss", "train_top1", "train_loss"}:
+    if not known.keys() & {*JUDGED}:
         raise UnusableError(
             f"none of its columns is known to hold a loss or an accuracy ({', '.join(names)}); say "
             "which does, as with --test-top1 COLUMN"
@@ -165,22 +174,25 @@ def _make_log(
 
 
 def _rows(lines: Sequence[_Line], known: Mapping[str, str]) -> tuple[list[Row], list[str]]:
-    """The numbers of the lines, each with its epoch; cells that hold something else are told.
+    """The numbers of the lines, each with its epoch, and what had to be left out.
 
     An epoch that is not whole is a moment within the next one.
     """
     rows: list[Row] = []
-    odd: list[str] = []
+    without: list[str] = []
     for number, line in enumerate(lines, 1):
-        row: dict[str, float | None] = {}
-        for what, name in known.items():
-            row[what] = to_number(line[name])
-            if row[what] is None and line[name]:
-                odd.append(f"{name} {line[name][:20]!r}")
-        epoch = row.get("epoch") if "epoch" in known else float(number)
-        if epoch is not None and math.isfinite(epoch) and epoch >= 0:
-            rows.append(row | {"epoch": math.ceil(epoch)})
-    if not odd:
-        return rows, []
-    others = f" and {len(odd) - _SHOWN} others" if len(odd) > _SHOWN else ""
-    return rows, [f"cells that hold no number are left out: {', '.join(odd[:_SHOWN])}{others}"]
+        values = {what: to_number(line[name]) for what, name in known.items()}
+        epoch = values.pop("epoch") if "epoch" in known else number
+        if epoch is None or not math.isfinite(epoch):
+            without.append(line[known["epoch"]])
+        else:
+            rows.append(Row(math.ceil(epoch), values))
+    notes = [f"lines without an epoch are left out: {some_of(without)}"] if without else []
+    cells = [
+        f"{name}={line[name]}"
+        for line in lines
+        for name in known.values()
+        if line[name] and to_number(line[name]) is None
+    ]
+    notes += [f"cells that hold no number are left out: {some_of(cells)}"] if cells else []
+    return rows, notes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,7 +40,10 @@ def parse_known(settings: Sequence[str]) -> dict[str, Any]:
     of_network = {name: value for name, value in values.items() if name.startswith(_OF_NETWORK)}
     of_training = {name: value for name, value in values.items() if name not in of_network}
     # Any network would do: what is asked is whether the values are ones of their options.
-    config = make_config({"model": next(iter(MODELS)), **of_training})
+    try:
+        config = make_config({"model": next(iter(MODELS)), **of_training})
+    except InputError as error:
+        raise InputError(f"--set: {error}") from None
     checked = config.model_dump(mode="json", include=set(of_training))
     return {name: checked[name] for name in of_training} | of_network
 
@@ -76,10 +80,18 @@ def count_network(model: str, options: Mapping[str, Any]) -> tuple[int, int] | N
     of_network = check_network_options(model, options)
     if options.get("dataset") not in INPUTS:
         return None
+    classes, side_px = INPUTS[options["dataset"]]
+    return _count(model, classes, options.get("image_px", side_px), tuple(of_network.items()))
+
+
+# The same for each seed.
+@functools.cache
+def _count(
+    model: str, classes: int, side_px: int, options: tuple[tuple[str, Any], ...]
+) -> tuple[int, int]:
     from attention_models.count import count_by_name
 
-    classes, side_px = INPUTS[options["dataset"]]
-    counts = count_by_name(model, classes, options.get("image_px", side_px), **of_network)
+    counts = count_by_name(model, classes, side_px, **dict(options))
     return counts.params, counts.macs
 
 

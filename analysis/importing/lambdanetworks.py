@@ -33,13 +33,13 @@ from analysis.importing.log import (
 )
 from analysis.importing.names import parse_name, telling_name
 
-_NUMBER = r"([-+.\deinfa]+)"
+_NUMBER = r"(?:[-+]?\d+(?:\.\d*)?(?:e[-+]?\d+)?|nan|inf)"
 _RECORD = re.compile(
     r"\[Epoch:\s*(?P<epoch>\d+)\s+(?P<batch>\d+)/(?P<batches>\d+)\]"
     rf"\s+Loss:\s*(?P<loss>{_NUMBER}), Acc:\s*(?P<train>{_NUMBER})"
     r"\s+\|\s+Correct\s+\d+/(?P<images>\d+)"
-    rf"|(?P<epoch_s>[.\d]+)sec/epoch \| eval \| Acc:\s*(?P<test>{_NUMBER})\s+\|\s+\d+ / \d+\s+\|"
-    r" (?P<eval_s>[.\d]+)sec/eval"
+    rf"|(?P<epoch_s>{_NUMBER})sec/epoch \| eval \| Acc:\s*(?P<test>{_NUMBER})\s+\|\s+\d+ / \d+\s+\|"
+    rf" (?P<eval_s>{_NUMBER})sec/eval"
     rf"|Learning Rate:\[(?P<lr>{_NUMBER})\] -->\[(?P<next_lr>{_NUMBER})\]"
     r"|(?P<network>\S+) Model Parameters:"
     r"|--model_name[ =](?P<asked>\S+)"
@@ -63,7 +63,7 @@ class _Epoch:
 
     @property
     def row(self) -> Row:
-        return {"epoch": self.epoch, "step": self.epoch * self.batches, **self.values}
+        return Row(self.epoch, {"step": self.epoch * self.batches, **self.values})
 
 
 def read(files: Sequence[Path]) -> Found:
@@ -94,7 +94,7 @@ def _read_file(path: Path) -> Iterator[Log]:
         if number:
             remarks.insert(0, _describe_start(whole[0]))
         if cut:
-            remarks.append(f"{ranges(cut)} ended before the evaluation, and is left out")
+            remarks.append(f"left out, since no evaluation follows in the log: {ranges(cut)}")
         suffix = ("", "-resumed")[number] if number < 2 else f"-resumed-{number}"
         yield Log(
             network=network + suffix,

@@ -1,7 +1,7 @@
 """What a reader of foreign logs returns: trainings, and what it could not use.
 
-A row is one line of a log: values by the names of `EpochMetrics`, with its `epoch` as the log
-counts. A record is all that is known of one epoch, and its epochs count from 1.
+A row is one line of a log, with its epoch as the log counts. A record is all that is known of one
+epoch, by the names of `EpochMetrics`; there epochs count from 1, and what is not known is None.
 """
 
 from __future__ import annotations
@@ -10,15 +10,27 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jobs.errors import InputError
 from jobs.run_dir import EpochMetrics
 
-Row = Mapping[str, float | None]
-Record = dict[str, float | int | None]
+Record = dict[str, Any]
 
 ACCURACIES = ("train_top1", "test_top1", "test_top5")
+# A log has one of these at least; the first that is there tells best what its epochs are.
+JUDGED = ("test_top1", "test_loss", "train_top1", "train_loss")
+
+# A number above is damaged, or counts something else.
+LARGEST_EPOCH = 1_000_000
+
+# Of lines and cells that are wrong, so many are shown, and so many characters of each.
+_SHOWN, _SHOWN_CHARACTERS = 3, 40
+
+
+class Row(NamedTuple):
+    epoch: int
+    values: Mapping[str, float | None]
 
 
 class UnusableError(Exception):
@@ -103,8 +115,12 @@ def records_of(parts: Mapping[str, Sequence[Row]]) -> tuple[list[Record], list[s
     `parts` are rows in the order of the log, by what to call their source ("the test file"), since
     one training is often told by several. Of what an epoch has twice, the last counts. A log that
     goes back was written by a training that was started again, which makes another attempt.
+    Raises UnusableError for an epoch that cannot be one.
     """
-    first = min(int(row["epoch"] or 0) for rows in parts.values() for row in rows)
+    epochs = [row.epoch for rows in parts.values() for row in rows]
+    first, last = min(epochs), max(epochs)
+    if first < 0 or last > LARGEST_EPOCH:
+        raise UnusableError(f"it has epoch {first if first < 0 else last:,}")
     notes = ["epochs count from 0 in the log, and from 1 here"] if first == 0 else []
     stitched: dict[str, dict[int, Record]] = {}
     remarked: dict[str, list[str]] = {}
@@ -117,8 +133,7 @@ def records_of(parts: Mapping[str, Sequence[Row]]) -> tuple[list[Record], list[s
     for records in stitched.values():
         for epoch, record in records.items():
             known = merged.setdefault(epoch, _nothing(epoch))
-            attempt = max(int(known["attempt"] or 1), int(record["attempt"] or 1))
-            known |= record | {"attempt": attempt}
+            known |= record | {"attempt": max(known["attempt"], record["attempt"])}
     notes += _absences(merged, stitched)
     return [merged[epoch] for epoch in sorted(merged)], notes
 
@@ -130,11 +145,11 @@ def _stitch(rows: Sequence[Row], shift: int) -> tuple[dict[int, Record], list[st
     twice: set[int] = set()
     attempt, before = 1, 0
     for row in rows:
-        epoch = int(row["epoch"] or 0) + shift
+        epoch = row.epoch + shift
         if epoch < before:
             attempt += 1
             remarks.append(f"went back from epoch {before} to {epoch}, as after a restart")
-        values = _values(row)
+        values = _known(row.values)
         record = records.get(epoch, {})
         if values.keys() & record.keys():
             twice.add(epoch)
@@ -148,13 +163,11 @@ def _stitch(rows: Sequence[Row], shift: int) -> tuple[dict[int, Record], list[st
     return records, remarks
 
 
-def _values(row: Row) -> Record:
-    """What a row says, besides its epoch. A step is a whole number, like those of ours."""
-    said: Record = {
-        key: value for key, value in row.items() if key != "epoch" and value is not None
-    }
-    step = said.pop("step", None)
-    return said | {"step": int(step)} if step is not None and math.isfinite(step) else said
+def _known(values: Mapping[str, float | None]) -> Record:
+    """What is there of these values. A step is a whole number, like those of ours."""
+    said: Record = {name: value for name, value in values.items() if value is not None}
+    step = said.pop("step", math.nan)
+    return said | {"step": int(step)} if math.isfinite(step) else said
 
 
 def _nothing(epoch: int) -> Record:
@@ -174,6 +187,13 @@ def _absences(
     if gaps := set(range(min(merged), max(merged))) - merged.keys():
         notes.append(f"{ranges(gaps)} {'is' if len(gaps) == 1 else 'are'} not in the log")
     return notes
+
+
+def some_of(wrong: Sequence[str]) -> str:
+    """The first few of what is wrong, and how many others there are."""
+    shown = [repr(text[:_SHOWN_CHARACTERS]) for text in wrong[:_SHOWN]]
+    others = len(wrong) - _SHOWN
+    return ", ".join(shown) + (f" and {others} others" if others > 0 else "")
 
 
 def ranges(epochs: Iterable[int]) -> str:

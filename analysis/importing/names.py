@@ -48,7 +48,7 @@ class Named:
     def notes(self) -> list[str]:
         told = {"data set": self.dataset, "seed": "" if self.seed is None else str(self.seed)}
         said = [f"{what} {value}" for what, value in told.items() if value]
-        return [f"from the name of the file: {' and '.join(said)}"] if said else []
+        return [f"from its name: {' and '.join(said)}"] if said else []
 
 
 def parse_name(name: str) -> Named:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from analysis.importing.log import ACCURACIES, Record
 from analysis.importing.names import split_word
@@ -101,7 +101,7 @@ def in_percent(
     return scaled, notes
 
 
-def check_accuracies(records: Sequence[Mapping[str, float | int | None]]) -> str:
+def check_accuracies(records: Sequence[Record]) -> str:
     """What is wrong if an accuracy in percent is not between 0 and 100; empty if all are."""
     for record in records:
         for name in ACCURACIES:

@@ -16,15 +16,13 @@ from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from analysis.importing.log import Found, Log, Row, UnusableError, place_of, records_of
+from analysis.importing.log import JUDGED, Found, Log, Row, UnusableError, place_of, records_of
 from analysis.importing.names import parse_name, split_word, telling_name
 from analysis.importing.quantities import check_accuracies, in_percent, quantities
 from attention_models import UnknownNameError
 from jobs.errors import InputError
 
 _MARK = "tfevents"
-# By these it is judged what a step is.
-_JUDGED = ("test_top1", "test_loss", "train_top1", "train_loss")
 # Of each record of an event file: its length and that number's checksum, and its own behind it.
 _HEAD_BYTES, _TAIL_BYTES = 12, 4
 
@@ -156,7 +154,7 @@ def _make_log(
 ) -> Log:
     known, remarks = quantities(points)
     known |= {what: tag for what, tag in tags.items() if tag in points}
-    if not known.keys() & {*_JUDGED}:
+    if not known.keys() & {*JUDGED}:
         raise UnusableError(
             "none of its tags is known to hold a loss or an accuracy "
             f"({', '.join(points) or 'there is none'}); say which does, as with --test-top1 TAG"
@@ -182,13 +180,13 @@ def _make_log(
 def _rows(series: Mapping[str, Sequence[_Point]]) -> tuple[dict[str, list[Row]], list[str]]:
     """The rows of each series, with the epochs that its steps mean, and how these were found."""
     notes: list[str] = []
-    if "epoch" in series:
-        epoch_of = _epochs_told(series["epoch"])
+    if epochs := [point for point in series.get("epoch", ()) if math.isfinite(point.value)]:
+        epoch_of = _epochs_told(epochs)
     else:
         series, epoch_of, notes = _epochs_counted(series)
     rows: dict[str, list[Row]] = {
         what: [
-            {"epoch": epoch_of(step), what: value, "time_unix_s": time_unix_s}
+            Row(epoch_of(step), {what: value, "time_unix_s": time_unix_s})
             for step, value, time_unix_s in points
         ]
         for what, points in series.items()
@@ -211,7 +209,7 @@ def _epochs_counted(
 
     A step is an epoch, or there are as many in one as mostly lie between two evaluations.
     """
-    judged = next(what for what in _JUDGED if what in series)
+    judged = next(what for what in JUDGED if what in series)
     steps = sorted({point.step for point in series[judged]})
     distances = Counter(later - step for step, later in pairwise(steps)).most_common(1)
     apart = distances[0][0] if distances else 1

@@ -18,13 +18,12 @@ from analysis.importing.log import (
     place_of,
     read_text,
     records_of,
+    some_of,
     to_number,
 )
 from analysis.importing.names import Named, parse_name
 
 SUFFIXES = ("", ".txt", ".tsv", ".log", ".dat")
-SHOWN_LINES = 3
-_SHOWN = 40  # characters of a line
 
 # The folder, the name without the word for the half, and what else the name says.
 _Training = tuple[Path, Named]
@@ -65,17 +64,17 @@ def _check_name(path: Path) -> Named:
 
 def _read_half(path: Path, split: str) -> tuple[list[Row], list[str]]:
     text = read_text(path)
-    lines = {number: line for number, line in enumerate(text.splitlines(), 1) if line.strip()}
+    lines = [line for line in text.splitlines() if line.strip()]
     notes = []
-    if not text.endswith(("\n", "\r")) and _is_cut(list(lines.values()), split):
-        _, cut = lines.popitem()
-        notes.append(f"the last line of the {split} file is cut and left out: {cut[:_SHOWN]!r}")
-    rows = {number: _read_line(line, split) for number, line in lines.items()}
-    good: list[Row] = [row for row in rows.values() if row is not None]
-    if not good:
+    if not text.endswith(("\n", "\r")) and _is_cut(lines, split):
+        notes.append(f"the last line of the {split} file is cut and left out: {lines.pop()!r}")
+    rows = [row for line in lines if (row := _read_line(line, split))]
+    if not rows:
         raise UnusableError("it has no line of the form epoch<TAB>loss<TAB>accuracy")
-    bad = [number for number, row in rows.items() if row is None and not _is_heading(lines[number])]
-    return good, [*notes, *_describe_bad(split, bad, lines)]
+    bad = [line for line in lines if not (_read_line(line, split) or _is_heading(line))]
+    if bad:
+        notes.append(f"lines of the {split} file that are no records are left out: {some_of(bad)}")
+    return rows, notes
 
 
 def _read_line(line: str, split: str) -> Row | None:
@@ -85,7 +84,7 @@ def _read_line(line: str, split: str) -> Row | None:
     loss, top1 = map(to_number, fields[1:])
     if loss is None or top1 is None or not (math.isnan(top1) or 0 <= top1 <= 100):
         return None
-    return {"epoch": int(fields[0]), f"{split}_loss": loss, f"{split}_top1": top1}
+    return Row(int(fields[0]), {f"{split}_loss": loss, f"{split}_top1": top1})
 
 
 def _is_heading(line: str) -> bool:
@@ -99,14 +98,6 @@ def _is_cut(lines: Sequence[str], split: str) -> bool:
     """
     decimals = [len(line.rstrip().rpartition("\t")[2].partition(".")[2]) for line in lines[-2:]]
     return _read_line(lines[-1], split) is None or decimals[-1] < decimals[0]
-
-
-def _describe_bad(split: str, bad: Sequence[int], lines: dict[int, str]) -> list[str]:
-    if not bad:
-        return []
-    shown = ", ".join(f"line {number} ({lines[number][:_SHOWN]!r})" for number in bad[:SHOWN_LINES])
-    others = f" and {len(bad) - SHOWN_LINES} others" if len(bad) > SHOWN_LINES else ""
-    return [f"the {split} file has lines that are no records and are left out: {shown}{others}"]
 
 
 def _join(folder: Path, named: Named, halves: dict[str, _Half]) -> Log:

@@ -59,6 +59,7 @@ def plan(
         (_head_of(run_id), _sha256(run.read_metrics())): run_id for run_id, run in there.items()
     }
     plans: dict[str, Plan] = {}
+    networks: dict[str, str] = {}  # by the epochs of their log
     skipped: list[str] = []
     for log in found.logs:
         head, content = _head(log), _sha256(log.records)
@@ -71,12 +72,12 @@ def plan(
         elif run.is_planned():
             skipped.append(f"{log.network}: {run.path} holds a run that is trained here")
         else:
-            copies = [one.log.network for one in plans.values() if one.log.records == log.records]
-            its = log.with_notes(f"the same epochs as those of {network}" for network in copies)
-            imported = _describe(its, format, options, names)
+            if content in networks:
+                log = log.with_notes([f"the same epochs as those of {networks[content]}"])
+            imported = _describe(log, format, options, names)
             change = _change(run, imported, content) if run_id in there else "new"
-            plans[run_id] = Plan(its, run, imported, change)
-            by_content[head, content] = run_id
+            plans[run_id] = Plan(log, run, imported, change)
+            by_content[head, content], networks[content] = run_id, log.network
     return list(plans.values()), skipped
 
 

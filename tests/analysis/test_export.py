@@ -92,6 +92,15 @@ def test_an_export_replaces_the_event_files_of_the_one_before(loaded: Runs, tmp_
     assert [len([*folder.iterdir()]) for folder in folders] == [1] * len(folders)
 
 
+def test_event_files_of_sweeps_of_one_name_do_not_meet(tmp_path: Path) -> None:
+    sweeps = [SweepDir(tmp_path / place / "demo") for place in ("here", "there")]
+    for sweep in sweeps:
+        name_runs(sweep, [add_run(sweep, "resnet_small")])
+    folders = to_tensorboard(load_runs(sweeps), tmp_path / "events")
+    assert len({*folders}) == 2
+    assert all(folder.is_relative_to(tmp_path / "events") for folder in folders)
+
+
 def test_without_the_package_it_says_what_to_install(
     loaded: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

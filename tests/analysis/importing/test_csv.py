@@ -61,6 +61,12 @@ def test_an_epoch_that_is_not_whole_is_within_the_next_one(write: WriteLog) -> N
     assert [(one["epoch"], one["train_loss"]) for one in log.records] == [(1, 2.5), (2, 1.5)]
 
 
+def test_a_line_that_does_not_say_its_epoch_is_left_out_and_told(write: WriteLog) -> None:
+    [log] = read([write("net.csv", HEADING, LINES[0], "mean,1.5,45.25,0.01")]).logs
+    assert len(log.records) == 1
+    assert "lines without an epoch are left out: 'mean'" in log.notes
+
+
 def test_without_a_column_of_epochs_the_lines_are_counted_and_this_is_told(write: WriteLog) -> None:
     [log] = read([write("net.csv", "test_top1,lr", "10.5,0.1", "20.5,0.1")]).logs
     assert [record["epoch"] for record in log.records] == [1, 2]
@@ -83,8 +89,8 @@ def test_damaged_lines_and_cells_are_left_out_and_told(write: WriteLog) -> None:
     assert [(one["epoch"], one["train_loss"]) for one in log.records] == [(1, 2.5), (3, None)]
     assert {
         "the last line is cut and left out: 4,1.0,5",
-        "lines with more or fewer cells than the 4 columns are left out: '2,1.5'",
-        "cells that hold no number are left out: train_loss 'oops'",
+        "lines that do not have 4 cells are left out: '2,1.5'",
+        "cells that hold no number are left out: 'train_loss=oops'",
     } <= {*log.notes}
 
 
@@ -96,6 +102,9 @@ def test_damaged_lines_and_cells_are_left_out_and_told(write: WriteLog) -> None:
         (("epoch,epoch", "1,2"), "several of its columns are called epoch"),
         ((HEADING,), "it has no whole line below"),
         (("epoch,mood", "1,2"), "none of its columns is known to hold a loss or an accuracy"),
+        ((",", ","), "it is empty"),
+        (("epoch,test_top1", "-3,50"), "it has epoch -3"),
+        (("epoch,test_top1", "1," + "5" * 200_000), "it is no such table"),
         (("epoch,test_top1", "1,250"), "test_top1 of epoch 1 is 250 %"),
         (("epoch,test_top1", "one,50"), "no line has a number in epoch"),
     ],

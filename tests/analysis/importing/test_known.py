@@ -29,7 +29,7 @@ def test_what_is_not_told_has_no_default() -> None:
     [
         (["datset=cifar10"], "did you mean 'dataset'?"),
         (["dataset=cifar1000"], "'cifar1000' is not a known data set"),
-        (["epochs=many"], "epochs: "),
+        (["epochs=many"], "--set: epochs: "),
         (["epochs"], "write NAME=VALUE"),
         (["epochs=1", "epochs=2"], "epochs is given twice, as 1 and as 2"),
         (["model=resnet50"], "--rename NAME=NETWORK"),

@@ -94,7 +94,13 @@ def test_a_start_that_goes_on_with_the_rate_is_another_attempt(write: WriteLog) 
 def test_an_epoch_that_was_cut_before_its_evaluation_is_left_out(write: WriteLog) -> None:
     [log] = read([write("run.txt", *FIRST, batches(3, 100, 1.0, 15.0), end="")]).logs
     assert len(log.records) == 2
-    assert "epoch 3 ended before the evaluation, and is left out" in log.notes
+    assert "left out, since no evaluation follows in the log: epoch 3" in log.notes
+
+
+def test_numbers_that_are_none_in_the_prose_around_are_no_records(write: WriteLog) -> None:
+    prose = "[Epoch: 1 100/391]  Loss: ..., Acc: ...  |  Correct 5/12928"
+    [log] = read([write("run.txt", prose, *FIRST)]).logs
+    assert len(log.records) == 2
 
 
 def test_a_log_without_such_records_is_skipped(write: WriteLog) -> None:

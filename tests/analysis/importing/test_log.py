@@ -7,22 +7,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.importing.log import (
+    LARGEST_EPOCH,
+    Row,
     UnusableError,
     files_in,
     ranges,
     read_text,
     records_of,
+    some_of,
     to_number,
 )
 from jobs.errors import InputError
 from jobs.run_dir import EpochMetrics
 
 
-def rows(*epochs: int, **values: float) -> list[dict[str, float | None]]:
+def rows(*epochs: int) -> list[Row]:
     """A row for each epoch; its test loss is its place among the rows."""
-    return [
-        {"epoch": epoch, "test_loss": float(place), **values} for place, epoch in enumerate(epochs)
-    ]
+    return [Row(epoch, {"test_loss": float(place)}) for place, epoch in enumerate(epochs)]
 
 
 def test_epochs_that_count_from_0_count_from_1_afterwards() -> None:
@@ -56,20 +57,20 @@ def test_a_log_that_goes_back_is_another_attempt() -> None:
 
 
 def test_nothing_of_an_abandoned_attempt_stays_in_an_epoch() -> None:
-    before = [{"epoch": 1.0, "test_loss": 1.0}, {"epoch": 2.0, "test_loss": 2.0, "lr": 0.1}]
-    records, _ = records_of({"the log": [*before, {"epoch": 1.0}, {"epoch": 2.0, "lr": 0.2}]})
+    before = [Row(1, {"test_loss": 1.0}), Row(2, {"test_loss": 2.0, "lr": 0.1})]
+    records, _ = records_of({"the log": [*before, Row(1, {}), Row(2, {"lr": 0.2})]})
     assert [record["test_loss"] for record in records] == [None, None]
 
 
 def test_several_rows_of_an_epoch_may_each_say_a_part() -> None:
-    parts = [{"epoch": 1.0, "lr": 0.1, "test_loss": None}, {"epoch": 1.0, "test_loss": 2.0}]
+    parts = [Row(1, {"lr": 0.1, "test_loss": None}), Row(1, {"test_loss": 2.0})]
     [record], notes = records_of({"the log": parts})
     assert (record["lr"], record["test_loss"]) == (0.1, 2.0)
     assert notes == []
 
 
 def test_two_files_of_a_training_are_joined_and_what_one_lacks_is_told() -> None:
-    train = [{"epoch": float(epoch), "train_loss": 9.0} for epoch in (1, 2, 3)]
+    train = [Row(epoch, {"train_loss": 9.0}) for epoch in (1, 2, 3)]
     records, notes = records_of({"the train file": train, "the test file": rows(1, 3)})
     assert [record["train_loss"] for record in records] == [9.0, 9.0, 9.0]
     assert [record["test_loss"] for record in records] == [0, None, 1]
@@ -87,13 +88,31 @@ def test_gaps_and_a_late_beginning_are_told() -> None:
     assert records_of({"the log": rows(1, 3)})[1] == ["epoch 2 is not in the log"]
 
 
+def test_a_number_that_cannot_be_an_epoch_is_none() -> None:
+    for epoch in (-1, LARGEST_EPOCH + 1):
+        with pytest.raises(UnusableError, match=f"it has epoch {epoch:,}"):
+            records_of({"the log": rows(1, epoch)})
+
+
+def test_a_step_is_a_whole_number() -> None:
+    steps = [391.0, float("nan"), None]
+    records, _ = records_of({"the log": [Row(n, {"step": s}) for n, s in enumerate(steps, 1)]})
+    assert [record["step"] for record in records] == [391, None, None]
+    assert type(records[0]["step"]) is int
+
+
+def test_of_much_that_is_wrong_a_little_is_shown() -> None:
+    assert some_of(["one", "two"]) == "'one', 'two'"
+    assert some_of([*"abcde"]) == "'a', 'b', 'c' and 2 others"
+
+
 @given(st.lists(st.integers(0, 20), min_size=1, max_size=60))
 def test_whatever_the_order_each_epoch_is_there_once_with_its_last_value(epochs: list[int]) -> None:
     records, _ = records_of({"the log": rows(*epochs)})
     shift = 1 if min(epochs) == 0 else 0
     last = {epoch + shift: place for place, epoch in enumerate(epochs)}
     assert [record["epoch"] for record in records] == sorted(last)
-    assert all(record["test_loss"] == last[int(record["epoch"] or 0)] for record in records)
+    assert all(record["test_loss"] == last[record["epoch"]] for record in records)
 
 
 @pytest.mark.parametrize(

@@ -27,9 +27,7 @@ def test_a_name_says_network_half_seed_and_data_set(name: str, said: Named) -> N
 
 def test_what_a_name_says_is_told() -> None:
     assert parse_name("net").notes == []
-    assert parse_name("net-cifar10-s3").notes == [
-        "from the name of the file: data set cifar10 and seed 3"
-    ]
+    assert parse_name("net-cifar10-s3").notes == ["from its name: data set cifar10 and seed 3"]
 
 
 @pytest.mark.parametrize(

@@ -85,8 +85,8 @@ def test_a_heading_is_no_loss_and_a_damaged_line_is_told(write: WriteLog) -> Non
     [log] = read([write("net_test.txt", *lines)]).logs
     assert len(log.records) == 2
     assert [note for note in log.notes if "no records" in note] == [
-        "the test file has lines that are no records and are left out: "
-        "line 3 ('Traceback (most recent call last):')"
+        "lines of the test file that are no records are left out: "
+        "'Traceback (most recent call last):'"
     ]
 
 
