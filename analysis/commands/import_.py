@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from analysis.importing.log import Found
     from analysis.importing.writing import Plan
 
+SHOWN_NETWORKS = 4
+
 app = typer.Typer(
     help="Make runs of the logs that other programs have written.",
     no_args_is_help=True,
@@ -273,12 +275,21 @@ def _describe(plan: Plan) -> str:
 
 
 def _describe_notes(plans: Sequence[Plan]) -> list[str]:
-    """Each note once, with the networks that it is about; of all, none is named."""
+    """Each note once, with the networks that it is about; of all runs, none is named."""
     about: dict[str, list[str]] = {}
     for plan in plans:
         for note in plan.imported["notes"]:
             about.setdefault(note, []).append(plan.log.network)
     return [
-        note if len(networks) == len(plans) else f"{', '.join(networks)}: {note}"
+        note if len(networks) == len(plans) else f"{_describe_networks(networks)}: {note}"
         for note, networks in about.items()
     ]
+
+
+def _describe_networks(networks: Sequence[str]) -> str:
+    """Such as `Plain, BAM (6 runs)`."""
+    names = list(dict.fromkeys(networks))
+    runs = f" ({len(networks)} runs)" if len(networks) > len(names) else ""
+    if (others := len(names) - SHOWN_NETWORKS) > 1:
+        names = [*names[:SHOWN_NETWORKS], f"{others} others"]
+    return ", ".join(names) + runs

@@ -46,9 +46,7 @@ class Named:
 
     @property
     def notes(self) -> list[str]:
-        told = {"data set": self.dataset, "seed": "" if self.seed is None else str(self.seed)}
-        said = [f"{what} {value}" for what, value in told.items() if value]
-        return [f"from its name: {' and '.join(said)}"] if said else []
+        return [f"its name says data set {self.dataset}"] if self.dataset else []
 
 
 def parse_name(name: str) -> Named:

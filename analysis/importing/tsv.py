@@ -107,7 +107,7 @@ def _join(folder: Path, named: Named, halves: dict[str, _Half]) -> Log:
     )
     for split, other in (("train", "test"), ("test", "train")):
         if split not in halves:
-            notes.append(f"there is no {split} file beside {halves[other][0].name}")
+            notes.append(f"there is no {split} file beside the {other} file")
     return Log(
         network=named.network,
         place=place_of(folder / "-".join(filter(None, (named.dataset, named.network)))),

@@ -40,6 +40,20 @@ def test_a_whole_folder_becomes_runs_and_junk_is_named(analysis: Analysis, logs:
     assert "26.50" in table.out
 
 
+def test_a_note_names_a_few_of_the_networks_that_it_is_about(
+    analysis: Analysis, tmp_path: Path
+) -> None:
+    for place, name in enumerate("abcdef"):
+        (tmp_path / f"{name}_test.txt").write_text(f"5\t2.5\t{place}.5\n")
+    for seed in range(3):
+        (tmp_path / f"net_s{seed}_test.txt").write_text(f"7\t2.5\t{seed}.5\n")
+    assert analysis("import", "tsv", tmp_path, "--sweep", "x").err.splitlines() == [
+        "there is no train file beside the test file",
+        "a, b, c, d, 2 others: the log begins at epoch 5",
+        "net (3 runs): the log begins at epoch 7",
+    ]
+
+
 def test_a_dry_run_says_the_same_and_writes_nothing(analysis: Analysis, logs: Path) -> None:
     dry = analysis("import", "tsv", logs, "--sweep", "records", "--dry-run")
     assert not Path("runs").exists()

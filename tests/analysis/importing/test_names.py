@@ -25,9 +25,11 @@ def test_a_name_says_network_half_seed_and_data_set(name: str, said: Named) -> N
     assert parse_name(name) == said
 
 
-def test_what_a_name_says_is_told() -> None:
-    assert parse_name("net").notes == []
-    assert parse_name("net-cifar10-s3").notes == ["from its name: data set cifar10 and seed 3"]
+def test_a_data_set_that_a_name_says_is_an_option_and_told() -> None:
+    assert parse_name("net-s3").notes == []
+    assert parse_name("net-s3").options == {}
+    assert parse_name("net-cifar10-s3").notes == ["its name says data set cifar10"]
+    assert parse_name("net-cifar10-s3").options == {"dataset": "cifar10"}
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_two_files_of_one_half_are_one_too_many(write: WriteLog) -> None:
 def test_half_a_pair_is_imported_and_told(write: WriteLog) -> None:
     [log] = read([write("net_train.txt", *TRAIN)]).logs
     assert log.records[0]["test_top1"] is None
-    assert "there is no test file beside net_train.txt" in log.notes
+    assert "there is no test file beside the train file" in log.notes
 
 
 def test_a_last_line_that_is_cut_is_left_out(write: WriteLog) -> None:

@@ -51,7 +51,7 @@ def test_what_was_told_and_the_files_digests_are_written_down(
     assert written["format"] == "tsv"
     [file] = written["files"]
     assert (file["name"], len(file["sha256"])) == ("Net_test.txt", 64)
-    assert written["notes"] == ["there is no train file beside Net_test.txt"]
+    assert written["notes"] == ["there is no train file beside the test file"]
 
 
 def test_the_same_again_changes_nothing_and_a_log_that_grew_replaces(
