@@ -41,6 +41,19 @@ def to_tensorboard(loaded: Runs, folder: Path) -> list[Path]:
     What an earlier export wrote of a run is replaced. Raises InputError if TensorBoard is not
     installed.
     """
+    written = []
+    by_run = loaded.epochs.groupby(["sweep", "run_id"], observed=True, sort=False)
+    for (sweep, run_id), epochs in by_run:
+        # Sweeps of one name are told apart by their paths.
+        place = folder / sweep.strip("/").replace("/", "-") / run_id
+        for old in place.glob("events.out.tfevents.*"):
+            old.unlink()
+        _write_events(place, epochs)
+        written.append(place)
+    return written
+
+
+def _write_events(place: Path, epochs: pd.DataFrame) -> None:
     try:
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary
@@ -50,27 +63,18 @@ def to_tensorboard(loaded: Runs, folder: Path) -> list[Path]:
             "event files are written by the package tensorboard, which is not installed: "
             "pip install tensorboard, or export to csv or parquet"
         ) from None
-    written = []
-    for (sweep, run_id), epochs in loaded.epochs.groupby(
-        ["sweep", "run_id"], observed=True, sort=False
-    ):
-        # Sweeps of one name are told apart by their paths.
-        place = folder / sweep.strip("/").replace("/", "-") / run_id
-        for old in place.glob("events.out.tfevents.*"):
-            old.unlink()
-        writer = EventFileWriter(str(place))
-        for record in epochs.to_dict("records"):
-            values = [
-                Summary.Value(tag=tag, simple_value=record[name])
-                for tag, name in TAGS.items()
-                if not pd.isna(record[name])
-            ]
-            wall_time = 0.0 if pd.isna(record["time_unix_s"]) else record["time_unix_s"]
-            event = Event(wall_time=wall_time, step=record["epoch"], summary=Summary(value=values))
-            writer.add_event(event)
-        writer.close()
-        written.append(place)
-    return written
+    writer = EventFileWriter(str(place))
+    for record in epochs.to_dict("records"):
+        values = [
+            Summary.Value(tag=tag, simple_value=record[name])
+            for tag, name in TAGS.items()
+            if not pd.isna(record[name])
+        ]
+        event = Event(step=record["epoch"], summary=Summary(value=values))
+        if not pd.isna(record["time_unix_s"]):
+            event.wall_time = record["time_unix_s"]
+        writer.add_event(event)
+    writer.close()
 
 
 def with_units(table: pd.DataFrame) -> pd.DataFrame:

@@ -62,13 +62,17 @@ def read(
             trainings.setdefault(_folder_of(path), []).append(path)
         else:
             skipped.append(f"{path.name}: it is no event file")
-    scalars = {folder: _read_folder(folder, its) for folder, its in trainings.items()}
+    scalars = {}
+    for folder, its_files in trainings.items():
+        try:
+            scalars[folder] = _read_folder(folder, its_files)
+        except OSError as error:
+            skipped.append(f"{folder}: {error.filename} cannot be read: {error.strerror}")
     _check_tags(tags or {}, [tag for points, _ in scalars.values() for tag in points])
     logs: list[Log] = []
     for folder, (points, notes) in scalars.items():
         try:
-            its_files = tuple(trainings[folder])
-            log = _make_log(folder, its_files, points, tags or {}, unit)
+            log = _make_log(folder, tuple(trainings[folder]), points, tags or {}, unit)
             logs.append(log.with_notes(notes))
         except UnusableError as error:
             skipped.append(f"{folder}: {error}")
