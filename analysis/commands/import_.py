@@ -36,7 +36,7 @@ Sweep = Annotated[
     str, typer.Option("--sweep", metavar="NAME", help="The sweep that the runs become part of.")
 ]
 Known = Annotated[
-    list[str],
+    list[str] | None,
     typer.Option(
         "--set",
         metavar="OPTION=VALUE",
@@ -44,7 +44,7 @@ Known = Annotated[
     ),
 ]
 Renames = Annotated[
-    list[str],
+    list[str] | None,
     typer.Option(
         "--rename",
         metavar="NAME=NETWORK",
@@ -84,8 +84,8 @@ Seed = Annotated[str | None, _named("... of the seed, in a table of several.")]
 def tsv(
     files: Files,
     sweep: Sweep,
-    known: Known = [],  # noqa: B006  typer's way to say "any number"
-    rename: Renames = [],  # noqa: B006
+    known: Known = None,
+    rename: Renames = None,
     runs_folder: RunsFolder = Path("runs"),
     dry_run: DryRun = False,
 ) -> None:
@@ -102,18 +102,18 @@ def tsv(
 
       analysis import tsv records --sweep records --rename SResNet50=sresnet50
     """
-    from analysis.importing import log
+    from analysis.importing.text import files_in
     from analysis.importing.tsv import read
 
-    _import("tsv", read(log.files_in(files)), sweep, known, rename, runs_folder, dry_run)
+    _import("tsv", read(files_in(files)), sweep, known, rename, runs_folder, dry_run)
 
 
 @app.command()
 def lambdanetworks(
     files: Files,
     sweep: Sweep,
-    known: Known = [],  # noqa: B006
-    rename: Renames = [],  # noqa: B006
+    known: Known = None,
+    rename: Renames = None,
     runs_folder: RunsFolder = Path("runs"),
     dry_run: DryRun = False,
 ) -> None:
@@ -129,10 +129,10 @@ def lambdanetworks(
 
       analysis import lambdanetworks *.log --sweep lambda --set dataset=cifar10
     """
-    from analysis.importing import log
     from analysis.importing.lambdanetworks import read
+    from analysis.importing.text import files_in
 
-    _import("lambdanetworks", read(log.files_in(files)), sweep, known, rename, runs_folder, dry_run)
+    _import("lambdanetworks", read(files_in(files)), sweep, known, rename, runs_folder, dry_run)
 
 
 @app.command()
@@ -149,8 +149,8 @@ def csv(
     network: Network = None,
     seed: Seed = None,
     accuracy: Accuracy = None,
-    known: Known = [],  # noqa: B006
-    rename: Renames = [],  # noqa: B006
+    known: Known = None,
+    rename: Renames = None,
     runs_folder: RunsFolder = Path("runs"),
     dry_run: DryRun = False,
 ) -> None:
@@ -166,8 +166,8 @@ def csv(
 
       analysis import csv resnet18.csv --sweep others --test-top1 score
     """
-    from analysis.importing import log
     from analysis.importing.csv import read
+    from analysis.importing.text import files_in
 
     columns = _given(
         epoch=epoch,
@@ -180,7 +180,7 @@ def csv(
         network=network,
         seed=seed,
     )
-    found = read(log.files_in(files), columns, accuracy)
+    found = read(files_in(files), columns, accuracy)
     _import("csv", found, sweep, known, rename, runs_folder, dry_run)
 
 
@@ -196,8 +196,8 @@ def tensorboard(
     train_loss: TrainLoss = None,
     lr: Rate = None,
     accuracy: Accuracy = None,
-    known: Known = [],  # noqa: B006
-    rename: Renames = [],  # noqa: B006
+    known: Known = None,
+    rename: Renames = None,
     runs_folder: RunsFolder = Path("runs"),
     dry_run: DryRun = False,
 ) -> None:
@@ -235,8 +235,8 @@ def _import(
     format: str,
     found: Found,
     sweep: str,
-    known: list[str],
-    renames: list[str],
+    known: list[str] | None,
+    renames: list[str] | None,
     runs_folder: Path,
     dry_run: bool,
 ) -> None:
@@ -244,7 +244,7 @@ def _import(
     from analysis.importing.writing import plan
 
     target = SweepDir(runs_folder / check_name("sweep", sweep))
-    options, names = parse_known(known), parse_names(renames)
+    options, names = parse_known(known or ()), parse_names(renames or ())
     plans, also_skipped = plan(found, target, format, options, names)
     warn(f"not imported: {reason}" for reason in (*found.skipped, *also_skipped))
     if not plans:

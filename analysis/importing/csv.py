@@ -12,20 +12,11 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from analysis.importing.log import (
-    JUDGED,
-    Found,
-    Log,
-    Row,
-    UnusableError,
-    place_of,
-    read_text,
-    records_of,
-    some_of,
-    to_number,
-)
+from analysis.importing.epochs import records_of
+from analysis.importing.log import JUDGED, Found, Log, Row, UnusableError, place_of
 from analysis.importing.names import parse_name, telling_name
 from analysis.importing.quantities import check_accuracies, in_percent, quantities
+from analysis.importing.text import read_text, some_of, to_number
 from attention_models import UnknownNameError
 from jobs.errors import InputError
 

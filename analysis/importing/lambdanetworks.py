@@ -21,17 +21,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from analysis.importing.log import (
-    Found,
-    Log,
-    Row,
-    UnusableError,
-    place_of,
-    ranges,
-    read_text,
-    records_of,
-)
+from analysis.importing.epochs import ranges, records_of
+from analysis.importing.log import Found, Log, Row, UnusableError, place_of
 from analysis.importing.names import parse_name, telling_name
+from analysis.importing.text import read_text
 
 _NUMBER = r"(?:[-+]?\d+(?:\.\d*)?(?:e[-+]?\d+)?|nan|inf)"
 _RECORD = re.compile(

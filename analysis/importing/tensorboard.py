@@ -16,7 +16,8 @@ from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from analysis.importing.log import JUDGED, Found, Log, Row, UnusableError, place_of, records_of
+from analysis.importing.epochs import records_of
+from analysis.importing.log import JUDGED, Found, Log, Row, UnusableError, place_of
 from analysis.importing.names import parse_name, split_word, telling_name
 from analysis.importing.quantities import check_accuracies, in_percent, quantities
 from attention_models import UnknownNameError

@@ -10,18 +10,10 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.importing.log import (
-    Found,
-    Log,
-    Row,
-    UnusableError,
-    place_of,
-    read_text,
-    records_of,
-    some_of,
-    to_number,
-)
+from analysis.importing.epochs import records_of
+from analysis.importing.log import Found, Log, Row, UnusableError, place_of
 from analysis.importing.names import Named, parse_name
+from analysis.importing.text import read_text, some_of, to_number
 
 SUFFIXES = ("", ".txt", ".tsv", ".log", ".dat")
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from analysis.importing.log import files_in
+from analysis.importing.text import files_in
 from analysis.importing.tsv import read
 from tests.analysis.importing.conftest import WriteLog
 

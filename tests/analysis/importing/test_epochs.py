@@ -1,23 +1,11 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.importing.log import (
-    LARGEST_EPOCH,
-    Row,
-    UnusableError,
-    files_in,
-    ranges,
-    read_text,
-    records_of,
-    some_of,
-    to_number,
-)
-from jobs.errors import InputError
+from analysis.importing.epochs import LARGEST_EPOCH, ranges, records_of
+from analysis.importing.log import Row, UnusableError
 from jobs.run_dir import EpochMetrics
 
 
@@ -101,11 +89,6 @@ def test_a_step_is_a_whole_number() -> None:
     assert type(records[0]["step"]) is int
 
 
-def test_of_much_that_is_wrong_a_little_is_shown() -> None:
-    assert some_of(["one", "two"]) == "'one', 'two'"
-    assert some_of([*"abcde"]) == "'a', 'b', 'c' and 2 others"
-
-
 @given(st.lists(st.integers(0, 20), min_size=1, max_size=60))
 def test_whatever_the_order_each_epoch_is_there_once_with_its_last_value(epochs: list[int]) -> None:
     records, _ = records_of({"the log": rows(*epochs)})
@@ -126,33 +109,3 @@ def test_whatever_the_order_each_epoch_is_there_once_with_its_last_value(epochs:
 )
 def test_epochs_are_told_as_ranges(epochs: list[int], told: str) -> None:
     assert ranges(epochs) == told
-
-
-def test_a_folder_stands_for_its_files_and_no_file_is_read_twice(tmp_path: Path) -> None:
-    for name in ("b.txt", "a.txt", "inner/c.txt"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("1")
-    both = [tmp_path / "a.txt", tmp_path / "b.txt"]
-    assert files_in([tmp_path]) == both
-    assert files_in([*both, tmp_path]) == both
-    with pytest.raises(InputError, match=r"there is no file or folder .*\*\.log"):
-        files_in([tmp_path / "*.log"])
-
-
-@pytest.mark.parametrize(
-    ("content", "why"), [(b"", "empty"), (b" \n\n", "empty"), (b"PK\0\1", "it is no text")]
-)
-def test_what_is_no_text_says_so(tmp_path: Path, content: bytes, why: str) -> None:
-    (tmp_path / "file").write_bytes(content)
-    with pytest.raises(UnusableError, match=why):
-        read_text(tmp_path / "file")
-
-
-def test_numbers_are_read_as_logs_write_them() -> None:
-    assert [to_number(text) for text in ("1.5", " 2 ", "1e-3", "", "abc")] == [
-        *(1.5, 2.0, 0.001),
-        *(None, None),
-    ]
-    nan = to_number("nan")
-    assert nan is not None
-    assert nan != nan
