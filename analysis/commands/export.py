@@ -10,7 +10,7 @@ import typer
 
 from analysis.commands.options import AllVersions, Only, RunsFolder, Sweeps, warn
 from jobs.errors import ExecutionError
-from jobs.run_dir import find_sweep
+from jobs.sweep_dir import find_sweep
 
 
 class Format(StrEnum):

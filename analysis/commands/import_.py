@@ -12,7 +12,7 @@ import typer
 
 from analysis.commands.options import RunsFolder, warn
 from jobs.errors import ExecutionError
-from jobs.run_dir import SweepDir, check_name
+from jobs.sweep_dir import SweepDir, check_name
 
 if TYPE_CHECKING:
     from analysis.importing.log import Found

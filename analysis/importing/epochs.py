@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from analysis.importing.log import Record, Row, UnusableError
-from jobs.run_dir import EpochMetrics
+from jobs.run_records import EpochMetrics
 
 # A number above is damaged, or counts something else.
 LARGEST_EPOCH = 1_000_000

@@ -17,8 +17,10 @@ from typing import Any, Literal
 import orjson
 
 from analysis.importing.known import check_network_options, check_renamed, count_network
-from analysis.importing.log import Found, Log
-from jobs.run_dir import Imported, ImportedFile, RunDir, SweepDir
+from analysis.importing.log import Found, Log, Record
+from jobs.run_dir import RunDir
+from jobs.run_records import Imported, ImportedFile
+from jobs.sweep_dir import SweepDir
 
 _DIGITS = 12
 
@@ -37,7 +39,7 @@ class Plan:
     def carry_out(self) -> None:
         """InputError if a run that is trained here has taken the name meanwhile."""
         if self.change != "unchanged":
-            self.run.write_imported(self.imported, self.log.records)
+            self.run.write_imported(self.imported, _known(self.log.records))
 
 
 def plan(
@@ -62,7 +64,7 @@ def plan(
     networks: dict[str, str] = {}  # by the epochs of their log
     skipped: list[str] = []
     for log in found.logs:
-        head, content = _head(log), _sha256(log.records)
+        head, content = _head(log), _sha256(_known(log.records))
         run_id = _run_id(log, format)
         if run_id not in there:
             run_id = by_content.get((head, content), run_id)
@@ -139,6 +141,13 @@ def _head(log: Log) -> str:
 
 def _head_of(run_id: str) -> str:
     return run_id[: -_DIGITS - 1]
+
+
+def _known(records: Sequence[Record]) -> list[Record]:
+    """The records as they are written: without what is not known."""
+    return [
+        {name: value for name, value in record.items() if value is not None} for record in records
+    ]
 
 
 def _sha256(value: Sequence[Any]) -> str:

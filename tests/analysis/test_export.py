@@ -11,7 +11,7 @@ from analysis.export import to_csv, to_parquet, to_tensorboard, with_types, with
 from analysis.load import Runs, load_runs
 from jobs.errors import InputError
 from jobs.event_files import TAGS
-from jobs.run_dir import SweepDir
+from jobs.sweep_dir import SweepDir
 from tests.analysis.conftest import add_imported, add_run, name_runs
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.run_dir import SweepDir
+from jobs.sweep_dir import SweepDir
 from tests.analysis.conftest import damage
 
 README = (Path(__file__).parents[2] / "README.md").read_text()

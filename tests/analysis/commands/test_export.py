@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from analysis.load import load_runs
-from jobs.run_dir import SweepDir
+from jobs.sweep_dir import SweepDir
 from tests.analysis.commands.conftest import Analysis
 from tests.analysis.conftest import EPOCHS
 

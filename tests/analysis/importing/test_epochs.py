@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from analysis.importing.epochs import LARGEST_EPOCH, ranges, records_of
 from analysis.importing.log import Row, UnusableError
-from jobs.run_dir import EpochMetrics
+from jobs.run_records import EpochMetrics
 
 
 def rows(*epochs: int) -> list[Row]:

@@ -11,7 +11,7 @@ from analysis.importing.tsv import read
 from analysis.importing.writing import Plan, plan
 from analysis.load import load_runs
 from jobs.errors import InputError
-from jobs.run_dir import SweepDir
+from jobs.sweep_dir import SweepDir
 from tests.analysis.conftest import add_run, name_runs
 from tests.analysis.importing.conftest import WriteLog
 
