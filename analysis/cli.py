@@ -1,4 +1,4 @@
-"""The command line: `analysis table` and `analysis plot`."""
+"""The command line `analysis`: a module for each command."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import typer
 
-from analysis.commands import plot, table
+from analysis.commands import export, import_, plot, table
 from jobs.errors import run_app
 
 app = typer.Typer(
@@ -16,8 +16,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (table.table, plot.plot):
+for command in (table.table, plot.plot, export.export):
     app.command()(command)
+app.add_typer(import_.app, name="import")
 
 
 def main() -> NoReturn:

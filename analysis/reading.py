@@ -78,6 +78,7 @@ def _read_imported(run: RunDir, columns: EpochColumns) -> RunRecord:
         "origin": "imported",
         "state": "finished",
         "attempts": 0,
+        **{size: imported.get(size) for size in ("params", "macs")},
         **_in_the_end(measured),
         **_NOTHING_SAID,
     }

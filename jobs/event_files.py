@@ -6,7 +6,8 @@ from jobs.errors import InputError
 from jobs.run_dir import RunDir
 from jobs.run_records import EpochMetrics
 
-_SHOWN = {
+# Which tag holds which value of an epoch's record.
+TAGS = {
     "accuracy/train_top1": "train_top1",
     "accuracy/test_top1": "test_top1",
     "accuracy/test_top5": "test_top5",
@@ -41,7 +42,7 @@ class EventFiles:
         self._writer.close()
 
     def add(self, metrics: EpochMetrics) -> None:
-        for tag, name in _SHOWN.items():
+        for tag, name in TAGS.items():
             value = metrics[name]  # type: ignore[literal-required]
             if value is not None:
                 self._writer.add_scalar(tag, value, metrics["epoch"], metrics["time_unix_s"])

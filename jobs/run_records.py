@@ -131,12 +131,19 @@ class ImportedFile(TypedDict):
     sha256: str
 
 
-class Imported(TypedDict):
+class Size(TypedDict, total=False):
+    """What is known of a network of ours alone."""
+
+    params: int
+    macs: int
+
+
+class Imported(Size):
     """Where a run comes from that another program has trained, and what is known of it."""
 
     format: str
     files: list[ImportedFile]
-    model: str  # the network's name as in the file
+    model: str  # the network's name as in the file, or one of ours that a person said it is
     seed: int | None
     options: dict[str, Any]  # those that are known, by their names in a matrix
     notes: list[str]  # what was odd about the files

@@ -17,6 +17,23 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 os.environ["OMP_NUM_THREADS"] = "1"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--records",
+        type=lambda path: Path(path).resolve(),
+        help="folder with the records of the comparison of 2019: cifar_100_SResNet50_test.txt ...",
+    )
+
+
+@pytest.fixture
+def records(request: pytest.FixtureRequest) -> Path:
+    """The folder that `--records` names; without it, what needs it is skipped."""
+    folder: Path | None = request.config.getoption("--records")
+    if folder is None:
+        pytest.skip("needs the records of the comparison of 2019: --records DIR")
+    return folder
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What needs the cluster comes first: nothing else takes so long, and files run in parallel."""
     items.sort(key=lambda item: "slurm_cluster" not in getattr(item, "fixturenames", ()))

@@ -33,6 +33,7 @@ ALLOWED = {
         "jobs.causes",
         "jobs.config",
         "jobs.errors",
+        "jobs.event_files",
         "jobs.files",
         "jobs.run_dir",
         "jobs.run_records",
