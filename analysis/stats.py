@@ -1,18 +1,15 @@
 """Statistics over seeds: every function takes the loaded frames and returns a frame.
 
-Means and deviations are those of a sample (ddof=1) and are over finished runs only, except where a
-curve says otherwise.
+Means and deviations are those of a sample (ddof=1) and are over finished runs only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
-from analysis.groups import RUN, grouped, keys_of, labels
-from analysis.metrics import check_metric
+from analysis.groups import grouped, keys_of, labels
 from analysis.per_run import per_run
 
 MEASURES = ("best", "final", "last")
@@ -48,10 +45,10 @@ def summarise(
         "seeds": seeds.agg(_number_of_seeds),
     }
     for name in MEASURES if last else MEASURES[:2]:
-        over_runs = _over_runs(of_finished[name])
-        columns[f"{name}_mean"] = over_runs["mean"]
-        columns[f"{name}_std"] = over_runs["std"].where(columns["seeds"] != 1)
-    columns["train_mean"] = _over_runs(of_finished["train"])["mean"]
+        found = over_runs(of_finished[name])
+        columns[f"{name}_mean"] = found["mean"]
+        columns[f"{name}_std"] = found["std"].where(columns["seeds"] != 1)
+    columns["train_mean"] = over_runs(of_finished["train"])["mean"]
     columns["gap_mean"] = columns["train_mean"] - columns["final_mean"]
     of_all = measured.groupby("group")
     columns |= {
@@ -68,51 +65,6 @@ def summarise(
     return summary.astype(counts | whole).reset_index()
 
 
-def curves(
-    runs: pd.DataFrame,
-    epochs: pd.DataFrame,
-    by: str = "model",
-    metrics: Sequence[str] = ("test_top1", "train_top1"),
-) -> pd.DataFrame:
-    """A row per group, metric and epoch: mean, std, min and max over `n` of its `planned` runs.
-
-    A group's curve is over its finished runs, so that it ends at the table's final mean. A group
-    without one (`finished` is False) is drawn over the runs that have begun, up to the last epoch
-    that all of them have reached: a seed that ends early never makes the mean jump.
-    """
-    for metric in metrics:
-        check_metric(metric)
-    counted = grouped(runs, by)
-    is_finished = counted["state"] == "finished"
-    counted["finished"] = counted["group"].isin(counted.loc[is_finished, "group"])
-    counted["planned"] = counted.groupby("group")["run_id"].transform("size")
-    drawn = counted[(counted["epochs_done"] > 0) & (is_finished | ~counted["finished"])]
-    reached = drawn.groupby("group")["epochs_done"].transform("min").rename("reached")
-    points = epochs.merge(drawn[[*RUN, "group"]].join(reached), on=RUN)
-    points = points[points["epoch"] <= points["reached"]].melt(
-        id_vars=["group", "epoch"], value_vars=list(metrics), var_name="metric"
-    )
-    over_runs = _over_runs(points.groupby(["group", "metric", "epoch"])["value"]).reset_index()
-    # A left key's order is kept: the groups come in the order of the matrix.
-    in_order = counted[["group", "planned", "finished"]].drop_duplicates()
-    return in_order.merge(over_runs, on="group")[
-        ["group", "metric", "epoch", "mean", "std", "min", "max", "n", "planned", "finished"]
-    ]
-
-
-def cut_curves(runs: pd.DataFrame, by: str = "model") -> pd.DataFrame:
-    """A row per curve over finished runs of different length, which ends where the shortest do.
-
-    `group`, its last `epoch`, the one of its `longest` run, and the `run_ids` of the shortest.
-    """
-    finished = grouped(runs, by).query("state == 'finished'")
-    lengths = finished.groupby("group")["epochs_done"]
-    ends = finished.assign(epoch=lengths.transform("min"), longest=lengths.transform("max"))
-    shortest = ends.query("epochs_done == epoch and epoch < longest")
-    runs_of = shortest.groupby(["group", "epoch", "longest"], sort=False)["run_id"]
-    return runs_of.agg(", ".join).rename("run_ids").reset_index()
-
-
 def missing(runs: pd.DataFrame, by: str = "model") -> pd.DataFrame:
     """A row per run that has not finished: its `name`, `state`, how far it is, and why it failed.
 
@@ -127,7 +79,7 @@ def missing(runs: pd.DataFrame, by: str = "model") -> pd.DataFrame:
     return counted.loc[counted["state"] != "finished", columns].reset_index(drop=True)
 
 
-def _over_runs(values: Any) -> pd.DataFrame:
+def over_runs(values: Any) -> pd.DataFrame:
     """Mean, std, min, max and number of each group of runs' values.
 
     A run that diverged to NaN makes them NaN; it must not fall out of a mean unseen.

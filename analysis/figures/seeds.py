@@ -1,0 +1,82 @@
+"""The final value of every run, as a point for each seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis.figures.looks import Look, Style
+from analysis.figures.style import GREY, Size, explain, head, new_figure
+from analysis.metrics import METRICS
+
+# The share of a row's height over which its seeds are spread.
+_SPREAD = 0.5
+
+
+def draw(
+    ends: pd.DataFrame,
+    looks: Mapping[str, Look],
+    size: Size,
+    *,
+    metric: str = "test_top1",
+    about: str = "",
+) -> Figure:
+    """What analysis.curves.ends found: a row per group, a point per run, a line at the mean.
+
+    Each seed has the same height in every row, so that rows can be compared seed by seed.
+    """
+    groups = list(ends["group"].unique())
+    figure = new_figure(size, 0.9 * (size.font_pt / 8) + 1.8 * size.row_in * len(groups))
+    axes = figure.add_subplot()
+    label, unit = METRICS[metric].label, METRICS[metric].unit
+    head(axes, size, f"Final {label} of every seed", about)
+    axes.set_xlabel(f"final {label} ({unit})" if unit else f"final {label}")
+    axes.set_yticks(range(len(groups)), groups)
+    axes.set_ylim(len(groups) - 0.4, -0.6)
+    axes.grid(visible=False, axis="y")
+    heights = _heights(ends["seed"])
+    for row, (group, its) in enumerate(ends.groupby("group", sort=False)):
+        _draw_group(axes, row, its.assign(y=row + heights[its.index]), looks[group])
+    marks = _marks(ends)
+    explain(figure, size, marks, len(marks), beside=False)
+    return figure
+
+
+def _heights(seeds: pd.Series) -> pd.Series:
+    """How far below the middle of its row a point is: the seeds one below the other."""
+    rank = seeds.rank(method="dense").fillna(1) - 1
+    return (rank / max(rank.max(), 1) - 0.5) * _SPREAD * (rank.max() > 0)
+
+
+def _draw_group(axes: Axes, row: int, its: pd.DataFrame, look: Look) -> None:
+    for finished, points in its.groupby("finished"):
+        face: Style = {"markerfacecolor": look.colour if finished else "white", "zorder": 3}
+        label = its["group"].iloc[0] if finished else "_unfinished"
+        axes.plot(points["value"], points["y"], label=label, **look.point(), **face)
+    if its["n"].iloc[0] > 1:
+        ends = (row - _SPREAD * 0.8, row + _SPREAD * 0.8)
+        axes.vlines(its["mean"].iloc[0], *ends, color=look.colour, alpha=0.6, zorder=2)
+
+
+def _marks(ends: pd.DataFrame) -> list[Artist]:
+    point: Style = {"marker": "o", "linestyle": "none", "color": GREY}
+    marks: list[Artist] = [Line2D([], [], label=_points(ends["seed"]), **point)]
+    if (ends["n"] > 1).any():
+        bar = point | {"marker": "|", "markersize": 12}
+        marks.append(Line2D([], [], label="mean of the finished runs", **bar))
+    if not ends["finished"].all():
+        hollow = point | {"markerfacecolor": "white"}
+        marks.append(Line2D([], [], label="unfinished: its last epoch", **hollow))
+    return marks
+
+
+def _points(seeds: pd.Series) -> str:
+    known = sorted(seeds.dropna().unique())
+    if len(known) < 2:
+        return f"a run{f', seed {known[0]}' if known else ''}"
+    return f"a run; seed {known[0]} above, {known[-1]} below"
