@@ -72,9 +72,9 @@ def _curves(loaded: Runs, wish: Wish) -> Drawn:
     found = curves.curves(loaded.runs, loaded.epochs, wish.by, metrics)
     x = X_COLUMNS[wish.x]
     _check_known(found.loc[found["metric"] == wish.metric, "mean"], METRICS[wish.metric].label)
-    _check_known(found[x], f"{'how long an epoch took' if x == 'gpu_h' else x}")
+    _check_known(found[x], "how long an epoch took" if x == "gpu_h" else f"its {x}")
     shown = found[found["mean"].notna() & found[x].notna()]
-    on_cpu = {*loaded.runs["device"].dropna()} <= {"cpu", ""} if "device" in loaded.runs else False
+    on_cpu = {*loaded.runs["device"].dropna()} - {""} == {"cpu"}
     figure = drawn_curves.draw(
         shown,
         _looks(loaded, wish),
@@ -89,11 +89,13 @@ def _curves(loaded: Runs, wish: Wish) -> Drawn:
 
 
 def _size(loaded: Runs, wish: Wish) -> Drawn:
-    found = stats.summarise(loaded.runs, loaded.epochs, wish.by, wish.metric)
-    finished = found[found["final_mean"].notna()]
-    if finished.empty:
+    if not (loaded.runs["state"] == "finished").any():
         raise NothingToDrawError("no run has finished")
-    _check_known(finished[list(sizes.PANELS)].stack(), "the size of a network")
+    found = stats.summarise(loaded.runs, loaded.epochs, wish.by, wish.metric)
+    _check_known(found["final_mean"], METRICS[wish.metric].label)
+    _check_known(
+        found.loc[found["final_mean"].notna(), list(sizes.PANELS)].stack(), "the size of a network"
+    )
     about = _about(loaded, wish)
     figure = sizes.draw(
         found, _looks(loaded, wish), SIZES[wish.width], metric=wish.metric, about=about

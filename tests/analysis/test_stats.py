@@ -176,53 +176,11 @@ def test_missing_runs_that_share_a_name_are_called_by_their_id(sweep: SweepDir) 
     assert list(stats.missing(frame, "model,lr")["name"]) == list(by_rate)
 
 
-def test_a_curve_ends_at_the_final_mean_of_the_table(half_finished: SweepDir) -> None:
-    runs, epochs = frames(half_finished)
-    summary = stats.summarise(runs, epochs).set_index("group")
-    test = stats.curves(runs, epochs).query("metric == 'test_top1'")
-    ends = test.groupby("group").tail(1).set_index("group")
-    assert list(test["group"].unique()) == ["resnet_small", "sresnet_small"]
-    assert ends["mean"].to_dict() == summary["final_mean"].to_dict()
-    assert ends["n"].to_dict() == {"resnet_small": 2, "sresnet_small": 1}
-    assert ends["planned"].to_dict() == {"resnet_small": 2, "sresnet_small": 3}
-    assert ends["finished"].all()
-
-
-def test_the_curve_of_unfinished_runs_ends_where_the_slowest_is(sweep: SweepDir) -> None:
-    runs = [
-        add_run(sweep, "resnet_small", seed=0, final=70.0, epochs_done=3),
-        add_run(sweep, "resnet_small", seed=1, final=72.0, epochs_done=2),
-        add_run(sweep, "resnet_small", seed=2, epochs_done=0),
-    ]
-    name_runs(sweep, runs)
-    curve = stats.curves(*frames(sweep), metrics=["test_top1"])
-    assert list(curve["epoch"]) == [1, 2]
-    assert list(curve["n"]) == [2, 2]
-    assert list(curve["mean"]) == [70.0, 71.0]
-    assert not curve["finished"].any()
-
-
-def test_a_curve_that_shorter_runs_cut_off_is_found(sweep: SweepDir) -> None:
-    short = [add_run(sweep, "resnet_small", seed=seed, epochs=3, epochs_done=3) for seed in (0, 1)]
-    long = [add_run(sweep, "resnet_small", seed=seed, epochs=30, epochs_done=30) for seed in (0, 1)]
-    begun = add_run(sweep, "resnet_small", seed=2, epochs_done=1)
-    equal = [add_run(sweep, "sresnet_small", seed=seed) for seed in (0, 1)]
-    name_runs(sweep, [*long, *short, begun, *equal])
-    runs, epochs = frames(sweep)
-    [cut] = stats.cut_curves(runs).to_dict("records")
-    ids = ", ".join(run.run_id for run in short)
-    assert cut == {"group": "resnet_small", "epoch": 3, "longest": 30, "run_ids": ids}
-    assert stats.curves(runs, epochs).groupby("group")["epoch"].max()["resnet_small"] == 3
-    assert stats.cut_curves(runs, "model,epochs").empty
-
-
 def test_an_empty_sweep_has_empty_statistics(sweep: SweepDir) -> None:
     name_runs(sweep, [])
     runs, epochs = frames(sweep)
     assert stats.summarise(runs, epochs).empty
-    assert stats.curves(runs, epochs).empty
     assert stats.missing(runs).empty
-    assert stats.cut_curves(runs).empty
 
 
 percent = st.floats(0, 100, allow_nan=False)
@@ -258,7 +216,6 @@ def test_the_statistics_are_those_of_numpy_whatever_the_order_of_the_rows(
     random.shuffle(order)
     epochs = epochs.iloc[order].reset_index(drop=True)
     summary = stats.summarise(runs, epochs).set_index("group")
-    curves = stats.curves(runs, epochs, metrics=["test_top1"]).set_index(["group", "epoch"])
     for number, history in enumerate(map(np.array, groups)):
         row = summary.loc[f"m{number}"]
         assert row["finished"] == len(history)
@@ -267,10 +224,3 @@ def test_the_statistics_are_those_of_numpy_whatever_the_order_of_the_rows(
         if len(history) > 1:
             assert row["final_std"] == pytest.approx(history[:, -1].std(ddof=1), abs=1e-6)
         assert row["best_mean"] >= row["final_mean"] - 1e-9
-        for epoch in (1, 2, 3):
-            point = curves.loc[(f"m{number}", epoch)]
-            assert point["mean"] == pytest.approx(history[:, epoch - 1].mean())
-            assert (point["min"], point["max"]) == (
-                history[:, epoch - 1].min(),
-                history[:, epoch - 1].max(),
-            )
