@@ -23,6 +23,7 @@ from launcher.status import sweep_status
 
 MATRIX = Path(__file__).parents[1] / "jobs" / "matrices" / "demo.yaml"
 RUNS = Path("runs")
+BASELINE = "preact_resnet_small"
 PREEMPT_FROM_EPOCH = 3
 POLL_S = 0.2
 
@@ -39,8 +40,8 @@ def main() -> None:
         print(f"\nnothing was left to preempt; remove {sweep.path} to see the demo from the start")
     else:
         _compare_with_undisturbed(*stopped, submit)
-    for words in ("table", "plot"):
-        _run(["analysis", words, sweep.name, "--runs", str(RUNS)])
+    for words in (["table"], ["plot", "--baseline", BASELINE]):
+        _run(["analysis", *words, sweep.name, "--runs", str(RUNS)])
 
 
 def _preempt_one(

@@ -39,15 +39,15 @@ def draw(
     axes.set_yticks(range(len(groups)), groups)
     axes.set_ylim(len(groups) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
-    heights = _heights(ends["seed"])
+    below = offsets(ends["seed"])
     for row, (group, its) in enumerate(ends.groupby("group", sort=False)):
-        _draw_group(axes, row, its.assign(y=row + heights[its.index]), looks[group])
+        _draw_group(axes, row, its.assign(y=row + below[its.index]), looks[group])
     marks = _marks(ends)
     explain(figure, size, marks, len(marks), beside=False)
     return figure
 
 
-def _heights(seeds: pd.Series) -> pd.Series:
+def offsets(seeds: pd.Series) -> pd.Series:
     """How far below the middle of its row a point is: the seeds one below the other."""
     rank = seeds.rank(method="dense").fillna(1) - 1
     return (rank / max(rank.max(), 1) - 0.5) * _SPREAD * (rank.max() > 0)

@@ -115,6 +115,7 @@ def _settings(size: Size) -> dict[Any, Any]:
         "lines.linewidth": size.line_pt,
         "lines.markersize": size.marker_pt,
         "pdf.fonttype": 42,  # text that can be searched and edited
+        "text.parse_math": False,  # a name may hold a dollar sign
         "svg.hashsalt": "attention-sweeps",
         "xtick.color": GREY,
         "xtick.labelcolor": "black",

@@ -164,23 +164,6 @@ def test_finished_runs_of_an_older_matrix_count_only_on_demand(run, tmp_path: Pa
     assert "left out" not in everything.err
     assert "differ in epochs" in everything.err
     assert " 4/4 " in everything.out
-    assert run("plot", "two").err == said
-    assert pd.read_csv("runs/two/figures/accuracy.csv")["epoch"].max() == 5
-    run("plot", "two", "--all-versions")
-    assert set(pd.read_csv("runs/two/figures/accuracy.csv")["n"]) == {4}
-
-
-def test_a_curve_that_is_cut_off_is_said(run, tmp_path: Path) -> None:
-    one, two = SweepDir(tmp_path / "runs" / "one"), SweepDir(tmp_path / "runs" / "two")
-    short = add_run(one, "resnet_small", epochs=3, epochs_done=3)
-    name_runs(one, [short])
-    name_runs(two, [add_run(two, "resnet_small", seed=seed) for seed in (0, 1)])
-    said = (
-        f"the curve of resnet_small is cut at epoch 3 of {EPOCHS}, "
-        f"where the shortest of its runs end: {short.run_id}\n"
-    )
-    assert said in run("plot", "one", "two").err
-    assert run("plot", "one", "two", "--by", "model,epochs").err == ""
 
 
 def test_a_damaged_sweep_is_an_error_alone_and_named_beside_others(run, tmp_path: Path) -> None:
@@ -206,35 +189,6 @@ def test_a_damaged_run_is_named_and_the_table_made_without_it(run, half_finished
     assert ended.out.startswith("| network ")
 
 
-def test_figures_are_written_to_the_sweep_and_their_paths_printed(run) -> None:
-    ended = run("plot", "demo")
-    assert ended.status == 0
-    paths = [Path(line) for line in ended.out.splitlines()]
-    assert [path.name for path in paths] == [
-        *("accuracy.png", "accuracy.svg", "accuracy_zoomed.png", "accuracy_zoomed.svg"),
-        "accuracy.csv",
-    ]
-    assert {path.parent for path in paths} == {Path("runs/demo/figures")}
-    assert all(path.exists() for path in paths)
-    assert "missing: sresnet_small seed 1" in ended.err
-
-
-def test_figures_of_several_sweeps_are_written_here(run, tmp_path: Path) -> None:
-    other = SweepDir(tmp_path / "runs" / "other")
-    name_runs(other, [add_run(other, "bam_resnet_small")])
-    ended = run("plot", "demo", "other", "--by", "sweep", "--metric", "test_loss")
-    assert ended.out.splitlines()[0] == "figures/loss_by_sweep.png"
-    assert set(pd.read_csv("figures/loss_by_sweep.csv")["group"]) == {"demo", "other"}
-
-
-def test_nothing_to_draw_is_no_mistake_of_the_person(run, tmp_path: Path) -> None:
-    sweep = SweepDir(tmp_path / "runs" / "fresh")
-    name_runs(sweep, [add_run(sweep, "resnet_small", epochs_done=None)])
-    ended = run("plot", "fresh")
-    assert ended.status == 1
-    assert ended.err == "error: nothing to draw yet: no run has finished an epoch\n"
-
-
 def test_a_sweep_without_runs_has_an_empty_table(run, tmp_path: Path) -> None:
     name_runs(SweepDir(tmp_path / "runs" / "empty"), [])
     ended = run("table", "empty")
@@ -253,8 +207,6 @@ def test_a_sweep_without_runs_has_an_empty_table(run, tmp_path: Path) -> None:
         (["table", "demo", "--columns", "parms"], "did you mean 'params'?"),
         (["table", "demo", "--columns", "last"], "needs --last N"),
         (["table", "demo", "--last", "0"], "Invalid value"),
-        (["plot", "demo", "--metric", "train_top1"], "Valid: test_loss, test_top1, test_top5"),
-        (["plot", "demo", "--baseline", "resnet"], "did you mean 'resnet_small'?"),
         (["table"], "Missing argument"),
         (["table", "--bogus"], "No such option"),
         (["table", "demo", "--format", "pdf"], "Invalid value"),
@@ -267,16 +219,6 @@ def test_a_mistake_ends_with_2_and_says_what_is_valid(run, arguments: list[str],
     assert ended.status == 2
     assert said in ended.err
     assert "Traceback" not in ended.err
-
-
-def test_a_mistake_leaves_no_folder_behind(run) -> None:
-    assert run("plot", "demo", "--baseline", "foo", "-o", "f").status == 2
-    assert not Path("f").exists()
-
-
-def test_a_figure_says_by_what_its_lines_differ(run) -> None:
-    run("plot", "demo", "--by", "lr")
-    assert "demo, digits, by lr" in Path("runs/demo/figures/accuracy_by_lr.svg").read_text()
 
 
 def test_help_shows_examples(run) -> None:

@@ -30,7 +30,7 @@ def test_the_demo_preempts_a_run_which_ends_like_an_undisturbed_one() -> None:
     assert stop["last_step"] % stop["steps_per_epoch"] != 0
     for network in ("preact_resnet_small", "bam_preact_resnet_small", "sresnet_small"):
         assert f"| {network} " in said
-    for name in ("accuracy.png", "accuracy.svg", "accuracy_zoomed.png"):
+    for name in ("curves_test_top1.png", "seeds_test_top1.svg", "timeline.csv"):
         path = Path("runs/demo/figures") / name
         assert path.stat().st_size > 1000
         assert str(path) in said
