@@ -30,32 +30,31 @@ def curves(
 
     Only epochs that all `n` runs have recorded: a seed that ends early never makes the mean jump.
     `seeds` is how many different ones they have, NaN if one is not known; with a single seed there
-    is no deviation. `finished` is False for a group that has no
-    finished run. `step` and `gpu_h`, the GPU-hours of training and evaluation up to the end of
-    the epoch, are means over the runs; NaN where one does not know.
+    is no deviation. `finished` is False for a group that has no finished run. `step` and `gpu_h`,
+    the GPU-hours of training and evaluation up to the end of the epoch, are means over the runs;
+    NaN where one is not known.
     """
     for metric in metrics:
         check_metric(metric)
     drawn = _drawn(runs, by)
-    points = epochs.merge(drawn[[*RUN, "group", "gpus", "n"]], on=RUN).sort_values("epoch")
+    values = {metric: values_of(epochs, metric) for metric in metrics}
+    points = epochs[[*RUN, "epoch", "step", "epoch_s", "eval_s"]].assign(**values)
+    points = points.merge(drawn[[*RUN, "group", "gpus", "n"]], on=RUN).sort_values("epoch")
     points["gpu_h"] = _gpu_h(points)
     recorded = points.groupby(["group", "epoch"])["run_id"].transform("size")
     points = points[recorded == points["n"]]
     places = [points["group"], points["epoch"]]
-    parts = [
-        over_runs(values_of(points, metric).groupby(places)).assign(metric=metric)
-        for metric in metrics
-    ]
+    parts = [over_runs(points[metric].groupby(places)).assign(metric=metric) for metric in metrics]
     positions = [
         over_runs(points[name].groupby(places))["mean"].rename(name) for name in _POSITIONS
     ]
     found = pd.concat(parts).join(pd.concat(positions, axis=1)).reset_index()
     # A left key's order is kept: the groups come in the order of the matrix.
     about = drawn[["group", "seeds", "planned", "finished"]].drop_duplicates()
-    values = ["mean", "std", "min", "max", "n"]
+    statistics = ["mean", "std", "min", "max", "n", "seeds"]
     found = about.merge(found, on="group")
     found["std"] = found["std"].where(found["seeds"] != 1)
-    return found[["group", "metric", "epoch", *_POSITIONS, *values, "seeds", "planned", "finished"]]
+    return found[["group", "metric", "epoch", *_POSITIONS, *statistics, "planned", "finished"]]
 
 
 def ends(
@@ -68,7 +67,7 @@ def ends(
     """
     check_metric(metric)
     counted = grouped(runs, by)
-    last = epochs.sort_values("epoch").drop_duplicates(RUN, keep="last")
+    last = epochs.loc[epochs.groupby(RUN, observed=True)["epoch"].idxmax()]
     last = last[[*RUN, "epoch"]].assign(value=values_of(last, metric))
     found = counted[[*RUN, "group", "seed", "state"]].merge(last, on=RUN)
     found["finished"] = found.pop("state") == "finished"
@@ -139,16 +138,16 @@ def _gpu_h(points: pd.DataFrame) -> pd.Series:
 
 def _schedules(known: pd.DataFrame) -> pd.Series:
     """The number of each record's schedule; one that is only the beginning of another is that."""
+    run = known.groupby(RUN, observed=True, sort=False).ngroup()
     rates = {
-        run: tuple(zip(its["epoch"], its["lr"], strict=True))
-        for run, its in known.groupby(RUN, observed=True, sort=False)
+        number: tuple(zip(its["epoch"], its["lr"], strict=True))
+        for number, its in known.groupby(run)
     }
     whole: list[tuple[tuple[int, float], ...]] = []
-    number = {}
+    schedule = {}
     for rate in sorted({*rates.values()}, key=lambda rate: (-len(rate), rate)):
         begins = (place for place, longer in enumerate(whole) if longer[: len(rate)] == rate)
-        number[rate] = next(begins, len(whole))
-        if number[rate] == len(whole):
+        schedule[rate] = next(begins, len(whole))
+        if schedule[rate] == len(whole):
             whole.append(rate)
-    runs = zip(*(known[name] for name in RUN), strict=True)
-    return pd.Series([number[rates[run]] for run in runs], index=known.index)
+    return run.map({number: schedule[rate] for number, rate in rates.items()})

@@ -110,7 +110,8 @@ def _legend(
         over = f" over {_number(ends.iloc[0])}" if all_alike else ""
         marks.append(Patch(color=GREY, alpha=0.25, linewidth=0, label=f"mean ± 1 std{over}"))
     elif all_alike:
-        marks.append(Line2D([], [], linestyle="none", label=f"{_number(ends.iloc[0])} each"))
+        each = " each" if len(ends) > 1 else ""
+        marks.append(Line2D([], [], linestyle="none", label=_number(ends.iloc[0]) + each))
     if with_train:
         thin = _TRAIN | {"linewidth": 0.8, "alpha": 0.7}
         marks.append(Line2D([], [], color=GREY, label="training", **thin))

@@ -34,7 +34,7 @@ def draw(
     figure = new_figure(size, 0.9 * (size.font_pt / 8) + 1.8 * size.row_in * len(groups))
     axes = figure.add_subplot()
     label, unit = METRICS[metric].label, METRICS[metric].unit
-    head(axes, size, f"Final {label} of every seed", about)
+    head(axes, size, f"Final {label} of every run", about)
     axes.set_xlabel(f"final {label} ({unit})" if unit else f"final {label}")
     axes.set_yticks(range(len(groups)), groups)
     axes.set_ylim(len(groups) - 0.4, -0.6)
