@@ -18,6 +18,8 @@ from matplotlib.figure import Figure
 GREY = "#595959"
 FAINT = "#E4E4E4"
 DPI = 200
+# A legend that would take more of the width stands below.
+MOST_BESIDE = 0.42
 
 
 class Width(StrEnum):
@@ -79,13 +81,16 @@ def explain(
 
     Its last `greyed` entries explain marks. The figure grows where the legend needs more room.
     """
-    if beside and size.legend_beside:
-        figure.set_figheight(max(figure.get_figheight(), (len(handles) + 2) * size.row_in))
+    labels = [str(handle.get_label()).splitlines() for handle in handles]
+    letters = max((len(line) for label in labels for line in label), default=0) + 7
+    width_in = letters * size.font_pt * 0.62 / 72
+    lines = sum(map(len, labels))
+    if beside and size.legend_beside and width_in < size.width_in * MOST_BESIDE:
+        figure.set_figheight(max(figure.get_figheight(), (lines + 2) * size.row_in))
         legend = figure.legend(handles=handles, loc="outside right upper")
     else:
-        letters = max((len(str(handle.get_label())) for handle in handles), default=0) + 7
-        columns = max(int(size.width_in * 72 / (letters * size.font_pt * 0.62)), 1)
-        rows = math.ceil(len(handles) / columns)
+        columns = max(int(size.width_in / width_in), 1)
+        rows = math.ceil(lines / columns)
         figure.set_figheight(figure.get_figheight() + rows * size.row_in)
         legend = figure.legend(handles=handles, loc="outside lower left", ncols=columns)
     for text in legend.get_texts()[len(handles) - greyed :]:

@@ -30,6 +30,16 @@ def test_the_legend_is_whole_and_off_the_axes(width: Width, handles: int) -> Non
     assert figure.legends[0].get_texts()[-1].get_color() == GREY
 
 
+def test_a_legend_of_long_names_leaves_the_width_to_the_axes() -> None:
+    size = SIZES[Width.page]
+    with look(size):
+        figure = new_figure(size)
+        axes = figure.add_subplot()
+        explain(figure, size, [Line2D([], [], label="a network with a name " * 2)])
+        figure.draw_without_rendering()
+    assert axes.get_window_extent().width > 0.9 * figure.bbox.width
+
+
 def test_a_column_has_no_title_since_the_paper_has_a_caption() -> None:
     assert make_figure(Width.column, 1).axes[0].get_title("left") == ""
 
