@@ -9,7 +9,7 @@ import pytest
 
 from analysis.cli import main
 from jobs.sweep_dir import SweepDir
-from tests.analysis.conftest import EPOCHS, add_run, name_runs
+from tests.analysis.conftest import add_run, name_runs
 
 
 class Ended:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from analysis import curves, stats
 from analysis.load import load_runs
-from jobs.run_dir import SweepDir
-from tests.analysis.conftest import EPOCHS, add_imported, add_run, make_metrics, name_runs
+from jobs.sweep_dir import SweepDir
+from tests.analysis.conftest import add_imported, add_run, make_metrics, name_runs
 
 
 def frames(sweep: SweepDir) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from analysis import timeline
 from analysis.load import load_runs
 from jobs.causes import Cause
-from jobs.run_dir import SweepDir
+from jobs.sweep_dir import SweepDir
 from tests.analysis.conftest import (
     STARTED_UNIX_S,
     add_run,

@@ -7,7 +7,7 @@ import pytest
 
 from analysis.commands import plot
 from analysis.figures import catalogue, style
-from jobs.run_dir import SweepDir
+from jobs.sweep_dir import SweepDir
 from tests.analysis.commands.conftest import Analysis
 from tests.analysis.conftest import EPOCHS, add_imported, add_run, name_runs
 

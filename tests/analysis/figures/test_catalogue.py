@@ -9,7 +9,7 @@ from analysis.figures.looks import BASELINE_COLOUR, looks_of
 from analysis.figures.style import Width
 from analysis.load import load_runs
 from jobs.errors import InputError
-from jobs.run_dir import SweepDir
+from jobs.sweep_dir import SweepDir
 from tests.analysis.conftest import add_imported, add_run, name_runs
 from tests.analysis.figures.frames import legend
 
