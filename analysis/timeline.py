@@ -16,11 +16,14 @@ WAITING = "waiting"
 STOPPED = "stopped and saved"
 OUTCOMES = ("finished", "going on", STOPPED, "killed", "cancelled", "failed")
 
+_SAVED = (Cause.TIME_LIMIT, Cause.PREEMPTED, Cause.STOPPED)
+_NOT_SAVED = (
+    *(Cause.INTERRUPTED, Cause.NODE_FAILURE, Cause.TASK_LOST),
+    *(Cause.UNKNOWN, Cause.NOT_BEGUN),
+)
 _OUTCOMES: Mapping[Cause, str] = {
-    **dict.fromkeys((Cause.TIME_LIMIT, Cause.PREEMPTED, Cause.STOPPED), STOPPED),
-    **dict.fromkeys(
-        (Cause.INTERRUPTED, Cause.NODE_FAILURE, Cause.TASK_LOST, Cause.UNKNOWN), "killed"
-    ),
+    **dict.fromkeys(_SAVED, STOPPED),
+    **dict.fromkeys(_NOT_SAVED, "killed"),
     **dict.fromkeys(NOT_RETRIED | {Cause.DATA_MISSING}, "failed"),
     Cause.FINISHED: "finished",
     Cause.CANCELLED: "cancelled",
