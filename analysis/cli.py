@@ -1,4 +1,4 @@
-"""The command line: `analysis table` and `analysis plot`."""
+"""The command line: `analysis table`, `analysis plot` and `analysis report`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import typer
 
-from analysis.commands import plot, table
+from analysis.commands import plot, report, table
 from jobs.errors import run_app
 
 app = typer.Typer(
@@ -16,7 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (table.table, plot.plot):
+for command in (table.table, plot.plot, report.report):
     app.command()(command)
 
 
