@@ -1,6 +1,6 @@
 # make demo      train the demo matrix here, with a preemption on the way, and show the result
-# make test      run all tests; those that need a SLURM are skipped where there is none
-# make test SLURM=install    install one from Debian's packages first (as root), and skip nothing
+# make test      run all tests; those that need a SLURM or a browser are skipped where there is none
+# make test SLURM=install    install both from Debian's packages first (as root), and skip nothing
 # make check     format, lint, types
 # make bench     networks and layers beside their references, as ratios of time and memory; what the
 #                trainer costs, and what stopping it does; what the launcher costs; then whether
@@ -30,6 +30,7 @@ demo: $(INSTALLED)
 test: $(INSTALLED)-test
 ifeq ($(SLURM),install)
 	sh tests/slurm_cluster/install.sh
+	sh tests/browser/install.sh
 	SLURM_TESTS=required $(BIN)/python -m pytest $(IN_PARALLEL) $(PYTEST)
 else
 	$(BIN)/python -m pytest $(IN_PARALLEL) $(PYTEST)

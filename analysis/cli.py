@@ -1,4 +1,4 @@
-"""The command line `analysis`: a module for each command."""
+"""The command line: `analysis table`, `plot`, `report`, `import` and `export`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import typer
 
-from analysis.commands import export, import_, plot, table
+from analysis.commands import export, import_, plot, report, table
 from jobs.errors import run_app
 
 app = typer.Typer(
@@ -16,7 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (table.table, plot.plot, export.export):
+for command in (table.table, plot.plot, report.report, export.export):
     app.command()(command)
 app.add_typer(import_.app, name="import")
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm_cluster.fixtures import slurm_cluster  # noqa: F401  a fixture for all tests
+from tests.browser.fixtures import browser, browser_process  # noqa: F401  fixtures for all tests
+from tests.slurm_cluster.fixtures import slurm_cluster  # noqa: F401  likewise
 
 # What a shell starts in the background ignores Ctrl-C, and what the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from jobs.errors import InputError
 from jobs.sweep_dir import SweepDir
 
 # pandas and matplotlib are imported where they are used, so that --help answers at once.
@@ -55,6 +56,12 @@ def load(
     if tell_fairness:
         warn(f"warning: {note}" for note in fairness.notes(loaded.runs, by))
     return loaded
+
+
+def check_last(last: int | None, loaded: Runs) -> None:
+    longest = loaded.runs["epochs_done"].max()
+    if last is not None and last > longest:
+        raise InputError(f"--last {last}: the longest run has recorded {longest} epochs")
 
 
 def warn(lines: Iterable[str]) -> None:

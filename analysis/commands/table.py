@@ -5,16 +5,22 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from analysis.commands.options import AllVersions, By, Only, RunsFolder, Sweeps, load, warn
-from jobs.errors import ExecutionError, InputError
+from analysis.commands.options import (
+    AllVersions,
+    By,
+    Only,
+    RunsFolder,
+    Sweeps,
+    check_last,
+    load,
+    warn,
+)
+from jobs.errors import ExecutionError
 from jobs.sweep_dir import find_sweep
-
-if TYPE_CHECKING:
-    from analysis.load import Runs
 
 
 class Format(StrEnum):
@@ -102,7 +108,7 @@ def table(
     from analysis.tables import comparison, html, latex, lines, markdown, raw, terminal
 
     loaded = load(found, by, all_versions, only, tell_fairness=False)
-    _check_last(last, loaded)
+    check_last(last, loaded)
     summary = stats.summarise(loaded.runs, loaded.epochs, by, metric, last)
     spent = costs.costs(loaded.runs, loaded.epochs, loaded.attempts)
     summary = summary.merge(costs.by_group(loaded.runs, spent, by), on="group")
@@ -154,12 +160,6 @@ def _write(text: str, output: Path | None) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(text, encoding="utf-8")
     print(output)
-
-
-def _check_last(last: int | None, loaded: Runs) -> None:
-    longest = loaded.runs["epochs_done"].max()
-    if last is not None and last > longest:
-        raise InputError(f"--last {last}: the longest run has recorded {longest} epochs")
 
 
 def _default_format(output: Path | None) -> Format:
