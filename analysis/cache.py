@@ -54,7 +54,7 @@ _READERS = (
     *(analysis.columns, analysis.reading, attention_models.registry),
     *(jobs.causes, jobs.config, jobs.files, jobs.run_dir, jobs.run_records),
 )
-_DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
+_DAMAGE = (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -141,13 +141,16 @@ class _File:
     def __init__(self, path: Path) -> None:
         """Raises one of _DAMAGE if it is not whole, or was written by another version."""
         self.path = path
-        self._arrays = np.load(path, allow_pickle=False)
-        if self._arrays["version"] != _version() or self._arrays.zip.testzip() is not None:
-            self.close()
-            raise ValueError(f"{path} is damaged, or of another version")
+        with contextlib.ExitStack() as opened:
+            stream = opened.enter_context(open(path, "rb"))
+            self._arrays = np.load(stream, allow_pickle=False)
+            if self._arrays["version"] != _version() or self._arrays.zip.testzip() is not None:
+                raise ValueError(f"{path} is damaged, or of another version")
+            self._stays_open = opened.pop_all()
 
     def close(self) -> None:
         self._arrays.close()
+        self._stays_open.close()
 
     def records(self) -> dict[str, RunRecord]:
         """Every run in it, by its key."""

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pandas as pd
 import pytest
 
@@ -525,6 +527,28 @@ def test_a_run_that_cannot_be_opened_is_reported_and_left_out(half_finished: Swe
     assert run.run_id not in set(loaded.runs["run_id"])
     [problem] = loaded.problems
     assert str(run.path / "metrics.jsonl") in problem
+
+
+def test_a_run_that_is_written_meanwhile_is_read_up_to_some_epoch(sweep: SweepDir) -> None:
+    run = add_run(sweep, "resnet_small", epochs_done=0, epochs=300)
+    name_runs(sweep, [run])
+    lines = b"".join(orjson.dumps(make_metrics(epoch, 50.0)) + b"\n" for epoch in range(1, 301))
+
+    def write() -> None:
+        with open(run.metrics, "ab", buffering=0) as file:
+            for begin in range(0, len(lines), 97):
+                file.write(lines[begin : begin + 97])
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    seen = [0]
+    while seen[-1] < 300:
+        loaded = load_runs(sweep)
+        assert loaded.problems == ()
+        assert list(loaded.epochs["epoch"]) == list(range(1, len(loaded.epochs) + 1))
+        seen.append(len(loaded.epochs))
+    writer.join()
+    assert seen == sorted(seen)
 
 
 def test_a_run_directory_that_is_read_stays_as_it_was(half_finished: SweepDir) -> None:
