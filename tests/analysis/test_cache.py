@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analysis import cache
+from analysis import cache, columns
 from analysis.load import Runs, load_runs
 from jobs.run_dir import RunDir
 from jobs.sweep_dir import SweepDir
@@ -144,6 +144,18 @@ def test_where_nothing_can_be_written_the_runs_are_read(half_finished: SweepDir)
     first = load_runs(half_finished)
     assert len(first.runs) == 5
     check_equal(load_runs(half_finished), first)
+
+
+def test_columns_grow_on_after_a_sweep_was_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(columns, "_FIRST_BYTES", 8)
+    sweeps = [SweepDir(tmp_path / name) for name in ("a", "b")]
+    for sweep in sweeps:
+        name_runs(sweep, [add_run(sweep, "resnet_small", seed=seed) for seed in range(3)])
+    first = load_runs(sweeps)
+    assert len(first.epochs) == 2 * 3 * EPOCHS
+    check_equal(load_runs(sweeps), first)
 
 
 def test_what_a_killed_process_left_is_removed_when_it_is_old(half_finished: SweepDir) -> None:

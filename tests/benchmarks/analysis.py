@@ -36,6 +36,7 @@ from unittest.mock import patch
 
 import orjson
 
+from analysis.cache import FOLDER
 from jobs.config import make_config
 from jobs.sweep_dir import SweepDir
 from tests.analysis.conftest import make_attempt, make_environment, make_metrics, make_result
@@ -173,7 +174,7 @@ def in_turns(sweep: SweepDir, repeats: int) -> dict[str, list[dict[str, float]]]
 
 
 def forget(sweep: SweepDir) -> None:
-    shutil.rmtree(sweep.path.parent / ".analysis_cache", ignore_errors=True)
+    shutil.rmtree(sweep.path.parent / FOLDER, ignore_errors=True)
 
 
 def report_table(given: argparse.Namespace, folder: Path) -> None:
