@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from analysis import timeline
-from analysis.curves import NAMES_APART
 from analysis.figures import catalogue, seeds, sizes
 from analysis.figures.style import look
 from analysis.groups import as_written
@@ -92,7 +91,7 @@ def _of_seeds(ends: pd.DataFrame, metric: str) -> list[Series]:
 def _of_schedules(schedules: pd.DataFrame, metric: str) -> list[Series]:
     return [
         Series(
-            groups.replace(NAMES_APART, ", "),
+            str(groups),
             its["epoch"],
             its["lr"],
             [

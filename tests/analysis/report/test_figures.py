@@ -60,7 +60,7 @@ def test_a_learning_rate_says_where_runs_restarted(sweep: SweepDir) -> None:
 
 
 def test_a_learning_rate_names_all_that_have_it(drawings: dict[str, Drawing]) -> None:
-    assert [*said(drawings["lr"])] == ["resnet_small, sresnet_small"]
+    assert [*said(drawings["lr"])] == ["resnet_small; sresnet_small"]
 
 
 def test_a_bar_says_along_its_whole_length_how_long_it_was_and_why_it_ended(sweep) -> None:
