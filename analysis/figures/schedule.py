@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
 from analysis.curves import NAMES_APART
 from analysis.figures.looks import BASELINE_COLOUR, COLOURS, DASHES, Look, Style
@@ -34,6 +35,9 @@ def draw(
     axes.margins(x=0.015)
     if schedules["lr"].min() > 0 and schedules["lr"].nunique() <= FEW_RATES:
         axes.set_yscale("log")
+        # Powers of ten would be written as formulas, and no text is read as one.
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
     handles: list[Artist] = []
     for number, (groups, its) in enumerate(schedules.groupby(["schedule", "groups"], sort=False)):
         line = _line(number, groups[1], looks)

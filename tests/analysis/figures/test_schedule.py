@@ -59,3 +59,11 @@ def test_steps_are_drawn_in_powers_of_ten_and_a_curve_is_not() -> None:
     assert draw(make_schedules([NAMES], COSINE)).axes[0].get_yscale() == "linear"
     steps = [0.1] * 10 + [0.01] * 10 + [0.001] * 10
     assert draw(make_schedules([NAMES], steps)).axes[0].get_yscale() == "log"
+
+
+def test_steps_of_a_schedule_are_labelled_with_their_rates() -> None:
+    figure = draw(make_schedules([NAMES[:1]], [0.1] * 5 + [0.01] * 5 + [0.001] * 5))
+    figure.draw_without_rendering()
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert {"0.1", "0.01", "0.001"} <= {*labels}
+    assert not any("$" in label for label in labels)

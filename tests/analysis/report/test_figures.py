@@ -59,6 +59,10 @@ def test_a_learning_rate_says_where_runs_restarted(sweep: SweepDir) -> None:
     assert points == ["epoch 1: 0.1", "epoch 2: 0.1", "epoch 3: 0.01, 1 of 1 runs restarted"]
 
 
+def test_a_learning_rate_names_all_that_have_it(drawings: dict[str, Drawing]) -> None:
+    assert [*said(drawings["lr"])] == ["resnet_small; sresnet_small"]
+
+
 def test_a_bar_says_along_its_whole_length_how_long_it_was_and_why_it_ended(sweep) -> None:
     run = add_run(sweep, "resnet_small", epochs_done=1)
     ended = {"ended_unix_s": 1.7e9 + 7200, "cause": "preempted", "message": ""}
