@@ -126,8 +126,9 @@ class RunDir:
 
     def read_config(self) -> RunConfig:
         """The configuration as it was planned; InputError if the file was edited since."""
+        document = read_json(self._config)
         try:
-            return read_document(read_json(self._config), self.run_id)
+            return read_document(document, self.run_id)
         except InputError as error:
             raise InputError(f"{self._config}: {error}") from None
 

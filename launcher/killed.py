@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.causes import SLURM_CAUSES, Cause
+from jobs.errors import InputError
 from jobs.run_dir import RunDir
 from jobs.run_records import Attempt
 from jobs.sweep_dir import SweepDir, submission_of
@@ -43,11 +44,11 @@ def silent_attempts(sweep: SweepDir) -> list[Silent]:
         if record["executor"] == "slurm" and "job_id" in record:
             for run_id in record["runs"]:
                 records_of[run_id].append(record)
-    return [
-        silent
-        for run_id, records in records_of.items()
-        for silent in _silent(sweep.run(run_id), records)
-    ]
+    found: list[Silent] = []
+    for run_id, records in records_of.items():
+        with contextlib.suppress(InputError):  # the run's own status tells what is damaged
+            found += _silent(sweep.run(run_id), records)
+    return found
 
 
 def _silent(run: RunDir, records: Sequence[dict[str, Any]]) -> Iterable[Silent]:

@@ -103,10 +103,12 @@ def _labels(sweeps: Sequence[SweepDir]) -> dict[Path, str]:
 
 
 def _only(only: str, runs: list[RunDir]) -> list[RunDir]:
+    from launcher.failures import Failures, intact_sweeps
     from launcher.selected import Selected
     from launcher.show import status_or_files
 
     sweeps = list({run.path.parent: sweep_of(run) for run in runs}.values())
+    sweeps = intact_sweeps(sweeps, Failures(len(sweeps)))
     candidates = {run.path for run in runs}
     among = [
         [status for status in statuses if sweep.path / status.run_id in candidates]

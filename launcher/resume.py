@@ -1,13 +1,10 @@
-"""Going on with sweeps, each for itself: one that cannot does not keep the others from it."""
+"""Going on with a sweep where it was submitted last."""
 
 from __future__ import annotations
 
-import contextlib
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from jobs.errors import ExecutionError, InputError, describe_failure
 from jobs.sweep_dir import SweepDir
 from launcher.cluster import Profile, SlurmProfile
 from launcher.plan import Action, Policy, plan
@@ -24,43 +21,6 @@ from launcher.submit import (
     last_profile,
     run_profile,
 )
-
-
-@dataclass
-class Failures:
-    """What kept sweeps from going on, told as it happens where there are others."""
-
-    sweeps: int
-    _errors: list[tuple[str, Exception]] = field(default_factory=list)
-
-    @contextlib.contextmanager
-    def of(self, sweep: SweepDir) -> Iterator[None]:
-        """What is done for one sweep; its failure ends that, and nothing else."""
-        try:
-            yield
-        except (InputError, ExecutionError, OSError) as error:
-            self._errors.append((sweep.name, error))
-            if self.sweeps > 1:
-                print(f"error: {sweep.name}: {describe_failure(error)}", file=sys.stderr)
-
-    def check(self) -> None:
-        """Raise the failure of the only sweep, or say which of several failed.
-
-        InputError if nothing but mistakes in the input kept them from going on.
-        """
-        if not self._errors:
-            return
-        names, errors = zip(*self._errors, strict=True)
-        if self.sweeps == 1:
-            raise errors[0]
-        kind = InputError if all(isinstance(e, InputError) for e in errors) else ExecutionError
-        raise kind(f"{len(names)} of {self.sweeps} sweeps failed: {', '.join(names)}")
-
-
-def check_records(sweep: SweepDir) -> None:
-    """InputError if what says which runs there are, and who has had them, is damaged."""
-    sweep.submissions()
-    sweep.named_runs()
 
 
 @dataclass(frozen=True)

@@ -213,19 +213,15 @@ def resume(
 
         launcher resume --only 'state == failed and model != resnet50'
     """
-    from launcher.resume import Failures, Wishes, check_records, plan_resumption
+    from launcher.failures import Failures, intact_sweeps
+    from launcher.resume import Wishes, plan_resumption
     from launcher.selected import Selected
     from launcher.status import status_of_sweeps
     from launcher.submit import note_released, nothing_submitted_yet
 
     named = find_sweeps(sweeps, runs, started_by_hand=False)
-    failures, found = Failures(len(named)), []
-    for sweep in named:
-        with failures.of(sweep):
-            check_records(sweep)
-            found.append(sweep)
-    if not found:
-        failures.check()
+    failures = Failures(len(named))
+    found = intact_sweeps(named, failures)
     with nothing_submitted_yet():
         all_statuses = status_of_sweeps(found)
     selected = Selected(only)(found, all_statuses)

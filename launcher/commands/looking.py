@@ -36,16 +36,20 @@ def status(
 
         launcher status --json | jq '.[] | select(.state == "failed")'
     """
+    from launcher.failures import Failures, intact_sweeps
     from launcher.selected import Selected
     from launcher.show import make_console, print_json, status_or_files
     from launcher.table import SweepTable
     from launcher.watch import Watch
 
-    found = find_sweeps(sweeps, runs)
+    asked = find_sweeps(sweeps, runs)
+    failures = Failures(len(asked))
+    found = intact_sweeps(asked, failures)
     selected = Selected(only)
     console = make_console()
     if watch and not as_json:
         Watch(found, selected, console, show_all=show_all).follow()
+        failures.check()
         return
     all_statuses = selected(found, status_or_files(found))
     if only:
@@ -53,10 +57,11 @@ def status(
         all_statuses = list(filter(None, all_statuses))
     if as_json:
         print_json(found, all_statuses)
-        return
-    limit = None if show_all or not console.is_terminal else LISTED_RUNS
-    for sweep, statuses in zip(found, all_statuses, strict=True):
-        console.print(SweepTable(sweep.name, statuses, limit))
+    else:
+        limit = None if show_all or not console.is_terminal else LISTED_RUNS
+        for sweep, statuses in zip(found, all_statuses, strict=True):
+            console.print(SweepTable(sweep.name, statuses, limit))
+    failures.check()
 
 
 def list_command(
@@ -73,14 +78,18 @@ def list_command(
     """
     from dataclasses import asdict
 
+    from launcher.failures import Failures, intact_sweeps
     from launcher.show import make_console, print_records
     from launcher.sweeps import summarise_sweeps, sweeps_table
 
-    summaries = summarise_sweeps(find_sweeps(None, runs, imported=True))
+    asked = find_sweeps(None, runs, imported=True)
+    failures = Failures(len(asked))
+    summaries = summarise_sweeps(intact_sweeps(asked, failures))
     if as_json:
         print_records([asdict(summary) for summary in summaries])
     else:
         make_console().print(sweeps_table(summaries))
+    failures.check()
 
 
 def logs(
@@ -125,13 +134,17 @@ def logs(
         launcher logs --failed demo
     """
     from jobs.sweep_dir import sweep_of
+    from launcher.failures import Failures, intact_sweeps
     from launcher.logs import attempts_table, find_run, print_failures, print_log
     from launcher.selected import Selected
     from launcher.show import make_console, status_or_files
 
     if failed:
-        sweeps = find_sweeps([run] if run else None, runs)
+        asked = find_sweeps([run] if run else None, runs)
+        failures = Failures(len(asked))
+        sweeps = intact_sweeps(asked, failures)
         print_failures(sweeps, Selected(only)(sweeps, status_or_files(sweeps)), tail)
+        failures.check()
         return
     found = find_run(run, runs, only)
     if attempts:

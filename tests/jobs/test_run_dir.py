@@ -37,6 +37,13 @@ def test_an_edited_configuration_names_its_file(run: RunDir) -> None:
         run.read_config()
 
 
+def test_a_damaged_configuration_names_its_file_once(run: RunDir) -> None:
+    path = run.path / "config.json"
+    path.write_text("{")
+    with pytest.raises(InputError, match=rf"^{path} is damaged: "):
+        run.read_config()
+
+
 def test_the_last_record_of_an_epoch_counts(run: RunDir) -> None:
     for epoch, step in [(1, 10), (2, 20), (3, 29), (2, 21), (3, 30)]:
         run.append_metrics({"epoch": epoch, "step": step})  # type: ignore[typeddict-item]

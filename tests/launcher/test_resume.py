@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import ExecutionError, InputError
 from jobs.sweep_dir import SweepDir
-from launcher.resume import Failures
 from tests.launcher.conftest import Desk
 
 NO_ACCOUNT = "Invalid account or account/partition combination specified"
@@ -62,21 +60,3 @@ def test_a_sweep_whose_records_are_damaged_stops_no_other(stopped: Desk) -> None
     assert said.endswith("error: 2 of 3 sweeps failed: a, c\n")
     assert submissions("b") == 2
     assert stopped.launcher("resume", "a", status=2).startswith(f"error: {record}")
-
-
-def test_mistakes_alone_are_input_errors_and_anything_else_a_failure(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    failures = Failures(3)
-    failures.check()
-    with failures.of(SweepDir("a")):
-        raise InputError("edited")
-    with pytest.raises(InputError, match=r"^1 of 3 sweeps failed: a$"):
-        failures.check()
-    with failures.of(SweepDir("b")):
-        raise PermissionError(13, "Permission denied", "b/submissions/claim")
-    assert "error: b: b/submissions/claim: Permission denied\n" in capsys.readouterr().err
-    with pytest.raises(ExecutionError, match=r"^2 of 3 sweeps failed: a, b$"):
-        failures.check()
-    with pytest.raises(ZeroDivisionError), failures.of(SweepDir("c")):
-        1 / 0  # noqa: B018  a bug is not hidden
