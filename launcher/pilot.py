@@ -198,7 +198,8 @@ class Report:
         measured, config = self.attempt["measured"], self.run.read_config()
         device = self.attempt["environment"]["device"]
         where = f"{config.gpus} x {device}" if config.gpus > 1 else device
-        yield f"{short_id(self.run.run_id)}: {measured['steps']} steps measured on {where}"
+        steps = f"{measured['steps']} step{'' if measured['steps'] == 1 else 's'}"
+        yield f"{short_id(self.run.run_id)}: {steps} measured on {where}"
         yield f"  waited     {format_duration(self.waited_s)}"
         yield f"  start-up   {show_seconds(measured['startup_s'])}"
         speed = config.batch_size / measured["step_s"]

@@ -162,7 +162,7 @@ def run_status(
     known: dict[str, Any] = {"label": label, "named": named}
     try:
         config = config or run.read_config()
-        known["gpus"] = config.gpus
+        known |= {"gpus": config.gpus, "epochs": config.epochs}
         if (result := run.read_result()) is not None:
             return _finished(run, result, config, known)
         return _unfinished(run, queued, task, config, known)
@@ -195,7 +195,6 @@ def _unfinished(
         attempts=len(history),
         causes=_count(history),
         failed_nodes=_failed_nodes(history),
-        epochs=config.epochs,
         **_where(last, holder, task),
         **_waiting(state, task),
         **_progressed(progress),
@@ -220,7 +219,6 @@ def _finished(
         # Of most runs the only attempt is the one that finished it.
         causes=_count(run.history()) if result["attempts"] > 1 else {Cause.FINISHED.value: 1},
         epoch=config.epochs,
-        epochs=config.epochs,
         done=1.0,
         test_top1=result["final_test_top1"],
         wall_s=result["wall_s"],

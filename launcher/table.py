@@ -161,6 +161,10 @@ def _state(run: RunStatus) -> str:
     return "running?" if run.suspect else str(run.state)
 
 
+def _epoch(run: RunStatus) -> str:
+    return f"{run.epoch}/{run.epochs}" if run.epochs else ""  # of a damaged one nothing is known
+
+
 def _top1(run: RunStatus) -> str:
     return "" if run.test_top1 is None else f"{run.test_top1:.2f}"
 
@@ -211,7 +215,7 @@ def describe_start(expected_unix_s: float) -> str:
 _ID = _Column("id", lambda run: short_id(run.run_id))
 _STATE = _Column("state", _state)
 _BAR = _Column("", lambda run: ("━" * round(BAR_WIDTH * run.done)).ljust(BAR_WIDTH))
-_EPOCH = _Column("epoch", lambda run: f"{run.epoch}/{run.epochs}", to_the_right=True)
+_EPOCH = _Column("epoch", _epoch, to_the_right=True)
 _TOP1 = _Column("top-1 %", _top1, to_the_right=True)
 _LEFT = _Column("left", _left, to_the_right=True)
 _ATTEMPTS = _Column("attempts", lambda run: str(run.attempts), to_the_right=True)

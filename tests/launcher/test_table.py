@@ -47,6 +47,16 @@ def test_the_table_shows_a_row_for_each_run_and_why_one_failed(sweep: SweepDir) 
     assert table.endswith("`launcher logs --failed tiny` shows the last words of what failed")
 
 
+def test_of_a_damaged_run_only_what_is_known_is_shown(sweep: SweepDir) -> None:
+    first, second = sweep.runs()
+    add_attempt(first)
+    (first.path / "attempts" / "1.json").write_text("{")
+    (second.path / "config.json").write_text("{")
+    rows = render(sweep_status(sweep), 160)[2:4]
+    assert rows[0].split() == ["resnet_small", "s0", short_id(first.run_id), "failed", "0/2", "0"]
+    assert rows[1].split() == [second.run_id, short_id(second.run_id), "failed", "0"]
+
+
 def test_a_wide_table_tells_the_causes_and_the_gpu_and_a_narrow_one_what_matters_most() -> None:
     queued = make_run(2, State.QUEUED, expected_start_unix_s=time.time() + 3 * 3600 + 60)
     wide = render([RUNNING, queued], 160)
