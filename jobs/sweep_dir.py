@@ -144,7 +144,10 @@ class SweepDir:
         path = self._names(newest[0])
         names = read_json(path)
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise InputError(f"{path} is missing or damaged; submit the matrix again")
+            raise InputError(
+                f"{path} is missing or damaged; remove it and {self._matrix(newest[0])}, and "
+                "submit the matrix again"
+            )
         return names
 
     def _matrix(self, number: int) -> Path:

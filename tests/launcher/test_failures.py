@@ -38,7 +38,7 @@ def test_a_damaged_sweep_hides_no_other_one(damaged: tuple[Desk, Path]) -> None:
     ):
         said = desk.launcher(*words, status=2)
         assert shown in said
-        assert f"error: a: {names} is missing or damaged; submit the matrix again\n" in said
+        assert f"error: a: {names} is missing or damaged; " in said
         assert said.endswith("error: 1 of 2 sweeps failed: a\n")
 
 
@@ -52,7 +52,20 @@ def test_what_is_wrong_with_the_only_sweep_is_said_once(damaged: tuple[Desk, Pat
     desk, names = damaged
     for words in (["status", "a"], ["logs", "--failed", "a"]):
         said = desk.launcher(*words, status=2)
-        assert said == f"error: {names} is missing or damaged; submit the matrix again\n"
+        assert said.startswith(f"error: {names} is missing or damaged; remove it and ")
+        assert said.count("\n") == 1
+
+
+def test_what_the_error_of_a_damaged_sweep_advises_mends_it(damaged: tuple[Desk, Path]) -> None:
+    desk, names = damaged
+    matrix = names.with_name("1.yaml")
+    advice = f"remove it and {matrix}, and submit the matrix again"
+    submit = ("submit", "sweep.yaml", "--set", "name=a")
+    assert advice in desk.launcher(*submit, status=2)
+    names.unlink()
+    matrix.unlink()
+    desk.launcher(*submit)
+    assert desk.launcher("status", "a").startswith("a: queued 1")
 
 
 def test_a_damaged_run_stands_as_failed_and_hides_no_other_one(desk: Desk) -> None:
