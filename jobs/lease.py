@@ -127,13 +127,14 @@ def claimed(path: Path, sweep_name: str) -> Iterator[None]:
 
     Waits for another one; ExecutionError if it takes very long.
     """
+    own = this_process()
     deadline_s = time.monotonic() + CLAIM_TIMEOUT_S
     while True:
         holder = read_record(path, Process.__annotations__)
         if holder is not None and holder["host"] == this_host() and not is_running(holder):
             _remove_dead(path, holder)  # its launcher was killed
         try:
-            write_exclusive(path, pretty(this_process()))
+            write_exclusive(path, pretty(own))
             break
         except FileExistsError:
             if time.monotonic() > deadline_s:
@@ -145,7 +146,9 @@ def claimed(path: Path, sweep_name: str) -> Iterator[None]:
     try:
         yield
     finally:
-        remove_file(path)
+        # Who was taken to be gone may have been removed by hand, and another one be there.
+        if read_json(path) == own:
+            remove_file(path)
 
 
 def _remove_dead(path: StrPath, held: Mapping[str, Any]) -> bool:

@@ -132,3 +132,14 @@ def test_the_claim_of_a_launcher_that_was_killed_holds_up_nobody(
     with claimed(tmp_path / "claim", "demo"):
         assert json.loads((tmp_path / "claim").read_text()) == this_process()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_launcher_that_was_taken_to_be_gone_leaves_the_claim_of_the_next_one(
+    tmp_path: Path,
+) -> None:
+    claim = tmp_path / "claim"
+    another = json.dumps(this_process() | {"host": "another"})
+    with claimed(claim, "demo"):
+        claim.unlink()
+        claim.write_text(another)
+    assert claim.read_text() == another
