@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import math
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +20,9 @@ from launcher.slurm import Task
 
 # What the accounting does not know of an attempt after so long, it will not learn any more.
 ACCOUNTING_LAG_S = 600.0
+
+# SLURM tells whole seconds, and the clocks of a node and of the controller are not quite the same.
+CLOCKS_APART_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -101,14 +105,25 @@ def explain(killed: Sequence[Silent], told: Iterable[Task], *, is_final: bool) -
 def _how_it_ended(silent: Silent, starts: Sequence[Task]) -> Task | None:
     """The start of the job that the attempt was part of, if SLURM knows that it is over.
 
-    The accounting has one record for each; squeue only knows the last start.
+    The accounting has one record for each, but for those that a crashed controller forgot, so that
+    their number does not tell; squeue only knows the last start.
     """
-    recorded = [task for task in starts if task.has_begun]
-    restart = silent.attempt["restart"]
-    if restart < len(recorded) and recorded[restart].has_ended:
-        return recorded[restart]
+    recorded = [task for task in starts if task.has_begun and _holds(task, silent)]
+    if recorded:
+        return recorded[-1] if recorded[-1].has_ended else None
     shown = [task for task in starts if not task.has_begun and task.is_over]
     return shown[-1] if shown and silent.is_last else None
+
+
+def _holds(task: Task, silent: Silent) -> bool:
+    """Whether the attempt began, and the next one did not, while the job's start went on."""
+    began_s, next_s = silent.attempt["started_unix_s"], math.inf
+    if not silent.is_last:
+        next_s = silent.seen_unix_s
+    return (
+        task.started_unix_s <= began_s + CLOCKS_APART_S
+        and began_s - CLOCKS_APART_S <= task.ended_unix_s <= next_s + CLOCKS_APART_S
+    )
 
 
 def _would_be_known(silent: Silent, *, is_final: bool) -> bool:

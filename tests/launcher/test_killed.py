@@ -81,8 +81,8 @@ def status_of(run: RunDir) -> RunStatus:
 def test_each_kill_has_the_word_of_its_start_of_the_job_and_nobody_asks_again(
     run: RunDir, answers: Slurm
 ) -> None:
-    for restart in range(3):
-        add_start(run, restart)
+    for restart, started_s in enumerate((1002.0, 1201.0, 2001.0)):
+        add_start(run, restart, started_unix_s=started_s)
     answers.queue = [Task("tiny-t0", "77", 0, "RUNNING")]
     answers.accounting = [
         start("RUNNING", 2000.0),
@@ -115,7 +115,7 @@ def test_each_kill_has_the_word_of_its_start_of_the_job_and_nobody_asks_again(
 def test_slurms_words_are_causes(
     word: str, cause: str, state: str, detail: str, run: RunDir, answers: Slurm
 ) -> None:
-    add_start(run, 0)
+    add_start(run, 0, **LONG_AGO)
     answers.accounting = [start(word, 1001.0, 1100.0)]
     status = status_of(run)
     assert (status.cause, status.state) == (cause, state)
@@ -123,6 +123,21 @@ def test_slurms_words_are_causes(
     assert answers.asked == ["squeue", "sacct"]
     assert status_of(run) == status
     assert answers.asked == ["squeue", "sacct"], "it is written down"
+
+
+def test_a_start_that_a_crashed_controller_forgot_has_not_the_end_of_another(
+    run: RunDir, answers: Slurm
+) -> None:
+    """The accounting has one record, and not that of the first start."""
+    add_start(run, 0, started_unix_s=1002.0)
+    add_start(run, 1, started_unix_s=1201.0)
+    answers.queue = [Task("tiny-t0", "77", 0, "FAILED")]
+    answers.accounting = [start("FAILED", 1200.0, 1300.0)]
+    status_of(run)
+    first, second = run.history()
+    assert first["message"] == "SLURM does not know why"
+    assert "ended_unix_s" not in first
+    assert (second["message"], second["ended_unix_s"]) == ("SLURM says FAILED", 1300.0)
 
 
 def test_without_accounting_squeue_tells_of_the_last_start_and_the_others_stay_unknown(
