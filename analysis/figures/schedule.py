@@ -66,7 +66,7 @@ def _in_powers_of_ten(axes: Axes, rates: pd.Series) -> None:
     axes.yaxis.set_minor_formatter(_as_spelt if is_narrow else NullFormatter())
 
 
-def _as_spelt(rate: float, _: int) -> str:
+def _as_spelt(rate: float, _: float) -> str:
     return f"{rate:g}"
 
 

@@ -20,7 +20,7 @@ PANELS = {"params": "parameters", "macs": "multiply-accumulates of an image"}
 LOG_FROM = 20
 # The names of more points stand in a legend.
 MOST_NAMED = 12
-# What a tick such as `1.225 G` takes of the width, with the gap beside it, in heights of its letters.
+# What a tick such as `1.225 G` takes with the gap beside it, in heights of its letters.
 _TICK_EM = 6
 _UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""))
 
