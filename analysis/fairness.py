@@ -168,7 +168,7 @@ def _known(counted: pd.DataFrame, option: str) -> pd.Series:
 
 
 def _chip(device: str | None) -> str:
-    """The device without the size of its memory: `V100-SXM2-32GB` computes as the one of 16 does."""
+    """The device without the size of its memory, which changes no result: `V100-SXM2`."""
     chips = re.sub(r"[ -]\d+ ?GB\b", "", device or "")
     # Attempts on several devices are joined by blanks, and those may have become the same.
     return re.sub(r"^(.+?)(?: \1)+$", r"\1", chips)

@@ -15,7 +15,7 @@ from rich.text import Text
 from analysis.tables.text_table import TextTable
 
 _GAP = 2
-# Lines of a heading: at most where numbers have room, and where they move together for more columns.
+# The most lines of a heading, where numbers have room, and where they move together.
 _LINES = 4
 _MOST_LINES = 8
 
