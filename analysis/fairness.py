@@ -6,6 +6,7 @@ publish another: a control with another schedule, a network with another number 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -101,9 +102,10 @@ def differences(runs: pd.DataFrame, by: str = "model") -> list[Difference]:
     compared with nothing; `notes` tells it.
     """
     counted = grouped(runs, by)
-    # What `auto` came to mean counts, not that it was said.
-    used = counted["precision_used"]
-    counted["precision"] = used.where(~used.isin(["", None]), counted["precision"])
+    # What `auto` came to mean counts, not that it was said; until a run begins nobody knows it.
+    used, said = counted["precision_used"], counted["precision"]
+    counted["precision"] = used.where(~used.isin(["", None]), said.replace("auto", ""))
+    counted["device"] = counted["device"].map(_chip)
     folded: dict[tuple[Topic, tuple[tuple[str, ...], ...]], dict[str, list[str]]] = {}
     for option in _varied(counted, by):
         rows_with: dict[str, list[str]] = {}
@@ -160,9 +162,16 @@ def _known(counted: pd.DataFrame, option: str) -> pd.Series:
     """
     values = counted[option]
     unknown = values.isna() & (counted["origin"] == "imported")
-    if option in _FOUND or option.startswith("model_options."):
+    if option in (*_FOUND, "precision") or option.startswith("model_options."):
         unknown |= values.isna() | (values == "")
     return values[~unknown].map(as_written)
+
+
+def _chip(device: str | None) -> str:
+    """The device without the size of its memory, which changes no result: `V100-SXM2`."""
+    chips = re.sub(r"[ -]\d+ ?GB\b", "", device or "")
+    # Attempts on several devices are joined by blanks, and those may have become the same.
+    return re.sub(r"^(.+?)(?: \1)+$", r"\1", chips)
 
 
 def _values(counted: pd.DataFrame, option: str) -> Iterator[tuple[str, str]]:
@@ -218,7 +227,8 @@ def _listed(names: Sequence[str], most: int = _NAMES) -> str:
     """Such as `a, b and c`, or `a, b, c and 9 others`; a name of several parts in quotes."""
     shown = [f"'{name}'" if "," in name else name for name in names[:most]]
     if len(names) > most:
-        shown.append(f"{len(names) - most} others")
+        more = len(names) - most
+        shown.append(f"{more} other{'s' if more > 1 else ''}")
     return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 

@@ -112,7 +112,11 @@ def table(
     summary = stats.summarise(loaded.runs, loaded.epochs, by, metric, last)
     spent = costs.costs(loaded.runs, loaded.epochs, loaded.attempts)
     summary = summary.merge(costs.by_group(loaded.runs, spent, by), on="group")
-    below = lines.missing_lines(stats.missing(loaded.runs, by)) + lines.stuck_lines(loaded.runs)
+    below = [
+        *lines.empty_lines(loaded.runs),
+        *lines.missing_lines(stats.missing(loaded.runs, by)),
+        *lines.stuck_lines(loaded.runs),
+    ]
     if published:
         printed = of_sources.beside(loaded.runs, by, metric)
         summary, citations = of_sources.add_to(summary, printed)

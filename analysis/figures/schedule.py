@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 import pandas as pd
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullFormatter, StrMethodFormatter
+from matplotlib.ticker import NullFormatter
 
 from analysis.curves import NAMES_APART
 from analysis.figures.looks import BASELINE_COLOUR, COLOURS, DASHES, Look, Style
@@ -33,11 +34,8 @@ def draw(
     axes.set_xlabel("epoch")
     axes.set_ylabel("learning rate at the end of the epoch")
     axes.margins(x=0.015)
-    if schedules["lr"].min() > 0 and schedules["lr"].nunique() <= FEW_RATES:
-        axes.set_yscale("log")
-        # Powers of ten would be written as formulas, and no text is read as one.
-        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+    if schedules["lr"].min() > 0 and 1 < schedules["lr"].nunique() <= FEW_RATES:
+        _in_powers_of_ten(axes, schedules["lr"])
     handles: list[Artist] = []
     for number, (groups, its) in enumerate(schedules.groupby(["schedule", "groups"], sort=False)):
         line = _line(number, groups[1], looks)
@@ -57,6 +55,19 @@ def draw(
         handles.append(Line2D([], [], color=GREY, marker=6, linestyle="none", label=told))
     explain(figure, size, handles, int(restarts > 0))
     return figure
+
+
+def _in_powers_of_ten(axes: Axes, rates: pd.Series) -> None:
+    """With ticks as a matrix spells them: matplotlib's own need its mathematical text."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(_as_spelt)
+    # Within one power of ten, the ticks between are all there is.
+    is_narrow = rates.max() < 10 * rates.min()
+    axes.yaxis.set_minor_formatter(_as_spelt if is_narrow else NullFormatter())
+
+
+def _as_spelt(rate: float, _: float) -> str:
+    return f"{rate:g}"
 
 
 def _line(number: int, groups: str, looks: Mapping[str, Look]) -> Style:

@@ -41,8 +41,8 @@ def draw(
     axes.grid(visible=False, axis="y")
     below = offsets(ends["seed"])
     for row, (group, its) in enumerate(ends.groupby("group", sort=False)):
-        _draw_group(axes, row, its.assign(y=row + below[its.index]), looks[group])
-    marks = _marks(ends)
+        _draw_group(axes, row, its.assign(y=row + below[its.index]), looks[group], size)
+    marks = _marks(ends, size)
     explain(figure, size, marks, len(marks), beside=False)
     return figure
 
@@ -53,25 +53,33 @@ def offsets(seeds: pd.Series) -> pd.Series:
     return (rank / max(rank.max(), 1) - 0.5) * _SPREAD * (rank.max() > 0)
 
 
-def _draw_group(axes: Axes, row: int, its: pd.DataFrame, look: Look) -> None:
+def _draw_group(axes: Axes, row: int, its: pd.DataFrame, look: Look, size: Size) -> None:
     for finished, points in its.groupby("finished"):
-        face: Style = {"markerfacecolor": look.colour if finished else "white", "zorder": 3}
+        style = look.point() | {"zorder": 3} | ({} if finished else _hollow(size))
         label = its["group"].iloc[0] if finished else "_unfinished"
-        axes.plot(points["value"], points["y"], label=label, **look.point(), **face)
+        axes.plot(points["value"], points["y"], label=label, **style)
     if its["n"].iloc[0] > 1:
         ends = (row - _SPREAD * 0.8, row + _SPREAD * 0.8)
         axes.vlines(its["mean"].iloc[0], *ends, color=look.colour, alpha=0.6, zorder=2)
 
 
-def _marks(ends: pd.DataFrame) -> list[Artist]:
+def _hollow(size: Size) -> Style:
+    """Large and thin enough to see into a cross too."""
+    return {
+        "markerfacecolor": "white",
+        "markersize": size.marker_pt * 1.5,
+        "markeredgewidth": size.line_pt / 2,
+    }
+
+
+def _marks(ends: pd.DataFrame, size: Size) -> list[Artist]:
     point: Style = {"marker": "o", "linestyle": "none", "color": GREY}
     marks: list[Artist] = [Line2D([], [], label=_points(ends["seed"]), **point)]
     if (ends["n"] > 1).any():
         bar = point | {"marker": "|", "markersize": 12}
         marks.append(Line2D([], [], label="mean of the finished runs", **bar))
     if not ends["finished"].all():
-        hollow = point | {"markerfacecolor": "white"}
-        marks.append(Line2D([], [], label="unfinished: its last epoch", **hollow))
+        marks.append(Line2D([], [], label="unfinished: its last epoch", **point | _hollow(size)))
     return marks
 
 

@@ -20,6 +20,8 @@ PANELS = {"params": "parameters", "macs": "multiply-accumulates of an image"}
 LOG_FROM = 20
 # The names of more points stand in a legend.
 MOST_NAMED = 12
+# What a tick such as `1.225 G` takes with the gap beside it, in heights of its letters.
+_TICK_EM = 6
 _UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""))
 
 
@@ -45,7 +47,7 @@ def draw(
     head(grid[0], size, f"Final {label} and size", about)
     for axes, column in zip(grid, panels, strict=True):
         axes.set_ylabel(f"final {label} ({unit})" if unit else f"final {label}")
-        _draw_points(axes, shown[shown[column].notna()], looks, column)
+        _draw_points(axes, shown[shown[column].notna()], looks, column, size)
     marks = [_what_bars_say(shown)]
     explain(figure, size, marks, len(marks), beside=False)
     named = len(shown) <= MOST_NAMED and all(
@@ -57,12 +59,16 @@ def draw(
     return figure
 
 
-def _draw_points(axes: Axes, shown: pd.DataFrame, looks: Mapping[str, Look], column: str) -> None:
+def _draw_points(
+    axes: Axes, shown: pd.DataFrame, looks: Mapping[str, Look], column: str, size: Size
+) -> None:
     values = shown[column].astype(float)
     unit_size, unit = next(pair for pair in _UNITS if values.max() >= pair[0] or pair[0] == 1)
     axes.set_xlabel(PANELS[column])
     if values.min() > 0 and values.max() / values.min() >= LOG_FROM:
         axes.set_xscale("log")
+    else:
+        axes.locator_params(axis="x", nbins=int(size.width_in * 72 / (size.font_pt * _TICK_EM)))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value / unit_size:g} {unit}".strip())
     axes.margins(x=0.2, y=0.2)
     for group in shown.itertuples(index=False):

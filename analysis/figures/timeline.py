@@ -75,7 +75,8 @@ def _empty(bars: pd.DataFrame, size: Size, rows: int, about: str) -> tuple[Figur
     axes = figure.add_subplot()
     head(axes, size, "Waiting and training", about)
     origin = time.strftime("%Y-%m-%d %H:%M", time.gmtime(bars["origin_unix_s"].iloc[0]))
-    axes.set_xlabel(f"hours since {origin} UTC")
+    # Beside the names of runs, a column has no room for it in one line.
+    axes.set_xlabel(f"hours since{' ' if size.legend_beside else chr(10)}{origin} UTC")
     axes.grid(visible=False, axis="y")
     axes.set_xlim(0, max(bars["end_h"].max(), 1e-3) * 1.01)
     return figure, axes

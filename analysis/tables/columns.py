@@ -85,13 +85,17 @@ COLUMNS = (
     Column("macs", "MACs", "macs", _of("macs", scaled), is_default=True),
     Column("epoch_s", "s per epoch", "epoch_s", _of("epoch_s", three_digits), is_default=True),
     Column("images_s", "images/s", "throughput_img_s", _of("throughput_img_s", scaled)),
-    Column("gpu_h", "{hours_of}-h", "gpu_h", _of("gpu_h", few_hours)),
+    Column("gpu_h", "{hours_of}-h, all runs", "gpu_h", _of("gpu_h", few_hours)),
     Column("gpu_h_useful", "{hours_of}-h, useful", "gpu_h_useful", _of("gpu_h_useful", few_hours)),
     Column(
         "gpu_h_lost", "{hours_of}-h, lost to restarts", "gpu_h_lost", _of("gpu_h_lost", few_hours)
     ),
-    Column("queue_first", "wait for first start", "queue_first_s", _of("queue_first_s", duration)),
-    Column("queue_total", "wait for all starts", "queue_total_s", _of("queue_total_s", duration)),
+    Column(
+        "queue_first", "mean wait for first start", "queue_first_s", _of("queue_first_s", duration)
+    ),
+    Column(
+        "queue_total", "mean wait for all starts", "queue_total_s", _of("queue_total_s", duration)
+    ),
     Column("restarts", "restarts", "restarts", _of("restarts", str), is_default=True),
     Column("attempts", "attempts", "attempts", _of("attempts", str)),
     Column("published", "published", "published", _of("published", str), is_default=True),

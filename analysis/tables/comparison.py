@@ -40,10 +40,16 @@ def lines(comparison: pd.DataFrame) -> list[str]:
     if not tests:
         return []
     corrected = f", Holm-corrected for {tests} comparisons" if tests > 1 else ""
-    return [
+    found = [
         f"p is of the paired t-test over shared seeds{corrected}; an interval is for its "
         "comparison alone"
     ]
+    if (comparison["verdict"] == Verdict.NOT_TOLD).any():
+        found.append(
+            "not told apart does not mean equal: with this spread, so few seeds show only a "
+            "difference as large as is said, or larger"
+        )
+    return found
 
 
 def _row(row: Any, digits: int) -> tuple[str, ...]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 
 from analysis.tables.text_table import TextTable
 
+_LEAST_HEADING = 12  # letters that a line of it may have above a narrower column
 # A letter is written as what typesets it; the order does not matter, since each is replaced once.
 _WRITTEN = str.maketrans(
     {
@@ -43,7 +45,7 @@ def _tabular(table: TextTable) -> str:
     body = [
         f"\\begin{{tabular}}{{{columns}}}",
         "\\toprule",
-        _row(table.headings),
+        _joined([_heading(table, position) for position in range(len(table.headings))]),
         "\\midrule",
         *map(_row, table.rows),
         "\\bottomrule",
@@ -53,8 +55,24 @@ def _tabular(table: TextTable) -> str:
     return caption + "".join(f"{line}\n" for line in body)
 
 
+def _heading(table: TextTable, position: int) -> str:
+    """In lines about as wide as its column: in one line, few tables would fit on a page."""
+    width = max(_LEAST_HEADING, *map(len, table.column(position)))
+    parts = table.headings[position].split(", ")
+    lines = [line for part in parts for line in textwrap.wrap(part, width)]
+    if len(lines) < 2:
+        return _escaped(table.headings[position])
+    side = "l" if table.is_words(position) else "r"
+    stacked = r" \\ ".join(map(_escaped, lines))
+    return rf"\shortstack[{side}]{{{stacked}}}"
+
+
 def _row(cells: Sequence[str]) -> str:
-    return " & ".join(map(_escaped, cells)) + r" \\"
+    return _joined(map(_escaped, cells))
+
+
+def _joined(cells: Iterable[str]) -> str:
+    return " & ".join(cells) + r" \\"
 
 
 def _escaped(text: str) -> str:

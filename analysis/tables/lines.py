@@ -45,6 +45,11 @@ def _first_line(message: str, most: int = 200) -> str:
     return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
+def empty_lines(runs: pd.DataFrame) -> list[str]:
+    """One line if there is nothing to show, so that an empty table is no riddle."""
+    return [] if len(runs) else ["no rows: none of these sweeps has a run that can be read"]
+
+
 def stuck_lines(runs: pd.DataFrame) -> list[str]:
     """One line if finished runs, which are in the numbers, have learnt nothing."""
     stuck = runs[(runs["state"] == "finished") & runs["stuck_at_chance"]]["run_id"]

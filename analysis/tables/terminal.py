@@ -15,7 +15,9 @@ from rich.text import Text
 from analysis.tables.text_table import TextTable
 
 _GAP = 2
-_LINES = 4  # of a heading, where there is room
+# The most lines of a heading, where numbers have room, and where they move together.
+_LINES = 4
+_MOST_LINES = 8
 
 
 def to_terminal(
@@ -73,16 +75,20 @@ def _table(table: TextTable) -> Table:
 
 
 def _fitted(table: TextTable, width: int) -> tuple[TextTable, list[str]]:
-    """The table with as many columns as fit, spread out if that fits too, and those left out."""
+    """The table with as many columns as fit, as low as that allows, and those left out."""
     for count in range(len(table.optional) + 1):
         hidden = sorted(table.optional[:count])
         kept = _without(table, hidden)
-        shown = _spread_out(kept)
-        if _table_width(shown) <= width:
+        spread = [_headed(kept, lines) for lines in range(1, _LINES + 1)]
+        # Of two that are as high, the one with the higher headings breaks fewer names.
+        narrowed = [_narrowed(kept, width, lines) for lines in range(_MOST_LINES, 0, -1)]
+        fitting = [
+            *(shown for shown in spread if _table_width(shown) <= width),
+            *sorted((shown for shown in narrowed if _table_width(shown) <= width), key=_height),
+        ]
+        if fitting:
             break
-        shown = _narrowed(kept, width)
-        if _table_width(shown) <= width:
-            break
+    shown = fitting[0] if fitting else narrowed[0]
     return shown, [table.headings[position] for position in hidden]
 
 
@@ -96,28 +102,28 @@ def _without(table: TextTable, hidden: Sequence[int]) -> TextTable:
     )
 
 
-def _spread_out(table: TextTable) -> TextTable:
-    """With headings of few lines."""
+def _headed(table: TextTable, lines: int) -> TextTable:
+    """With headings of at most so many lines, as narrow as that allows."""
     headings = []
     for position, heading in enumerate(table.headings):
         least = _cells_width(table, position)
         widths = range(least, max(least, len(heading)) + 1)
-        few = (folded for w in widths if (folded := _folded(heading, w)).count("\n") < _LINES)
+        few = (folded for w in widths if (folded := _folded(heading, w)).count("\n") < lines)
         headings.append(next(few, heading))
     return replace(table, headings=headings)
 
 
-def _narrowed(table: TextTable, width: int) -> TextTable:
+def _narrowed(table: TextTable, width: int, lines: int) -> TextTable:
     """Numbers without blanks; words in several lines, in what these and the gaps leave of it."""
     words = [n for n in range(len(table.headings)) if table.is_words(n)]
     rows = [
         [cell if n in words else cell.replace(" ", "") for n, cell in enumerate(row)]
         for row in table.rows
     ]
-    close = replace(table, rows=rows)
-    headings = [_folded(h, _cells_width(close, n)) for n, h in enumerate(table.headings)]
-    close = replace(close, headings=headings)
-    taken = sum(_GAP + _column_width(close, n) for n in range(len(headings)) if n not in words)
+    close = _headed(replace(table, rows=rows), lines)
+    taken = sum(
+        _GAP + _column_width(close, n) for n in range(len(table.headings)) if n not in words
+    )
     rooms = _shared(
         width - taken - _GAP * (len(words) - 1), [_column_width(close, n) for n in words]
     )
@@ -142,6 +148,10 @@ def _shared(room: int, wanted: Sequence[int]) -> list[int]:
 
 def _table_width(table: TextTable) -> int:
     return sum(_GAP + _column_width(table, n) for n in range(len(table.headings))) - _GAP
+
+
+def _height(table: TextTable) -> int:
+    return sum(max(cell.count("\n") + 1 for cell in row) for row in (table.headings, *table.rows))
 
 
 def _column_width(table: TextTable, position: int) -> int:

@@ -193,7 +193,8 @@ def test_a_sweep_without_runs_has_an_empty_table(run, tmp_path: Path) -> None:
     name_runs(SweepDir(tmp_path / "runs" / "empty"), [])
     ended = run("table", "empty")
     assert ended.status == 0
-    assert ended.out.count("\n") == 2
+    assert ended.out.count("\n") == 4
+    assert "no rows" in ended.out
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,27 @@ def test_what_differs_in_the_same_way_is_told_at_once() -> None:
     assert "batch_size=64 mixup_alpha=0.2 in resnet18" in recipe
 
 
+def test_a_run_that_has_not_begun_does_not_yet_differ_in_what_auto_will_mean() -> None:
+    waiting = {"precision_used": "", "device": "", "torch": "", "code": ""}
+    rows = [
+        run_row("resnet18", 0, precision="auto"),
+        run_row("resnet50", 0, precision="auto"),
+        run_row("resnet50", 1, waiting, precision="auto"),
+    ]
+    assert notes(*rows) == []
+    [told] = notes(*rows, run_row("resnet34", 0, waiting, precision="bf16"))
+    assert "precision=bf16 in resnet34" in told
+
+
+def test_the_memory_of_a_gpu_is_no_difference_and_another_gpu_is() -> None:
+    devices = ["V100-SXM2-16GB", "V100-SXM2-32GB", "V100-SXM2-16GB V100-SXM2-32GB"]
+    names = ["resnet18", "resnet34", "resnet101"]
+    rows = [run_row(name, 0, {"device": on}) for name, on in zip(names, devices, strict=True)]
+    assert notes(*rows) == []
+    [told] = notes(*rows, run_row("resnet50", 0, {"device": "A100-SXM4-80GB"}))
+    assert "device=A100-SXM4 in resnet50" in told
+
+
 @pytest.mark.parametrize(
     ("changed", "topic"),
     [

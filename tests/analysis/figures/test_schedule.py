@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pandas as pd
+import pytest
 from matplotlib.figure import Figure
 
 from analysis.curves import NAMES_APART
@@ -61,9 +62,20 @@ def test_steps_are_drawn_in_powers_of_ten_and_a_curve_is_not() -> None:
     assert draw(make_schedules([NAMES], steps)).axes[0].get_yscale() == "log"
 
 
-def test_steps_of_a_schedule_are_labelled_with_their_rates() -> None:
-    figure = draw(make_schedules([NAMES[:1]], [0.1] * 5 + [0.01] * 5 + [0.001] * 5))
+@pytest.mark.parametrize(
+    ("rates", "spelt"),
+    [
+        ([0.1] * 10 + [0.01] * 10 + [0.001] * 10, {"0.1", "0.01", "0.001"}),
+        ([0.05] * 10 + [0.02] * 10, {"0.05", "0.02"}),
+        ([0.1] * 10, {"0.100"}),
+    ],
+)
+def test_rates_stand_at_the_axis_as_a_matrix_spells_them(
+    rates: list[float], spelt: set[str]
+) -> None:
+    figure = draw(make_schedules([NAMES], rates))
     figure.draw_without_rendering()
-    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    assert {"0.1", "0.01", "0.001"} <= {*labels}
-    assert not any("$" in label for label in labels)
+    axis = figure.axes[0].yaxis
+    shown = {label.get_text() for label in axis.get_ticklabels(which="both")}
+    assert spelt <= shown
+    assert not any("$" in text for text in shown)

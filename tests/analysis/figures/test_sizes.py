@@ -11,7 +11,7 @@ from matplotlib.transforms import Bbox
 
 from analysis.figures import sizes
 from analysis.figures.looks import looks_of
-from analysis.figures.style import look
+from analysis.figures.style import SIZES, Width, look
 from tests.analysis.figures.frames import PAGE, legend
 
 NAMES = ["preact_resnet50", "bam_preact_resnet50", "sresnet50", "sresnet50_skips"]
@@ -96,3 +96,15 @@ def test_sizes_far_apart_are_drawn_in_powers_of_ten() -> None:
     assert draw(summary).axes[0].get_xscale() == "linear"
     summary.loc[0, "params"] = 129_000
     assert draw(summary).axes[0].get_xscale() == "log"
+
+
+@pytest.mark.parametrize("width", Width)
+def test_the_ticks_below_an_axis_do_not_run_into_each_other(width: Width) -> None:
+    summary = make_summary()
+    summary["macs"] = pd.array([1_298_000_000] * len(summary), dtype="Int64")
+    with look(SIZES[width]):
+        figure = sizes.draw(summary, looks_of(NAMES), SIZES[width])
+        figure.draw_without_rendering()
+    for axes in figure.axes:
+        boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
+        assert not any(one.overlaps(other) for one, other in itertools.pairwise(boxes))

@@ -6,7 +6,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from analysis.figures import timeline
-from analysis.figures.style import look
+from analysis.figures.style import SIZES, Width, look
 from analysis.timeline import OUTCOMES, WAITING, counts
 from tests.analysis.figures.frames import PAGE, legend
 
@@ -70,3 +70,12 @@ def test_many_runs_are_a_row_for_each_group_as_high_as_runs_did_it() -> None:
     heights = waiting.baseline - waiting.values
     assert list(heights) == pytest.approx([0.9, 0.9, 0, 0, 0, 0])
     assert list(waiting.edges) == pytest.approx([0, 0.5, 1, 1.5, 2, 2.5, 3])
+
+
+def test_in_a_column_what_is_below_the_axis_stays_in_the_figure() -> None:
+    bars = make_bars().replace({"name": {"resnet0 seed 0": "sresnet50_skips_dilation seed 0"}})
+    with look(SIZES[Width.column]):
+        figure = timeline.draw_bars(bars, SIZES[Width.column])
+        figure.draw_without_rendering()
+    label = figure.axes[0].xaxis.label.get_window_extent()
+    assert label.x1 <= figure.bbox.x1

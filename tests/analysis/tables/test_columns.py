@@ -101,9 +101,9 @@ def test_what_is_not_known_is_a_dash_and_what_diverged_is_nan(summary: pd.DataFr
 def test_hours_are_named_after_what_was_used(summary: pd.DataFrame) -> None:
     hours = choose("gpu_h", summary)
     for used, said in (
-        (["GPU", "GPU"], "GPU-h"),
-        (["CPU", "CPU"], "CPU-h"),
-        (["GPU", "CPU"], "CPU/GPU-h"),
+        (["GPU", "GPU"], "GPU-h, all runs"),
+        (["CPU", "CPU"], "CPU-h, all runs"),
+        (["GPU", "CPU"], "CPU/GPU-h, all runs"),
     ):
         assert table(summary.assign(hours_of=used), columns=hours).headings[1] == said
 

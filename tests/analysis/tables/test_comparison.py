@@ -27,8 +27,13 @@ def test_other_verdicts_are_said_as_they_are(compared: pd.DataFrame) -> None:
 
 
 def test_how_often_p_was_corrected_is_said(compared: pd.DataFrame) -> None:
-    [line] = comparison.lines(compared)
+    [line, _] = comparison.lines(compared)
     assert "Holm-corrected for 2 comparisons" in line
     [line] = comparison.lines(compared.iloc[:1])
     assert "Holm" not in line
     assert comparison.lines(compared.iloc[2:]) == []
+
+
+def test_not_told_apart_is_explained_where_it_is_said(compared: pd.DataFrame) -> None:
+    assert comparison.lines(compared)[1].startswith("not told apart does not mean equal")
+    assert len(comparison.lines(compared.iloc[[0]])) == 1

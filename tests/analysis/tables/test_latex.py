@@ -13,7 +13,7 @@ GOLDEN = r"""% needs \usepackage{booktabs}
 
 \begin{tabular}{lrrrrrrrrr}
 \toprule
-network & runs & seeds & test top-1 (\%), best epoch (chosen on test) & test top-1 (\%), final epoch & train minus test & params & MACs & s per epoch & restarts \\
+network & runs & seeds & \shortstack[r]{test top-1 \\ (\%) \\ best epoch \\ (chosen on \\ test)} & \shortstack[r]{test top-1 \\ (\%) \\ final epoch} & \shortstack[r]{train minus \\ test} & params & MACs & s per epoch & restarts \\
 \midrule
 resnet\_small & 2/2 & 2 & 72.00 $\pm$ 1.41 & 71.00 $\pm$ 1.41 & +5.00 & 175 k & 26.0 M & 1.50 & 0 \\
 sresnet\_small & 1/3* & 1 & 81.50 & 80.50 & +5.00 & 1.23 M & 1.30 G & 1.50 & 1 \\

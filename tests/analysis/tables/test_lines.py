@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 
 from analysis import stats
 from analysis.load import load_runs
-from analysis.tables.lines import MOST_NAMED, cut_lines, missing_lines, stuck_lines
+from analysis.tables.lines import MOST_NAMED, cut_lines, empty_lines, missing_lines, stuck_lines
 from jobs.run_dir import RunDir
 from jobs.sweep_dir import SweepDir
 from tests.analysis.conftest import EPOCHS, add_run, make_attempt, name_runs
@@ -73,3 +75,11 @@ def test_a_curve_that_is_cut_is_told_with_the_runs_that_cut_it() -> None:
     assert cut_lines(cut) == [
         "the curve of a is cut at epoch 3 of 30, where the shortest of its runs end: a-1, a-2"
     ]
+
+
+def test_an_empty_table_says_that_there_is_no_run(half_finished: SweepDir, tmp_path: Path) -> None:
+    assert empty_lines(load_runs(half_finished).runs) == []
+    empty = SweepDir(tmp_path / "runs" / "empty")
+    name_runs(empty, [])
+    [line] = empty_lines(load_runs(empty).runs)
+    assert "no rows" in line

@@ -84,6 +84,28 @@ def test_words_break_before_numbers_do(comparison_table: TextTable) -> None:
     assert "not told apart: n = 4 shows 0.75 or more" in text_of(comparison_table, width=120)
 
 
+def test_the_wider_the_terminal_the_fewer_lines_has_a_heading(main_table: TextTable) -> None:
+    rows = len(main_table.rows)
+    heights = {
+        width: len(text_of(main_table, width=width).splitlines()) - rows - 1
+        for width in (90, 100, 110, 120, 150, 200)
+    }
+    assert [*heights.values()] == sorted(heights.values(), reverse=True)
+    assert (heights[90], heights[120], heights[200]) == (5, 2, 1)
+
+
+def test_headings_grow_rather_than_that_names_break_into_more_lines() -> None:
+    names = ["bam_preact_resnet50", "sresnet50_dilation", "se_preact_resnet50"]
+    table = TextTable(
+        headings=["network", "test top-1 (%), best epoch (chosen on test)", "params"],
+        rows=[[name, "73.85 ± 0.40", "23.7 M"] for name in names],
+        is_complete=[True] * 3,
+    )
+    heading, _, body = text_of(table, width=41).partition("─")
+    assert heading.count("\n") == 5
+    assert all(name in body for name in names)
+
+
 def test_a_name_breaks_at_its_underscores(main_table: TextTable) -> None:
     only_runs = replace(
         main_table,
@@ -111,7 +133,7 @@ def test_a_caption_stands_above_its_table(
     text = text_of(main_table, comparison_table, width=140, lines=["a line"])
     first, caption, second, line = text.split("\n\n")
     assert caption == comparison_table.caption
-    assert (first.count("\n"), second.count("\n"), line) == (6, 5, "a line\n")
+    assert (first.count("\n"), second.count("\n"), line) == (4, 4, "a line\n")
 
 
 def test_what_looks_like_markup_is_text(main_table: TextTable) -> None:
