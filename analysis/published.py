@@ -17,6 +17,7 @@ from ruamel.yaml import YAML
 
 from analysis.groups import grouped
 from analysis.metrics import METRICS
+from attention_models import declared_options
 from attention_models.registry import OptionValue
 
 FACTS = Path(__file__).with_suffix(".yaml")
@@ -116,11 +117,22 @@ def _rows_of(
     found = [
         group
         for group, runs in groups
-        if {*runs["model"]} == {row.model}
+        if row.model is not None
+        and {*runs["model"]} == {row.model}
         and _images(runs) == {source.dataset}
-        and all({*runs[f"model_options.{name}"]} == {value} for name, value in row.options.items())
+        and all(_option(runs, row.model, name) == {value} for name, value in row.options.items())
     ]
     return found or [None]
+
+
+def _option(runs: pd.DataFrame, model: str, name: str) -> set[OptionValue]:
+    """The values that runs of one network have of its option.
+
+    An imported run that is called by our network's name stands for it as it is built without
+    options, as where its parameters are counted.
+    """
+    default = declared_options(model)[name].default
+    return {default if pd.isna(value) else value for value in runs[f"model_options.{name}"]}
 
 
 def _images(runs: pd.DataFrame) -> set[str]:

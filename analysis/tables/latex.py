@@ -32,12 +32,13 @@ _WRITTEN = str.maketrans(
 
 
 def to_latex(tables: Iterable[TextTable], lines: Sequence[str] = ()) -> str:
-    """A tabular for each table. Captions and lines are comments, to be used as the paper needs.
+    """A tabular for each table, and below the lines as notes, so that they go where the table goes.
 
-    A letter that LaTeX may not know without further packages becomes a question mark.
+    Captions are comments, to be used as the paper needs. A letter that LaTeX may not know without
+    further packages becomes a question mark.
     """
     parts = [_comment(["needs \\usepackage{booktabs}"]), *(_tabular(table) for table in tables)]
-    return "\n".join([*parts, *([_comment(lines)] if lines else [])])
+    return "\n".join([*parts, *([_notes(lines)] if lines else [])])
 
 
 def _tabular(table: TextTable) -> str:
@@ -73,6 +74,11 @@ def _row(cells: Sequence[str]) -> str:
 
 def _joined(cells: Iterable[str]) -> str:
     return " & ".join(cells) + r" \\"
+
+
+def _notes(lines: Sequence[str]) -> str:
+    written = "".join(f"{_escaped(line)}\\par\n" for line in lines)
+    return f"\\par\\medskip\n{{\\footnotesize\\raggedright\n{written}}}\n"
 
 
 def _escaped(text: str) -> str:

@@ -47,6 +47,12 @@ def test_a_network_of_ours_has_its_number_beside_it() -> None:
     assert mixed.loc["PreActResNet50", "group"] is None, "a row of both is neither"
 
 
+def test_an_imported_network_of_ours_is_the_one_without_options() -> None:
+    imported = run_row("preact_resnet50") | {"origin": "imported", "model_options.attention": None}
+    found = beside(imported).set_index("name")
+    assert found.loc["PreActResNet50", "group"] == "preact_resnet50"
+
+
 def test_only_what_was_measured_on_the_same_images_is_shown() -> None:
     assert beside(run_row("resnet50", dataset="digits")).empty
     folder = {"dataset": "imagefolder", "image_folder": "imagenet"}
