@@ -102,8 +102,9 @@ def read_columns(run: RunDir, absent: Mapping[str, Any]) -> dict[str, np.ndarray
         packed = [_PACK(*_VALUES(orjson.loads(line))) for line in run.metric_lines()]
     except (orjson.JSONDecodeError, KeyError, TypeError, OverflowError, struct.error):
         # A torn line, or a value that is null, missing or wrong.
+        file = run.metrics.name
         packed = [
-            _PACK(*(_number(name, record, run.metrics.name, absent) for name in MEASURED))
+            _PACK(*(_number(name, record, file, absent) for name in MEASURED))
             for record in run.read_metrics()
         ]
     rows = np.frombuffer(b"".join(packed)).reshape(-1, len(MEASURED))
