@@ -21,6 +21,11 @@ class Metric:
     best: Literal["max", "min"]
     error_of: str = ""  # the accuracy in percent that it is 100 minus
 
+    @property
+    def heading(self) -> str:
+        """Such as `test top-1 (%)`, of an axis or a column."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
 
 METRICS = {
     "test_top1": Metric("test top-1", "%", "max"),

@@ -50,9 +50,8 @@ def draw(
     train = curves[curves["metric"] != metric]
     figure = new_figure(size)
     axes = figure.add_subplot()
-    label, unit = METRICS[metric].label, METRICS[metric].unit
-    head(axes, size, f"{label.capitalize()} over training", about)
-    axes.set_ylabel(f"{label} ({unit})" if unit else label)
+    head(axes, size, f"{METRICS[metric].label.capitalize()} over training", about)
+    axes.set_ylabel(METRICS[metric].heading)
     axes.set_xlabel(AXES[x].format(device=device))
     axes.margins(x=0.015)
     if x != "gpu_h":

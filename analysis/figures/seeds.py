@@ -33,9 +33,9 @@ def draw(
     groups = list(ends["group"].unique())
     figure = new_figure(size, 0.9 * (size.font_pt / 8) + 1.8 * size.row_in * len(groups))
     axes = figure.add_subplot()
-    label, unit = METRICS[metric].label, METRICS[metric].unit
+    label, heading = METRICS[metric].label, METRICS[metric].heading
     head(axes, size, f"Final {label} of every run", about)
-    axes.set_xlabel(f"final {label} ({unit})" if unit else f"final {label}")
+    axes.set_xlabel(f"final {heading}")
     axes.set_yticks(range(len(groups)), groups)
     axes.set_ylim(len(groups) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")

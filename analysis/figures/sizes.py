@@ -43,10 +43,10 @@ def draw(
     figure = new_figure(size, size.height_in * (0.35 + 0.55 * len(panels)))
     # One below the other: names need width.
     grid = figure.subplots(len(panels), 1, sharey=True, squeeze=False)[:, 0]
-    label, unit = METRICS[metric].label, METRICS[metric].unit
+    label, heading = METRICS[metric].label, METRICS[metric].heading
     head(grid[0], size, f"Final {label} and size", about)
     for axes, column in zip(grid, panels, strict=True):
-        axes.set_ylabel(f"final {label} ({unit})" if unit else f"final {label}")
+        axes.set_ylabel(f"final {heading}")
         _draw_points(axes, shown[shown[column].notna()], looks, column, size)
     marks = [_what_bars_say(shown)]
     explain(figure, size, marks, len(marks), beside=False)

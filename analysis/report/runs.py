@@ -68,14 +68,13 @@ def table_of_runs(
 
     `costs` is analysis.costs.costs of these runs.
     """
-    unit = METRICS[metric].unit
-    heading = f"{METRICS[metric].label}{f' ({unit})' if unit else ''}, last epoch"
+    heading = f"{METRICS[metric].heading}, last epoch"
     last_epoch = per_run(runs, epochs, metric)["final"]
     columns = [
         texts("run", names(runs, by)),
         texts("state", runs["state"]),
         numbers("epochs", runs["epochs_done"]),
-        numbers(heading, last_epoch, ".2f" if unit else ".3f"),
+        numbers(heading, last_epoch, ".2f" if METRICS[metric].unit else ".3f"),
         numbers("GPU-h", costs["gpu_h"], ",.2f"),
         durations("waited", costs["queue_total_s"]),
         numbers("attempts", runs["attempts"]),

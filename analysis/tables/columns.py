@@ -142,9 +142,11 @@ def headings(
 ) -> list[str]:
     """What stands above each of the columns."""
     about = {
-        "metric": _with_unit(metric),
+        "metric": METRICS[metric].heading,
         "chosen": " (chosen on test)" if metric.startswith("test") else "",
-        "train": _with_unit(train) if (train := metric.replace("test", "train")) in METRICS else "",
+        "train": METRICS[train].heading
+        if (train := metric.replace("test", "train")) in METRICS
+        else "",
         "last": last,
         "hours_of": _hours_of(summary),
     }
@@ -184,8 +186,3 @@ def _cell(column: Column, row: Any, digits: int) -> str:
 def _hours_of(summary: pd.DataFrame) -> str:
     known = summary["hours_of"].dropna() if "hours_of" in summary else []
     return "/".join(sorted({*known})) or "GPU"
-
-
-def _with_unit(metric: str) -> str:
-    unit = METRICS[metric].unit
-    return f"{METRICS[metric].label} ({unit})" if unit else METRICS[metric].label

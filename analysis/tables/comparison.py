@@ -20,8 +20,7 @@ def table(
     which: str = "final epoch",
 ) -> TextTable:
     """What `significance.compare` found, a row per group other than the baseline."""
-    label, unit = METRICS[metric].label, METRICS[metric].unit
-    digits = 2 if unit == "%" else 3
+    digits = 2 if METRICS[metric].unit == "%" else 3
     return TextTable(
         headings=(
             *("network" if by == "model" else by, "shared seeds"),
@@ -29,7 +28,7 @@ def table(
         ),
         rows=[_row(row, digits) for row in comparison.itertuples()],
         is_complete=[True] * len(comparison),
-        caption=f"{label}{f' ({unit})' if unit else ''}, {which}: difference to {baseline}",
+        caption=f"{METRICS[metric].heading}, {which}: difference to {baseline}",
         words=[5],
     )
 
