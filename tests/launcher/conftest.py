@@ -3,22 +3,23 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from jobs.errors import run_command
+from jobs.errors import InputError, run_command
 from jobs.processes import this_process
 from jobs.run_dir import RunDir
 from jobs.run_records import Attempt
 from jobs.sweep_dir import SweepDir, all_sweeps
 from launcher import slurm
 from launcher.cli import app
-from launcher.matrix import read_matrix
+from launcher.matrix import Matrix, read_matrix
 from launcher.submit import plan_submission
 from tests.fake_slurm import FakeSlurm
 
@@ -140,3 +141,27 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
 def desk(fake: FakeSlurm, capsys: pytest.CaptureFixture[str]) -> Iterator[Desk]:
     yield Desk(fake, capsys)
     slurm.ask_config.cache_clear()
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[..., Matrix]:
+    """Reads a matrix from its text, with what `--set` gives."""
+
+    def read(text: str, *overrides: str) -> Matrix:
+        path = tmp_path / "m.yaml"
+        path.write_text(textwrap.dedent(text))
+        return read_matrix(path, overrides)
+
+    return read
+
+
+@pytest.fixture
+def complaints(read: Callable[..., Matrix], tmp_path: Path) -> Callable[..., list[str]]:
+    """The lines of the error that reading a matrix ends in."""
+
+    def complaints(text: str, *overrides: str) -> list[str]:
+        with pytest.raises(InputError) as caught:
+            read(text, *overrides)
+        return str(caught.value).replace(f"{tmp_path}/", "").splitlines()
+
+    return complaints

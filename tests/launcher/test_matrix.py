@@ -2,7 +2,6 @@ import itertools
 import json
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -10,40 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jobs.config import RunConfig
-from jobs.errors import InputError
-from launcher.cluster import Resources
-from launcher.matrix import Matrix, combine, product, read_matrix
-
-
-@pytest.fixture
-def read(tmp_path):
-    def read(text: str, *overrides: str) -> Matrix:
-        path = tmp_path / "m.yaml"
-        path.write_text(textwrap.dedent(text))
-        return read_matrix(path, overrides)
-
-    return read
-
-
-@pytest.fixture
-def complaints(read, tmp_path):
-    def complaints(text: str, *overrides: str) -> list[str]:
-        with pytest.raises(InputError) as caught:
-            read(text, *overrides)
-        return str(caught.value).replace(f"{tmp_path}/", "").splitlines()
-
-    return complaints
-
-
-def values(matrix: Matrix, *keys: str) -> list[tuple]:
-    return [tuple(getattr(config, key) for key in keys) for config in matrix.runs.values()]
-
-
-def grid(axes: dict[str, list]) -> list[dict]:
-    return product([{key: axes[key]} for key in axes])
-
-
-# ---- combinations
+from tests.launcher.matrices import values
 
 
 def test_an_option_that_is_a_list_is_one_value_and_as_an_axis_a_list_of_lists(read, complaints):
@@ -58,53 +24,6 @@ def test_an_option_that_is_a_list_is_one_value_and_as_an_axis_a_list_of_lists(re
     assert complaints(text, f"{key}=[[3], [3]]") == [
         "--set lr_milestones_epochs=[[3], [3]]: [3] stands twice in lr_milestones_epochs; keep one"
     ]
-
-
-def test_include_adds_and_extends_as_the_documentation_of_github_shows():
-    # docs.github.com, "Running variations of jobs in a workflow"
-    include = [
-        {"color": "green"},
-        {"color": "pink", "animal": "cat"},
-        {"fruit": "apple", "shape": "circle"},
-        {"fruit": "banana"},
-        {"fruit": "banana", "animal": "cat"},
-    ]
-    axes = {"fruit": ["apple", "pear"], "animal": ["cat", "dog"]}
-    assert combine(grid(axes), include, []) == [
-        {"fruit": "apple", "animal": "cat", "color": "pink", "shape": "circle"},
-        {"fruit": "apple", "animal": "dog", "color": "green", "shape": "circle"},
-        {"fruit": "pear", "animal": "cat", "color": "pink"},
-        {"fruit": "pear", "animal": "dog", "color": "green"},
-        {"fruit": "banana"},
-        {"fruit": "banana", "animal": "cat"},
-    ]
-
-
-def test_exclude_needs_only_some_of_the_keys_as_the_documentation_of_github_shows():
-    axes = {
-        "os": ["macos-latest", "windows-latest"],
-        "version": [12, 14, 16],
-        "environment": ["staging", "production"],
-    }
-    exclude = [
-        {"os": "macos-latest", "version": 12, "environment": "production"},
-        {"os": "windows-latest", "version": 16},
-    ]
-    cells = combine(grid(axes), [], exclude)
-    assert len(cells) == 9
-    assert not [c for c in cells if c["os"] == "windows-latest" and c["version"] == 16]
-
-
-def test_what_exclude_removed_can_be_included_again():
-    axes = {"a": [1, 2]}
-    assert combine(grid(axes), [{"a": 1, "b": 5}], [{"a": 1}]) == [
-        {"a": 2},
-        {"a": 1, "b": 5},
-    ]
-
-
-def test_without_axes_the_entries_of_include_are_the_combinations():
-    assert combine([], [{"a": 1}, {"b": 2}], []) == [{"a": 1}, {"b": 2}]
 
 
 # ---- what the sections mean
@@ -228,191 +147,6 @@ def test_what_goes_together_is_not_set_from_outside(complaints):
     assert complaints(ZIPPED, "lr=0.3") == [
         "--set lr=0.3: in zip, lr goes together with model; change it in the file, or pick runs "
         "with --only 'lr == ...'"
-    ]
-
-
-# ---- what single runs get
-
-CELLS = """\
-base:
-  model_options: {stem: cifar}
-axes:
-  model: [resnet18, bam_resnet18]
-  lr: [0.1, 0.2]
-overrides:
-  - when: model == bam_resnet18 and lr > 0.1
-    set: {batch_size: 64, resources.time: 8h, resources: {mem: 32G}}
-  - when: lr == 0.2
-    set:
-      epochs: 7  # longer
-      resources.mem: 16G
-"""
-
-
-def test_runs_get_what_is_set_for_them_and_the_last_word_counts(read):
-    matrix = read(CELLS)
-    assert values(matrix, "model", "lr", "batch_size", "epochs") == [
-        ("resnet18", 0.1, 128, 150),
-        ("resnet18", 0.2, 128, 7),
-        ("bam_resnet18", 0.1, 128, 150),
-        ("bam_resnet18", 0.2, 64, 7),
-    ]
-    _, second, _, last = matrix.runs
-    assert matrix.resources_of == {
-        second: Resources(mem="16G"), last: Resources(time="8h", mem="16G")
-    }  # fmt: skip
-
-
-def test_the_last_word_on_a_resource_may_be_that_it_is_not_asked_for(read):
-    matrix = read(CELLS + "  - {when: lr == 0.2, set: {resources.mem: null}}")
-    _, second, _, last = matrix.runs
-    asked = {key: own.model_dump(exclude_unset=True) for key, own in matrix.resources_of.items()}
-    assert asked == {second: {"mem": None}, last: {"mem": None, "time": "8h"}}
-
-
-def test_an_expression_sees_defaults_and_no_other_override(read):
-    matrix = read(
-        """\
-        base: {model: bam_resnet18, batch_size: 256}
-        overrides:
-          - {when: batch_size == 256 and model_options.combine == product, set: {batch_size: 32}}
-          - {when: batch_size == 256 and flip, set: {accumulate_steps: 2}}
-        """
-    )
-    assert values(matrix, "batch_size", "accumulate_steps") == [(32, 2)]
-
-
-def test_what_is_set_for_all_runs_wins_over_what_is_set_for_some(read):
-    matrix = read(CELLS, "epochs=3", "resources.mem=1G")
-    assert values(matrix, "epochs", "batch_size") == [(3, 128), (3, 128), (3, 128), (3, 64)]
-    assert matrix.resources.mem == "1G"
-    assert list(matrix.resources_of.values()) == [Resources(time="8h")]
-    assert "# longer" not in matrix.text
-
-
-def test_entries_for_runs_that_were_set_aside_are_no_mistakes_and_leave_the_text(read):
-    matrix = read(CELLS + "exclude: [{model: bam_resnet18}, {lr: 0.1}]", "model=resnet18", "lr=0.2")
-    again = read(matrix.text)
-    assert values(matrix, "model", "lr", "epochs") == [("resnet18", 0.2, 7)]
-    assert (again.runs, again.resources_of, again.text) == (
-        matrix.runs, matrix.resources_of, matrix.text
-    )  # fmt: skip
-
-
-# ---- what --set changes
-
-PLAIN = """\
-# a comment
-name: plain
-base:
-  model: bam_resnet18  # the network
-  epochs: 5
-  model_options: {combine: product}
-axes:
-  lr: [1, 2]
-include:
-  - {lr: 3, epochs: 7}
-  - epochs: 8
-"""
-
-
-@pytest.mark.parametrize(
-    ("overrides", "runs"),
-    [
-        ([], [(1, 8, 0), (2, 8, 0), (3, 7, 0)]),
-        (["epochs=2"], [(1, 2, 0), (2, 2, 0), (3, 2, 0)]),
-        (["epochs=[2, 4]"], [(1, 2, 0), (1, 4, 0), (2, 2, 0), (2, 4, 0), (3, 5, 0)]),
-        (["lr=5"], [(5, 8, 0)]),
-        (["lr=[5, 1e-1]", "epochs=1"], [(5, 1, 0), (0.1, 1, 0)]),
-        (["seeds=[5, 6]", "epochs=1", "lr=1"], [(1, 1, 5), (1, 1, 6)]),
-        (["seed=5", "lr=1"], [(1, 8, 5)]),
-    ],
-)
-def test_an_override_wins_wherever_the_option_is_given(read, overrides, runs):
-    matrix = read(PLAIN, *overrides)
-    assert values(matrix, "lr", "epochs", "seed") == runs
-    again = read(matrix.text)
-    assert (again.runs, again.name, again.text) == (matrix.runs, "plain", matrix.text)
-
-
-@pytest.mark.parametrize(
-    ("model", "runs"),
-    [
-        ("resnet18", [("resnet18", 0.1, 9)]),
-        ("resnet34", [("resnet34", 0.2, 9)]),
-        ("[resnet34, resnet50]", [("resnet34", 0.2, 9), ("resnet50", 0.4, 9)]),
-        ("resnet101", [("resnet101", 0.1, 9)]),
-    ],
-)
-def test_what_include_says_of_one_value_of_an_axis_stays_with_that_value(read, model, runs):
-    text = """\
-    base: {lr: 0.1}
-    axes: {model: [resnet18, resnet34, resnet50]}
-    include:
-      - {model: resnet34, lr: 0.2}
-      - {model: resnet50, lr: 0.4}
-      - {epochs: 9}
-    """
-    assert values(read(text, f"model={model}"), "model", "lr", "epochs") == runs
-
-
-@pytest.mark.parametrize(
-    ("model", "runs"),
-    [
-        ("resnet18", [("resnet18", 0.2), ("resnet18", 0.3)]),
-        ("[resnet34]", [("resnet34", 0.4)]),
-        ("resnet50", [("resnet50", 0.2), ("resnet50", 0.3), ("resnet50", 0.4)]),
-    ],
-)
-def test_a_network_is_picked_from_the_runs_that_include_lists(read, model, runs):
-    """And one that it does not list takes the place of all."""
-    text = """\
-    include:
-      - {model: resnet18, lr: 0.2}
-      - {model: resnet18, lr: 0.3}
-      - {model: resnet34, lr: 0.4}
-    """
-    assert values(read(text, f"model={model}"), "model", "lr") == runs
-
-
-def test_overrides_reach_the_name_the_resources_and_the_options_of_a_network(read):
-    overrides = ("name=foo", "resources.time=2:00:00", "model_options.combine=sum")
-    matrix = read(PLAIN, *overrides)
-    assert matrix.name == "foo"
-    assert matrix.resources.time == "2:00:00"
-    assert {tuple(c.model_options.items()) for c in matrix.runs.values()} == {(("combine", "sum"),)}
-    assert "# a comment" in matrix.text
-    assert "# the network" in matrix.text
-
-
-def test_a_seed_that_is_an_axis_stays_one(read):
-    matrix = read("base: {model: resnet18}\naxes: {seed: [1, 2], lr: [1, 2]}", "seed=[7, 8]")
-    assert values(matrix, "seed", "lr") == [(7, 1), (7, 2), (8, 1), (8, 2)]
-
-
-@pytest.mark.parametrize(
-    ("override", "complaint"),
-    [
-        ("epochs", "--set epochs: write key=value, such as --set epochs=2"),
-        ("epochs=0", "--set epochs=0: epochs: Input should be greater than or equal to 1, not 0"),
-        ("lr=[", "--set lr=[: this is not YAML: expected the node content, but found '<stream en"),
-        ("epoch=2", "--set epoch=2: 'epoch' is not a known key; did you mean 'epochs'? Valid: epo"),
-        ("base.lr=2", "--set base.lr=2: 'base.lr' is not a known key"),
-        ("resources.tim=2", "--set resources.tim=2: 'resources.tim' is not a known key; did you "
-         "mean 'resources.time'? Valid: "),
-        ("resources.gres=gpu:1;ls", "--set resources.gres=gpu:1;ls: gres: 'gpu:1;ls' is not val"),
-        ("name=a b", "--set name=a b: sweep name 'a b' is not valid: use up to 64 letters"),
-    ],
-)  # fmt: skip
-def test_a_wrong_override_is_named_itself(complaints, override, complaint):
-    (line,) = complaints(PLAIN, override)
-    assert line.startswith(complaint)
-
-
-def test_a_list_cannot_override_where_include_lists_the_runs(complaints):
-    text = "include: [{model: resnet18}, {model: resnet34}]"
-    assert complaints(text, "lr=[1, 2]") == [
-        "--set lr=[1, 2]: without axes, include lists the runs; give one value"
     ]
 
 
@@ -741,25 +475,6 @@ def test_the_text_of_an_overridden_matrix_reads_to_the_same_runs(read, grid, see
             assert found == set(value if isinstance(value, list) else [value])
     assert "# the network" in matrix.text
     assert matrix.text.startswith("# a matrix\n")
-
-
-ENTRIES = st.dictionaries(st.sampled_from("abcd"), st.integers(0, 2), min_size=1)
-
-
-@given(
-    axes=st.dictionaries(
-        st.sampled_from("abc"), st.lists(st.integers(0, 2), min_size=1, max_size=3, unique=True)
-    ),
-    include=st.lists(ENTRIES, max_size=4),
-    exclude=st.lists(ENTRIES, max_size=3),
-)
-def test_include_never_changes_an_axis_value_and_exclude_leaves_none_behind(axes, include, exclude):
-    points = itertools.product(*axes.values()) if axes else ()
-    combinations = [dict(zip(axes, point, strict=True)) for point in points]
-    cells = combine(combinations, include, exclude)
-    kept = [c for c in combinations if not any(e.items() <= c.items() for e in exclude)]
-    assert [{key: cell[key] for key in axes} for cell in cells[: len(kept)]] == kept
-    assert all(cell in include for cell in cells[len(kept) :])
 
 
 # ---- cost
