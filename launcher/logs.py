@@ -15,6 +15,7 @@ from rich.text import Text
 
 from jobs.causes import Cause
 from jobs.errors import ExecutionError, InputError
+from jobs.events import ends
 from jobs.run_dir import RunDir
 from jobs.run_records import Attempt
 from jobs.sweep_dir import SweepDir, all_sweeps, sweep_of
@@ -104,8 +105,8 @@ def _labels(sweeps: Sequence[SweepDir]) -> dict[Path, str]:
 
 def _only(only: str, runs: list[RunDir]) -> list[RunDir]:
     from launcher.failures import Failures, intact_sweeps
+    from launcher.printing import status_or_files
     from launcher.selected import Selected
-    from launcher.show import status_or_files
 
     sweeps = list({run.path.parent: sweep_of(run) for run in runs}.values())
     sweeps = intact_sweeps(sweeps, Failures(len(sweeps)))
@@ -292,11 +293,11 @@ def _announcement(run: RunDir, number: int) -> str:
 
 def _job_output(run: RunDir) -> Path | None:
     """What the last job of a run printed, if it has ended and SLURM said so."""
-    ends = [event for event in run.observed() if event["event"] == "ended"]
+    ended = ends(run.observed())
     for record in reversed(sweep_of(run).submissions().values()):
-        if ends and run.run_id in record["runs"]:
+        if ended and run.run_id in record["runs"]:
             folder = sweep_of(run).job_output(record)
-            return max(folder.glob(f"{ends[-1]['job_id']}_*log.out"), default=None)
+            return max(folder.glob(f"{ended[-1]['job_id']}_*log.out"), default=None)
     return None
 
 

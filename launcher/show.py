@@ -1,35 +1,23 @@
-"""What the launcher prints: the plan, the table of runs, and a sweep while it is trained here."""
+"""What the launcher prints before it acts: the plan, its jobs, their limits and when they start."""
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
-
-import orjson
-from rich.console import Console
-from rich.live import Live
+from typing import TYPE_CHECKING
 
 from jobs.config import RunConfig, missing_data
-from jobs.errors import ExecutionError
 from jobs.sweep_dir import SweepDir
 from launcher.cluster import AUTO, Profile, SlurmProfile
 from launcher.labels import short_id
-from launcher.plan import Action, State, summarise
-from launcher.status import FAR_S, RunStatus, status_of_sweeps, sweep_status
-from launcher.table import SweepTable
+from launcher.plan import Action, summarise
+from launcher.status import FAR_S
 
 if TYPE_CHECKING:
     from launcher.arrays import Array
-    from launcher.local import Worker
 
 SHOWN_ROWS = 20
-REFRESH_S = 1.0
-PLAIN_WIDTH = 160
 
 
 def show_plan(
@@ -149,75 +137,3 @@ def _describe_jobs(array: Array) -> str:
     if array.layout.runs_per_job == 1:
         return f"an array of {runs}"
     return f"an array of {array.jobs} jobs for {runs}"
-
-
-def status_or_files(sweeps: Sequence[SweepDir]) -> list[list[RunStatus]]:
-    """Where every run stands; when SLURM does not answer, a warning and what the files say."""
-    try:
-        return status_of_sweeps(sweeps)
-    except ExecutionError as error:
-        print(f"warning: {error}; this is what the files say", file=sys.stderr)
-        return status_of_sweeps(sweeps, ask_slurm=False)
-
-
-def print_json(sweeps: Sequence[SweepDir], statuses: Sequence[Sequence[RunStatus]]) -> None:
-    """Print where every run stands, as one JSON list.
-
-    The names are those of RunStatus, which are added to and never renamed.
-    """
-    print_records(
-        [
-            {"sweep": sweep.name, **asdict(status)}
-            for sweep, of_sweep in zip(sweeps, statuses, strict=True)
-            for status in of_sweep
-        ]
-    )
-
-
-def print_records(records: Sequence[Mapping[str, Any]]) -> None:
-    """Print one JSON list."""
-    sys.stdout.write(orjson.dumps(records, option=orjson.OPT_INDENT_2).decode() + "\n")
-
-
-def train_here(sweep: SweepDir, gpus: Mapping[str, int], workers: list[Worker]) -> bool:
-    """Train runs, each on so many GPUs, with a live table in a terminal and plain lines elsewhere.
-
-    Says whether all finished.
-    """
-    from launcher.local import LocalQueue  # with submitit, which looking need not load
-    from launcher.submit import check_data
-
-    check_data(sweep, list(gpus))
-    labels = {status.run_id: status.label for status in sweep_status(sweep)}
-    console = make_console()
-    with Live(console=console, auto_refresh=False, transient=True) as live:
-        shown_s = 0.0
-
-        def refresh() -> None:
-            nonlocal shown_s
-            if console.is_terminal and time.monotonic() - shown_s > REFRESH_S:
-                shown_s = time.monotonic()
-                rows = max(3, min(SHOWN_ROWS, console.height - 6))
-                table = SweepTable(sweep.name, sweep_status(sweep), limit=rows)
-                live.update(table, refresh=True)
-
-        def report(line: str) -> None:
-            # Without markup: a message of torch may hold what looks like some.
-            line = f"{time.strftime('%H:%M:%S')}  {line}"
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-        queue = LocalQueue(sweep, gpus, workers, report, refresh, labels)
-        queue.work()
-    statuses = sweep_status(sweep)
-    console.print(SweepTable(sweep.name, statuses, limit=SHOWN_ROWS))
-    if queue.stopping:
-        print(f"stopped; `launcher resume {sweep.name}` goes on from here")
-        raise KeyboardInterrupt
-    settled = (State.FINISHED, State.CANCELLED)
-    return all(status.state in settled for status in statuses if status.run_id in gpus)
-
-
-def make_console() -> Console:
-    """For tables: as wide as the terminal, and wide enough for names where there is none."""
-    plain = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-    return Console(width=PLAIN_WIDTH if plain else None)

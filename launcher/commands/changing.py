@@ -100,9 +100,9 @@ def submit(
     from launcher.labels import label_runs
     from launcher.matrix import read_matrix
     from launcher.pilot import STEPS, choose_pilot, fly_pilot
+    from launcher.printing import make_console
     from launcher.selected import select_actions
     from launcher.show import (
-        make_console,
         show_jobs,
         show_limits,
         show_missing_data,
@@ -256,8 +256,8 @@ def cancel(
         launcher cancel demo --only 'lr > 0.1 and state == queued'
     """
     from launcher.cancel import cancel_sweep
+    from launcher.printing import status_or_files
     from launcher.selected import Selected
-    from launcher.show import status_or_files
 
     found = find_own_sweep(sweep, runs)
     chosen = Selected(only)([found], status_or_files([found]))[0] if only else None
@@ -288,8 +288,8 @@ def _carry_out(
             print(f"under way: `launcher status {sweep.name} --watch` shows how the runs get on")
         return
     if profile.executor == "local":
+        from launcher.live import train_here
         from launcher.local import make_workers
-        from launcher.show import train_here
 
         places = make_workers(workers or profile.workers, max(gpus.values()), profile.runs_per_gpu)
         if not train_here(sweep, gpus, places):

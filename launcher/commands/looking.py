@@ -37,10 +37,9 @@ def status(
         launcher status --json | jq '.[] | select(.state == "failed")'
     """
     from launcher.failures import Failures, intact_sweeps
+    from launcher.printing import make_console, print_json, status_or_files
     from launcher.selected import Selected
-    from launcher.show import make_console, print_json, status_or_files
     from launcher.table import SweepTable
-    from launcher.watch import Watch
 
     asked = find_sweeps(sweeps, runs)
     failures = Failures(len(asked))
@@ -48,6 +47,8 @@ def status(
     selected = Selected(only)
     console = make_console()
     if watch and not as_json:
+        from launcher.watch import Watch
+
         Watch(found, selected, console, show_all=show_all).follow()
         failures.check()
         return
@@ -79,7 +80,7 @@ def list_command(
     from dataclasses import asdict
 
     from launcher.failures import Failures, intact_sweeps
-    from launcher.show import make_console, print_records
+    from launcher.printing import make_console, print_records
     from launcher.sweeps import summarise_sweeps, sweeps_table
 
     asked = find_sweeps(None, runs, imported=True)
@@ -136,8 +137,8 @@ def logs(
     from jobs.sweep_dir import sweep_of
     from launcher.failures import Failures, intact_sweeps
     from launcher.logs import attempts_table, find_run, print_failures, print_log
+    from launcher.printing import make_console, status_or_files
     from launcher.selected import Selected
-    from launcher.show import make_console, status_or_files
 
     if failed:
         asked = find_sweeps([run] if run else None, runs)
@@ -197,7 +198,7 @@ def doctor(
     from launcher.cluster import parse_time_min, read_cluster
     from launcher.doctor.examination import examine
     from launcher.doctor.findings import Verdict, print_json, report, summary, worst
-    from launcher.show import make_console
+    from launcher.printing import make_console
 
     found = read_cluster(cluster)
     if rehearse:

@@ -27,7 +27,7 @@ from launcher.doctor.findings import COLOURS, Verdict
 from launcher.freeze import remove_read_only
 from launcher.matrix import read_matrix
 from launcher.plan import Action, State
-from launcher.show import make_console
+from launcher.printing import make_console
 from launcher.slurm import run_slurm
 from launcher.status import RunStatus, format_duration, sweep_status
 from launcher.submit import choose_profile, plan_submission, submit_to_slurm

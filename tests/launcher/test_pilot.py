@@ -27,7 +27,7 @@ from launcher.pilot import (
     fly_pilot,
 )
 from launcher.plan import Verb
-from launcher.show import make_console
+from launcher.printing import make_console
 from launcher.submit import Submission, plan_submission
 from tests.launcher.conftest import add_attempt
 from tests.launcher.test_estimates import Sweep

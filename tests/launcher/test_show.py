@@ -7,19 +7,7 @@ import pytest
 from jobs.config import make_config
 from jobs.sweep_dir import SweepDir
 from launcher.cluster import LocalProfile, SlurmProfile
-from launcher.local import LocalQueue
-from launcher.show import show_missing_data, show_plan, train_here
-
-
-def test_a_message_that_looks_like_markup_does_not_end_the_queue(
-    sweep: SweepDir, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def work(queue: LocalQueue) -> None:
-        queue.report("failed: [/pytorch/gloo/pair.cc:547] Connection closed [bold]")
-
-    monkeypatch.setattr(LocalQueue, "work", work)
-    train_here(sweep, {}, [])
-    assert "failed: [/pytorch/gloo/pair.cc:547] Connection closed [bold]" in capsys.readouterr().out
+from launcher.show import show_missing_data, show_plan
 
 
 @pytest.mark.parametrize(

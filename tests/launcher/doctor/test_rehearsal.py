@@ -18,7 +18,7 @@ from launcher.doctor.examination import examine
 from launcher.doctor.findings import Verdict
 from launcher.doctor.rehearsal import Rehearsal, StepError, rehearse
 from launcher.plan import State
-from launcher.show import make_console
+from launcher.printing import make_console
 from launcher.status import RunStatus
 from tests.launcher.conftest import add_attempt
 from tests.slurm_cluster import SlurmCluster
