@@ -31,6 +31,7 @@ import analysis.reading
 import attention_models.registry
 import jobs.causes
 import jobs.config
+import jobs.events
 import jobs.files
 import jobs.run_dir
 import jobs.run_records
@@ -52,7 +53,7 @@ ABANDONED_AFTER_S = 3600.0
 # On whose meaning it depends what a record says.
 _READERS = (
     *(analysis.columns, analysis.reading, attention_models.registry),
-    *(jobs.causes, jobs.config, jobs.files, jobs.run_dir, jobs.run_records),
+    *(jobs.causes, jobs.config, jobs.events, jobs.files, jobs.run_dir, jobs.run_records),
 )
 _DAMAGE = (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -462,7 +462,7 @@ def read_document(document: Any, run_id: str) -> RunConfig:
         intact = (
             document["run_id"] == run_id
             and _is_named(document["identity"], run_id)
-            and document["sha256"] in _digests(document["config"])
+            and _is_digest(document["config"], document["sha256"])
         )
         schema = document["schema"]
     except (KeyError, TypeError, AttributeError):
@@ -475,9 +475,9 @@ def read_document(document: Any, run_id: str) -> RunConfig:
     if schema != SCHEMA:
         raise InputError(f"it has schema {schema}, and this version reads {SCHEMA}")
     stored = document["config"]
-    known = vars(_defaults())
-    if unknown := stored.keys() - known.keys():
-        names = ", ".join(sorted(unknown))
+    known = vars(_defaults()).keys()
+    if not stored.keys() <= known:
+        names = ", ".join(sorted(stored.keys() - known))
         raise InputError(f"it has options that this version does not know: {names}")
     # Its values were checked when it was planned, maybe where other libraries are installed.
     config = _defaults().model_copy()
@@ -511,24 +511,25 @@ def make_run_id(identity: Mapping[str, Any]) -> str:
 def _is_named(identity: Mapping[str, Any], run_id: str) -> bool:
     """Whether this is what `make_run_id` makes of it."""
     head, _, digits = run_id.rpartition("-")
-    known = (sha256[:ID_DIGITS] for sha256 in _digests(identity))
-    return head == _head(identity) and digits in known
+    return head == _head(identity) and _is_digest(identity, digits, ID_DIGITS)
 
 
 def _head(identity: Mapping[str, Any]) -> str:
-    dataset = identity.get("dataset", RunConfig.model_fields["dataset"].default)
+    dataset = identity.get("dataset", _defaults().dataset)
     dataset = identity.get("image_folder", dataset)
     model = identity["model"].replace("/", "-")
     return f"{model}-{dataset}-s{identity.get('seed', 0)}"
 
 
-def _digests(value: Any) -> Iterator[str]:
-    """What the digest of a value may be: first in the writing of a faster library.
+def _is_digest(value: Any, digest: object, digits: int | None = None) -> bool:
+    """Whether this is the digest of a value, or its first digits.
 
-    It writes the same bytes as ours, unless there is a float that it writes in another way.
+    First in the writing of a faster library, which writes the same bytes as ours unless there is a
+    float that it writes in another way.
     """
-    yield hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()
-    yield _sha256(value)
+    written = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    is_same = hashlib.sha256(written).hexdigest()[:digits] == digest
+    return is_same or _sha256(value)[:digits] == digest
 
 
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -11,16 +11,17 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from jobs import lease
+from jobs import events, lease
 from jobs.causes import Cause
 from jobs.config import RunConfig, changed_document, read_document
 from jobs.errors import InputError
+from jobs.events import Event
 from jobs.files import (
     StrPath,
     append_record,
@@ -158,8 +159,10 @@ class RunDir:
 
     def attempts(self) -> list[Attempt]:
         """All attempts, in order."""
-        needed = ("attempt", "started_unix_s", "pid")
-        return [read_record(self._attempt(n), needed) for n in numbers_in(self._attempts)]
+        return [self.read_attempt(number) for number in numbers_in(self._attempts)]
+
+    def read_attempt(self, number: int) -> Attempt:
+        return read_record(self._attempt(number), ("attempt", "started_unix_s", "pid"))
 
     def next_attempt(self) -> int:
         return max(numbers_in(self._attempts), default=0) + 1
@@ -172,22 +175,18 @@ class RunDir:
     def _attempt(self, number: int) -> str:
         return f"{self._attempts}/{number}.json"
 
-    def history(self) -> list[Attempt]:
+    def history(self, seen: Sequence[Event] | None = None) -> list[Attempt]:
         """All attempts, in order, with all that is known of how they ended.
 
-        One without a cause goes on, or was killed and nobody has found out why yet.
+        One without a cause goes on, or was killed and nobody has found out why yet. `seen` is what
+        was observed, where it has been read already.
         """
         attempts = self.attempts()
-        silent = {attempt["attempt"]: attempt for attempt in attempts if "cause" not in attempt}
-        if attempts and attempts[-1]["attempt"] in silent and self.read_result() is not None:
+        if all("cause" in attempt for attempt in attempts):
+            return attempts
+        events.explain(attempts, self.observed() if seen is None else seen)
+        if "cause" not in attempts[-1] and self.read_result() is not None:
             attempts[-1]["cause"] = Cause.FINISHED  # killed after its last word but one
-        for event in self.observed() if silent else ():
-            if event["event"] == "explained" and event["attempt"] in silent:
-                attempt = silent[event["attempt"]]
-                attempt["cause"], attempt["message"] = event["cause"], event["message"]
-                attempt["node"] = event["nodes"] or attempt.get("node", "")
-                if (ended_s := event.get("ended_unix_s")) is not None:
-                    attempt["ended_unix_s"] = ended_s
         return attempts
 
     def explain(
@@ -284,26 +283,14 @@ class RunDir:
         append_record(self._observed, {"event": event, **facts, "time_unix_s": time.time()})
 
     def is_cancelled(self) -> bool:
-        """Whether the run was cancelled, and not released since.
-
-        That SLURM cancelled a job counts once, however often and however late it is written down.
-        """
-        cancelled = False
-        told: set[str] = set()
-        for event in self.observed():
-            if event["event"] == "released":
-                cancelled = False
-            elif event["event"] == "cancelled" and event.get("token") not in told:
-                cancelled = True
-                told.update(filter(None, [event.get("token")]))
-        return cancelled
+        """Whether the run was cancelled, and not released since."""
+        return events.is_cancelled(self.observed())
 
     def released_unix_s(self) -> float:
         """When a person last said that a cancelled run is to go on; 0 if nobody ever did."""
-        times = [e["time_unix_s"] for e in self.observed() if e["event"] == "released"]
-        return max(times, default=0.0)
+        return events.released_unix_s(self.observed())
 
-    def observed(self) -> list[dict[str, Any]]:
+    def observed(self) -> list[Event]:
         return list(read_records(self._observed, ("event", "time_unix_s")))
 
     # ---- lease: who may write here

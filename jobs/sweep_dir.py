@@ -76,7 +76,7 @@ class SweepDir:
         if not self.path.is_dir():
             return []
         entries = (entry for entry in os.scandir(self.path) if entry.name not in besides)
-        found = (RunDir(entry.path) for entry in entries if entry.is_dir())
+        found = (self.run(entry.name) for entry in entries if entry.is_dir())
         return sorted(found, key=lambda run: run.run_id)
 
     def changed_unix_s(self) -> float:

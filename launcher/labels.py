@@ -59,12 +59,16 @@ def _differ(column: list[Any]) -> bool:
 
 def _words(name: str, column: Sequence[Any], *, leave_out_usual: bool) -> list[str]:
     """What the label of each run says of an option; nothing where its network does not have it."""
-    texts = [str(value) for value in column if value is not ABSENT]
-    usual = Counter(texts).most_common(1)[0][0] if leave_out_usual else None
-    return [
-        "" if value is ABSENT or str(value) == usual else f"{name}={_show(value)}"
-        for value in column
-    ]
+    texts = [str(value) for value in column]
+    # Of thousands of runs, few values differ.
+    words = {
+        text: "" if value is ABSENT else f"{name}={_show(value)}"
+        for text, value in dict(zip(texts, column, strict=True)).items()
+    }
+    if leave_out_usual:
+        counts = Counter(text for text in texts if words[text])
+        words[counts.most_common(1)[0][0]] = ""
+    return [words[text] for text in texts]
 
 
 def short_id(run_id: str) -> str:

@@ -11,10 +11,13 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from jobs import events
 from jobs.causes import NOT_RETRIED, SLURM_CAUSES, Cause, idle_attempts
 from jobs.config import RunConfig
 from jobs.errors import InputError
+from jobs.events import Event
 from jobs.lease import STALE_AFTER_S, LeaseHolder
+from jobs.look import SweepLook
 from jobs.processes import is_running, this_host
 from jobs.run_dir import RunDir
 from jobs.run_records import Attempt, Progress, Result
@@ -88,7 +91,8 @@ def status_of_sweeps(
     sweeps: Sequence[SweepDir], *, ask_slurm: bool = True
 ) -> list[list[RunStatus]]:
     """The same for several sweeps, with one round of questions to SLURM, if it has any of them."""
-    return status_from(sweeps, tasks_in_slurm(sweeps) if ask_slurm else {})
+    looks = [SweepLook(sweep) for sweep in sweeps]
+    return status_from(looks, tasks_in_slurm(looks) if ask_slurm else {})
 
 
 def status_from(sweeps: Sequence[SweepDir], tasks: Mapping[RunDir, Task]) -> list[list[RunStatus]]:
@@ -174,14 +178,16 @@ def _unfinished(
     run: RunDir, queued: set[str], task: Task | None, config: RunConfig, known: Mapping[str, Any]
 ) -> RunStatus:
     holder = run.holder()
-    history = run.history()
+    seen = run.observed()
+    history = run.history(seen)
     progress = run.read_progress()
-    state, detail = _unfinished_state(run, history, queued, task, holder)
+    is_queued = run.run_id in queued
+    state, detail = _unfinished_state(history, seen, task, holder, is_queued=is_queued)
     if state is State.STOPPED and run.needs_resume.exists():
         detail += "; it could not be requeued"
     last = history[-1] if history else None
     attempts = idle_attempts(history[:-1] if state is State.RUNNING else history)
-    unbegun = [] if state.is_under_way else jobs_before_it_began(run, history, task)
+    unbegun = [] if state.is_under_way else jobs_before_it_began(history, seen, task)
     cause = Cause(last["cause"]) if last and "cause" in last else None
     is_current = progress and progress["attempt"] == len(history)
     current = progress if state is State.RUNNING and is_current else None
@@ -303,41 +309,43 @@ def _failed_nodes(history: Sequence[Attempt]) -> tuple[str, ...]:
 
 
 def _unfinished_state(
-    run: RunDir,
     history: Sequence[Attempt],
-    queued: set[str],
+    seen: Sequence[Event],
     task: Task | None,
     holder: LeaseHolder | None,
+    *,
+    is_queued: bool,
 ) -> tuple[State, str]:
+    is_cancelled = events.is_cancelled(seen)
     if task is not None and not task.is_over:
-        if _has_left(run, history, task, holder):
+        if _has_left(history, task, holder, is_cancelled=is_cancelled):
             return how_it_ended(history)
         if task.state is State.RUNNING:
             return task.state, NOT_TRAINING.get(task.word, "")
         return task.state, explain_reason(task.reason)
-    word, job_id = (task.word, task.id) if task is not None else _written_end(run, history)
+    word, job_id = (task.word, task.id) if task is not None else _written_end(history, seen)
     # The lease of a job that SLURM has ended is a dead one.
     if holder is not None and not (word and holder["job_id"] == job_id):
         return State.RUNNING, ""
-    if run.is_cancelled():
+    if is_cancelled:
         return State.CANCELLED, ""
-    if run.run_id in queued:
+    if is_queued:
         return State.QUEUED, ""
     if word and (not history or history[-1].get("job_id") != job_id):
         return how_slurm_ended_it(word)
     if history:
-        return how_it_ended(history, released_unix_s=run.released_unix_s())
+        return how_it_ended(history, released_unix_s=events.released_unix_s(seen))
     return State.PLANNED, ""
 
 
 def _has_left(
-    run: RunDir, history: Sequence[Attempt], task: Task, holder: LeaseHolder | None
+    history: Sequence[Attempt], task: Task, holder: LeaseHolder | None, *, is_cancelled: bool
 ) -> bool:
     """Whether a run will not go on in its job, which other runs still need."""
     if holder is not None or not history or history[-1]["job_id"] != task.id:
         return False
     cause = history[-1].get("cause")
-    return cause in NOT_RETRIED or (cause == Cause.CANCELLED and run.is_cancelled())
+    return cause in NOT_RETRIED or (cause == Cause.CANCELLED and is_cancelled)
 
 
 def how_it_ended(history: Sequence[Attempt], released_unix_s: float = 0.0) -> tuple[State, str]:
@@ -376,21 +384,21 @@ def how_slurm_ended_it(word: str) -> tuple[State, str]:
     return State.STOPPED, f"its job ended ({word}) before the run began"
 
 
-def jobs_before_it_began(run: RunDir, history: Sequence[Attempt], task: Task | None) -> list[Cause]:
+def jobs_before_it_began(
+    history: Sequence[Attempt], seen: Sequence[Event], task: Task | None
+) -> list[Cause]:
     """How SLURM's jobs ended that made no attempt, newest first, since the last attempt began.
 
     That the newest job, `task`, is lost is written down when there is another. A person who
     releases a cancelled run begins the count anew.
     """
-    last_job, since_s = "", run.released_unix_s()
+    last_job, since_s = "", events.released_unix_s(seen)
     if history:
         last_job, since_s = history[-1]["job_id"], max(since_s, history[-1]["started_unix_s"])
     words = {
         event["token"]: event["word"]
-        for event in run.observed()
-        if event["event"] == "ended"
-        and event["time_unix_s"] > since_s
-        and event["job_id"] != last_job
+        for event in events.ends(seen)
+        if event["time_unix_s"] > since_s and event["job_id"] != last_job
     }
     if task is not None and task.word == "UNKNOWN" and task.id != last_job:
         words[task.name] = task.word
@@ -408,9 +416,9 @@ def _nth(history: Sequence[Attempt], cause: Cause) -> str:
     return f"{number}{ending} {word}" if number > 1 else word
 
 
-def _written_end(run: RunDir, history: Sequence[Attempt]) -> tuple[str, str]:
+def _written_end(history: Sequence[Attempt], seen: Sequence[Event]) -> tuple[str, str]:
     """SLURM's word for how the last job ended, and the job, if nothing came after it."""
-    ends = [event for event in run.observed() if event["event"] == "ended"]
+    ends = events.ends(seen)
     if not ends or (history and history[-1]["started_unix_s"] > ends[-1]["time_unix_s"]):
         return "", ""
     return ends[-1]["word"], ends[-1]["job_id"]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import ExecutionError
+from jobs.events import Event, ends
 from jobs.processes import is_running, this_host
 from jobs.run_dir import RunDir
 from jobs.sweep_dir import SweepDir
@@ -233,9 +234,8 @@ def ended_in_slurm(run: RunDir, token: str) -> bool:
     )
 
 
-def _written_ends(run: RunDir, token: str) -> list[dict[str, Any]]:
-    events = run.observed()
-    return [event for event in events if event["event"] == "ended" and event["token"] == token]
+def _written_ends(run: RunDir, token: str) -> list[Event]:
+    return [event for event in ends(run.observed()) if event["token"] == token]
 
 
 def _newest_places(sweep: SweepDir) -> list[_Place]:

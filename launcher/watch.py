@@ -16,6 +16,7 @@ from rich.live import Live
 from rich.text import Text
 
 from jobs.errors import ExecutionError, InputError
+from jobs.look import SweepLook
 from jobs.run_dir import RunDir
 from jobs.sweep_dir import SweepDir
 from launcher.selected import Selected
@@ -34,9 +35,9 @@ class Watch:
     def __init__(
         self, sweeps: Sequence[SweepDir], selected: Selected, console: Console, *, show_all: bool
     ) -> None:
-        self._sweeps, self._selected = sweeps, selected
+        self._sweeps, self._selected = [SweepLook(sweep) for sweep in sweeps], selected
         self._console, self._show_all = console, show_all
-        self._answer = _Answer(sweeps)
+        self._answer = _Answer(self._sweeps)
         self._told = ""
 
     def follow(self) -> None:
