@@ -61,7 +61,8 @@ def status(
     else:
         limit = None if show_all or not console.is_terminal else LISTED_RUNS
         for sweep, statuses in zip(found, all_statuses, strict=True):
-            console.print(SweepTable(sweep.name, statuses, limit))
+            # Its lines fit: of thousands, to measure them again takes as long as to write them.
+            console.print(SweepTable(sweep.name, statuses, limit), crop=False)
     failures.check()
 
 
