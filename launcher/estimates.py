@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping
@@ -9,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from jobs.config import RunConfig
+from jobs.errors import InputError
 from jobs.run_dir import RunDir
 from jobs.run_records import Attempt, Measured
 from jobs.sweep_dir import SweepDir
@@ -83,16 +85,17 @@ def show_seconds(seconds: float) -> str:
 def read_known(sweep: SweepDir, executor: str) -> list[Known]:
     """Every attempt of a sweep that was measured; a run here and one on SLURM differ in speed.
 
-    Of a run, the last one counts.
+    Of a run, the last one counts. One whose records are damaged tells nothing.
     """
     submissions = {record.get("job_id"): record for record in sweep.submissions().values()}
     found = []
     for run in sweep.runs():
-        measured = [a for a in run.attempts() if "measured" in a and a["executor"] == executor]
-        if measured:
-            job_id, _, index = measured[-1]["job_id"].partition("_")
-            sharing = _sharing(submissions.get(job_id, {}), int(index or 0))
-            found.append(Known(run.run_id, run.read_config(), measured[-1], sharing))
+        with contextlib.suppress(InputError):
+            measured = [a for a in run.attempts() if "measured" in a and a["executor"] == executor]
+            if measured:
+                job_id, _, index = measured[-1]["job_id"].partition("_")
+                sharing = _sharing(submissions.get(job_id, {}), int(index or 0))
+                found.append(Known(run.run_id, run.read_config(), measured[-1], sharing))
     return found
 
 

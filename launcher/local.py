@@ -123,6 +123,7 @@ class LocalQueue:
             "runs": list(self.gpus),
             "submitted_unix_s": time.time(),
             "workers": len(self.workers),
+            **({"pilot_steps": self.pilot_steps} if self.pilot_steps else {}),
             "user": getpass.getuser(),
             **this_process(),
         }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from jobs.sweep_dir import SweepDir
 from launcher.cluster import Profile, SlurmProfile
-from launcher.plan import Action, Policy, plan
+from launcher.plan import STARTING, Action, Policy, plan
 from launcher.show import show_jobs, show_limits, show_plan
 from launcher.status import RunStatus
 from launcher.submit import (
@@ -62,7 +62,8 @@ def plan_resumption(
         profile = exclude_nodes(profile, (n for run in statuses for n in run.failed_nodes))
         without = f"not on {profile.exclude}" if profile.exclude else "no node has failed"
         print(f"{sweep.name}: {without}")
-    configs = {run.run_id: sweep.run(run.run_id).read_config() for run in standings}
+    starting = [action.run_id for action in actions if action.verb in STARTING]
+    configs = {run_id: sweep.run(run_id).read_config() for run_id in starting}
     gpus = gpus_to_start(actions, configs)
     if gpus and wishes.workers is None:
         check_was_submitted(sweep)

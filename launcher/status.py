@@ -171,7 +171,8 @@ def run_status(
             return _finished(run, result, config, known)
         return _unfinished(run, queued, task, config, known)
     except InputError as error:
-        return RunStatus(run.run_id, State.FAILED, str(error), **known)
+        # Nothing is mended by starting it again.
+        return RunStatus(run.run_id, State.FAILED, str(error), Cause.INPUT_ERROR, **known)
 
 
 def _unfinished(

@@ -216,9 +216,17 @@ def advise_on_nodes(statuses: Iterable[RunStatus], profile: Profile, sweep: Swee
 
 
 def check_was_submitted(sweep: SweepDir) -> None:
-    """InputError for a matrix's sweep that nobody has had, where there is a SLURM to have it."""
-    planned = sweep.newest_matrix() is not None and not sweep.submissions()
-    if planned and shutil.which("sbatch"):
+    """InputError for a sweep of which nobody has ordered more than a pilot.
+
+    Also for a matrix's sweep that nobody has had, where there is a SLURM to have it.
+    """
+    submitted = sweep.submissions().values()
+    if submitted and all("pilot_steps" in record for record in submitted):
+        raise InputError(
+            f"{sweep.name} has had a pilot, but was never submitted: `launcher submit` its matrix "
+            "without --pilot starts all of its runs"
+        )
+    if sweep.newest_matrix() is not None and not submitted and shutil.which("sbatch"):
         raise InputError(
             f"{sweep.name} was planned, but never submitted: `launcher submit` its matrix again, "
             "or give --workers to train here"

@@ -15,7 +15,7 @@ NO_ACCOUNT = "Invalid account or account/partition combination specified"
 @pytest.fixture
 def stopped(desk: Desk) -> Desk:
     """Sweeps a, b and c, whose jobs reached their time limit."""
-    Path("sweep.yaml").write_text("base: {model: resnet_small, dataset: digits}\n")
+    Path("sweep.yaml").write_text("base: {model: resnet_small, dataset: digits}\nseeds: 3\n")
     for name in "abc":
         desk.launcher("submit", "sweep.yaml", "--set", f"name={name}")
     for job_id in desk.jobs():
@@ -39,14 +39,31 @@ def test_what_sbatch_refuses_of_one_sweep_does_not_keep_the_others_from_going_on
     assert [submissions(name) for name in "bc"] == [2, 2]
 
 
-def test_a_run_that_someone_edited_stops_its_own_sweep_alone(stopped: Desk) -> None:
-    config = SweepDir("runs/b").runs()[0].path / "config.json"
+def test_a_damaged_run_is_left_and_keeps_no_other_from_going_on(stopped: Desk) -> None:
+    edited, unread, _ = SweepDir("runs/b").runs()
+    config = edited.path / "config.json"
     config.write_text(config.read_text().replace('"digits"', '"mnist"'))
-    for words in (["--dry-run"], []):
-        said = stopped.launcher("resume", *words, status=2)
-        assert f"error: b: {config}: its configuration was edited" in said
-        assert "error: 1 of 3 sweeps failed: b\n" in said
-    assert [submissions(name) for name in "abc"] == [2, 1, 2]
+    (unread.path / "attempts").mkdir()
+    (unread.path / "attempts" / "1.json").write_text("{")
+    said = stopped.launcher("resume")
+    assert "runs/b  3 runs: continue 1, leave 2 on SLURM" in said
+    assert f"{config}: its configuration was edited" in said
+    assert "1.json is damaged" in said
+    assert [submissions(name) for name in "abc"] == [2, 2, 2]
+
+
+def test_what_had_a_pilot_alone_is_not_started_by_itself(desk: Desk) -> None:
+    Path("sweep.yaml").write_text("base: {model: resnet_small, dataset: digits}\n")
+    desk.launcher("submit", "sweep.yaml")
+    sweep = SweepDir("runs/sweep")
+    ((path, record),) = sweep.submissions().items()
+    sweep.write_submission({**record, "pilot_steps": 30}, path)
+    desk.fake.set(record["job_id"], "TIMEOUT")
+    said = desk.launcher("resume", status=2)
+    assert "sweep has had a pilot, but was never submitted: `launcher submit` its matrix" in said
+    assert submissions("sweep") == 1
+    sweep.write_submission(record, path)
+    assert "submitted job" in desk.launcher("resume")
 
 
 def test_a_sweep_whose_records_are_damaged_stops_no_other(stopped: Desk) -> None:
