@@ -37,6 +37,15 @@ def test_imported_runs_have_the_figures_of_what_was_recorded(sweep: SweepDir) ->
         catalogue.draw("curves", load_runs(sweep), Wish(metric="test_top5"))
 
 
+def test_groups_that_have_no_one_size_are_told(half_finished: SweepDir) -> None:
+    add_imported(half_finished)
+    loaded = load_runs(half_finished)
+    [told] = catalogue.draw("size", loaded, Wish()).left_out
+    assert told.endswith(": resnet50: size not known")
+    with pytest.raises(NothingToDrawError, match="every group has runs of several sizes"):
+        catalogue.draw("size", loaded, Wish(by="sweep"))
+
+
 def test_an_empty_sweep_has_none(empty_sweep: SweepDir) -> None:
     drawn, absent = catalogue.draw_all(load_runs(empty_sweep), Wish())
     assert drawn == []

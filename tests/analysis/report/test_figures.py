@@ -11,7 +11,7 @@ from analysis.report.drawing import Drawing
 from analysis.report.figures import draw_all
 from jobs.errors import InputError
 from jobs.sweep_dir import SweepDir
-from tests.analysis.conftest import add_run, add_slurm_attempt, name_runs
+from tests.analysis.conftest import add_imported, add_run, add_slurm_attempt, name_runs
 
 
 def said(drawing: Drawing) -> dict[str, list[str]]:
@@ -90,6 +90,13 @@ def test_what_cannot_be_drawn_is_said(sweep: SweepDir) -> None:
     drawings, absent = draw_all(load_runs(sweep), Wish())
     assert drawings == []
     assert "no figure curves: " in absent[0]
+
+
+def test_a_network_that_a_figure_leaves_out_is_said(half_finished: SweepDir) -> None:
+    add_imported(half_finished)
+    drawings, [told] = draw_all(load_runs(half_finished), Wish())
+    assert "size" in {drawing.name for drawing in drawings}
+    assert told.endswith(": resnet50: size not known")
 
 
 def test_a_baseline_that_is_not_there_is_a_mistake(half_finished: SweepDir) -> None:
