@@ -73,11 +73,11 @@ def _of_sizes(summary: pd.DataFrame, metric: str) -> list[Series]:
 
 
 def _of_seeds(ends: pd.DataFrame, metric: str) -> list[Series]:
-    offsets = seeds.offsets(ends["seed"])
+    across, offsets = seeds.across(ends), seeds.offsets(ends["seed"])
     return [
         Series(
             str(group),
-            its["value"],
+            across[its.index],
             row + offsets[its.index],
             [
                 f"seed {as_written(end.seed)}: {end.value:.{_digits(metric)}f}"

@@ -42,6 +42,14 @@ def test_a_point_of_a_seed_says_it_and_whether_it_is_the_end(drawings) -> None:
     }
 
 
+def test_a_seed_far_from_the_finished_ones_can_be_asked_for_its_value(sweep: SweepDir) -> None:
+    runs = [add_run(sweep, "resnet_small", seed=seed, final=94 + seed / 10) for seed in range(2)]
+    name_runs(sweep, [*runs, add_run(sweep, "resnet_small", seed=2, final=11, epochs_done=1)])
+    drawings, _ = draw_all(load_runs(sweep), Wish())
+    (of_seeds,) = (said(drawing) for drawing in drawings if drawing.name == "seeds")
+    assert of_seeds["resnet_small"][-1] == "seed 2: 10.00 in epoch 1, unfinished"
+
+
 def test_a_point_of_a_network_says_its_size_in_both_panels(drawings) -> None:
     assert said(drawings["size"])["resnet_small"] == [
         "71.00 ± 1.41 (n = 2)\n175,258 parameters",
