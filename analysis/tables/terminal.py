@@ -78,7 +78,7 @@ def _fitted(table: TextTable, width: int) -> tuple[TextTable, list[str]]:
     """The table with as many columns as fit, as low as that allows, and those left out."""
     for count in range(len(table.optional) + 1):
         hidden = sorted(table.optional[:count])
-        kept = _without(table, hidden)
+        kept = table.without(hidden)
         spread = [_headed(kept, lines) for lines in range(1, _LINES + 1)]
         # Of two that are as high, the one with the higher headings breaks fewer names.
         narrowed = [_narrowed(kept, width, lines) for lines in range(_MOST_LINES, 0, -1)]
@@ -90,16 +90,6 @@ def _fitted(table: TextTable, width: int) -> tuple[TextTable, list[str]]:
             break
     shown = fitting[0] if fitting else narrowed[0]
     return shown, [table.headings[position] for position in hidden]
-
-
-def _without(table: TextTable, hidden: Sequence[int]) -> TextTable:
-    kept = [position for position in range(len(table.headings)) if position not in hidden]
-    return replace(
-        table,
-        headings=[table.headings[position] for position in kept],
-        rows=[[row[position] for position in kept] for row in table.rows],
-        words=[number for number, position in enumerate(kept) if position in table.words],
-    )
 
 
 def _headed(table: TextTable, lines: int) -> TextTable:
