@@ -98,8 +98,9 @@ def notes(runs: pd.DataFrame, by: str = "model") -> list[str]:
 def differences(runs: pd.DataFrame, by: str = "model") -> list[Difference]:
     """What differs between rows, other than what `by` names and what follows from it.
 
-    An option of networks is compared where both have it. What is not known of imported runs is
-    compared with nothing; `notes` tells it.
+    An option of networks is compared where both have it. Where rows are networks, it counts only if
+    a run has another value than its network's own default, which is part of the network. What is
+    not known of imported runs is compared with nothing; `notes` tells it.
     """
     counted = grouped(runs, by)
     # What `auto` came to mean counts, not that it was said; until a run begins nobody knows it.
@@ -146,8 +147,19 @@ def _compared(counted: pd.DataFrame, by: str) -> list[str]:
     of_networks = options_of_networks(counted)
     if "model_options" in keys:
         told |= {*of_networks}
+    elif "model" in keys:
+        told |= {*of_networks} - _set_by_matrix(counted)
     options = [*RunConfig.counting_fields(), *of_networks, *_FOUND]
     return [option for option in options if option not in told]
+
+
+def _set_by_matrix(counted: pd.DataFrame) -> set[str]:
+    """The options of networks of which some run has another value than its network's default.
+
+    What imported runs tell of theirs is among them.
+    """
+    said = (word for text in counted["model_options"].dropna().unique() for word in text.split())
+    return {f"model_options.{word.partition('=')[0]}" for word in said}
 
 
 def _varied(counted: pd.DataFrame, by: str) -> list[str]:
