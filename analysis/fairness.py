@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.groups import as_written, grouped, keys_of, options_of_networks
+from analysis.reading import DEVICES_APART
 from jobs.config import RunConfig
 
 
@@ -106,7 +107,7 @@ def differences(runs: pd.DataFrame, by: str = "model") -> list[Difference]:
     # What `auto` came to mean counts, not that it was said; until a run begins nobody knows it.
     used, said = counted["precision_used"], counted["precision"]
     counted["precision"] = used.where(~used.isin(["", None]), said.replace("auto", ""))
-    counted["device"] = counted["device"].map(_chip)
+    counted["device"] = counted["device"].map(_chips)
     folded: dict[tuple[Topic, tuple[tuple[str, ...], ...]], dict[str, list[str]]] = {}
     for option in _varied(counted, by):
         rows_with: dict[str, list[str]] = {}
@@ -179,11 +180,9 @@ def _known(counted: pd.DataFrame, option: str) -> pd.Series:
     return values[~unknown].map(as_written)
 
 
-def _chip(device: str | None) -> str:
-    """The device without the size of its memory, which changes no result: `V100-SXM2`."""
-    chips = re.sub(r"[ -]\d+ ?GB\b", "", device or "")
-    # Attempts on several devices are joined by blanks, and those may have become the same.
-    return re.sub(r"^(.+?)(?: \1)+$", r"\1", chips)
+def _chips(devices: str | None) -> str:
+    """Without the size of their memory, which changes no result: `V100-SXM2`."""
+    return re.sub(r"[ -]\d+ ?GB\b", "", devices or "")
 
 
 def _values(counted: pd.DataFrame, option: str) -> Iterator[tuple[str, str]]:
@@ -191,6 +190,9 @@ def _values(counted: pd.DataFrame, option: str) -> Iterator[tuple[str, str]]:
     known = _known(counted, option)
     if option == "code":
         known = known.map(lambda code: " ".join(part[:_SHORT_HASH] for part in code.split()))
+    if option == "device":
+        # In a mixed partition chance gives them to runs: what counts is which ones a row has had.
+        known = known.str.split(DEVICES_APART).explode()
     if known.nunique() > 1:
         for group, values in known.groupby(counted["group"], sort=False):
             yield str(group), "|".join(sorted(values.unique()))

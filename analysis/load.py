@@ -44,7 +44,8 @@ class Runs:
     - `epochs_done`, and its results, in percent where they are accuracies; `wall_s` is all of its
       training; `params` and `macs` of one image;
     - `attempts`, how many; `code` (the frozen one's hash), `torch` (its version), `device` and
-      `precision_used` of its attempts, each value once, with spaces between several;
+      `precision_used` of its attempts, each value once, with spaces between several, of devices
+      with `; `;
     - `cause` and `message` of its last attempt; `stuck_at_chance`: it learns nothing.
     `epochs` has a row per run and epoch, sorted by both, with the metrics: `attempt` and `epoch`
     are whole, epochs count from 1, and what was not recorded is NaN. `sweep`, `run_id` and `model`

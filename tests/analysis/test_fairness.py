@@ -77,12 +77,25 @@ def test_a_run_that_has_not_begun_does_not_yet_differ_in_what_auto_will_mean() -
 
 
 def test_the_memory_of_a_gpu_is_no_difference_and_another_gpu_is() -> None:
-    devices = ["V100-SXM2-16GB", "V100-SXM2-32GB", "V100-SXM2-16GB V100-SXM2-32GB"]
+    devices = ["V100-SXM2-16GB", "V100-SXM2-32GB", "V100-SXM2-16GB; V100-SXM2-32GB"]
     names = ["resnet18", "resnet34", "resnet101"]
     rows = [run_row(name, 0, {"device": on}) for name, on in zip(names, devices, strict=True)]
     assert notes(*rows) == []
     [told] = notes(*rows, run_row("resnet50", 0, {"device": "A100-SXM4-80GB"}))
     assert "device=A100-SXM4 in resnet50" in told
+
+
+def test_rows_that_were_on_the_same_gpus_in_whichever_runs_do_not_differ() -> None:
+    rows = [
+        run_row("resnet18", 0, {"device": "Tesla V100; NVIDIA A100-SXM4-80GB"}),
+        run_row("resnet18", 1, {"device": "Tesla V100"}),
+        run_row("resnet50", 0, {"device": "NVIDIA A100-SXM4-40GB"}),
+        run_row("resnet50", 1, {"device": "Tesla V100"}),
+    ]
+    assert notes(*rows) == []
+    [told] = notes(*rows, run_row("resnet34", 0, {"device": "Tesla V100"}))
+    both = "device=NVIDIA A100-SXM4|Tesla V100 in resnet18 and resnet50"
+    assert told.startswith(f"not the same arithmetic: {both}; device=Tesla V100 in resnet34")
 
 
 @pytest.mark.parametrize(

@@ -352,7 +352,7 @@ def test_code_torch_device_and_precision_are_those_of_all_attempts(sweep: SweepD
         run, 3, 2, code="new", precision="bf16", environment=make_environment("A100", "2.11.0")
     )
     assert list(only_row(sweep)[["code", "torch", "device", "precision_used"]]) == [
-        *("c0de new", "2.10.0 2.11.0", "Tesla V100 A100", "fp16 bf16")
+        *("c0de new", "2.10.0 2.11.0", "Tesla V100; A100", "fp16 bf16")
     ]
 
 
