@@ -57,7 +57,8 @@ def test_a_network_looks_alike_in_all_figures(half_finished: SweepDir) -> None:
     curves, size, seeds = (figure.figure.axes[0] for figure in drawn[:3])
     [test_line] = [line for line in curves.lines if line.get_label() == "sresnet_small"]
     look = looks_of(["sresnet_small"])["sresnet_small"]
-    points = [size.containers[1].lines[0], seeds.lines[1]]
+    [finished] = [line for line in seeds.lines if line.get_label() == "sresnet_small"]
+    points = [size.containers[1].lines[0], finished]
     for line in [test_line, *points]:
         assert (line.get_color(), line.get_marker()) == (look.colour, look.marker)
     assert seeds.lines[0].get_color() == size.containers[0].lines[0].get_color() == BASELINE_COLOUR
