@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.groups import as_written, grouped, keys_of, options_of_networks
+from analysis.reading import DEVICES_APART
 from jobs.config import RunConfig
 
 
@@ -98,14 +99,15 @@ def notes(runs: pd.DataFrame, by: str = "model") -> list[str]:
 def differences(runs: pd.DataFrame, by: str = "model") -> list[Difference]:
     """What differs between rows, other than what `by` names and what follows from it.
 
-    An option of networks is compared where both have it. What is not known of imported runs is
-    compared with nothing; `notes` tells it.
+    An option of networks is compared where both have it. Where rows are networks, it counts only if
+    a run has another value than its network's own default, which is part of the network. What is
+    not known of imported runs is compared with nothing; `notes` tells it.
     """
     counted = grouped(runs, by)
     # What `auto` came to mean counts, not that it was said; until a run begins nobody knows it.
     used, said = counted["precision_used"], counted["precision"]
     counted["precision"] = used.where(~used.isin(["", None]), said.replace("auto", ""))
-    counted["device"] = counted["device"].map(_chip)
+    counted["device"] = counted["device"].map(_chips)
     folded: dict[tuple[Topic, tuple[tuple[str, ...], ...]], dict[str, list[str]]] = {}
     for option in _varied(counted, by):
         rows_with: dict[str, list[str]] = {}
@@ -146,8 +148,19 @@ def _compared(counted: pd.DataFrame, by: str) -> list[str]:
     of_networks = options_of_networks(counted)
     if "model_options" in keys:
         told |= {*of_networks}
+    elif "model" in keys:
+        told |= {*of_networks} - _set_by_matrix(counted)
     options = [*RunConfig.counting_fields(), *of_networks, *_FOUND]
     return [option for option in options if option not in told]
+
+
+def _set_by_matrix(counted: pd.DataFrame) -> set[str]:
+    """The options of networks of which some run has another value than its network's default.
+
+    What imported runs tell of theirs is among them.
+    """
+    said = (word for text in counted["model_options"].dropna().unique() for word in text.split())
+    return {f"model_options.{word.partition('=')[0]}" for word in said}
 
 
 def _varied(counted: pd.DataFrame, by: str) -> list[str]:
@@ -167,11 +180,9 @@ def _known(counted: pd.DataFrame, option: str) -> pd.Series:
     return values[~unknown].map(as_written)
 
 
-def _chip(device: str | None) -> str:
-    """The device without the size of its memory, which changes no result: `V100-SXM2`."""
-    chips = re.sub(r"[ -]\d+ ?GB\b", "", device or "")
-    # Attempts on several devices are joined by blanks, and those may have become the same.
-    return re.sub(r"^(.+?)(?: \1)+$", r"\1", chips)
+def _chips(devices: str | None) -> str:
+    """Without the size of their memory, which changes no result: `V100-SXM2`."""
+    return re.sub(r"[ -]\d+ ?GB\b", "", devices or "")
 
 
 def _values(counted: pd.DataFrame, option: str) -> Iterator[tuple[str, str]]:
@@ -179,6 +190,9 @@ def _values(counted: pd.DataFrame, option: str) -> Iterator[tuple[str, str]]:
     known = _known(counted, option)
     if option == "code":
         known = known.map(lambda code: " ".join(part[:_SHORT_HASH] for part in code.split()))
+    if option == "device":
+        # In a mixed partition chance gives them to runs: what counts is which ones a row has had.
+        known = known.str.split(DEVICES_APART).explode()
     if known.nunique() > 1:
         for group, values in known.groupby(counted["group"], sort=False):
             yield str(group), "|".join(sorted(values.unique()))

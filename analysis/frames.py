@@ -27,6 +27,7 @@ _RUN_TYPES = {
     "macs": "Int64",
     "wall_s": float,
     "attempts": int,
+    "queued_unix_s": float,
     "code": str,
     "torch": str,
     "device": str,

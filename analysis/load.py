@@ -43,8 +43,10 @@ class Runs:
     - `state`: finished, failed (it would fail again), cancelled, unfinished or planned;
     - `epochs_done`, and its results, in percent where they are accuracies; `wall_s` is all of its
       training; `params` and `macs` of one image;
-    - `attempts`, how many; `code` (the frozen one's hash), `torch` (its version), `device` and
-      `precision_used` of its attempts, each value once, with spaces between several;
+    - `attempts`, how many; `queued_unix_s`, since when it waits on SLURM for one that has not
+      begun, as far as the files tell, NaN if it does not;
+    - `code` (the frozen one's hash), `torch` (its version), `device` and `precision_used` of its
+      attempts, each value once, with spaces between several, of devices with `; `;
     - `cause` and `message` of its last attempt; `stuck_at_chance`: it learns nothing.
     `epochs` has a row per run and epoch, sorted by both, with the metrics: `attempt` and `epoch`
     are whole, epochs count from 1, and what was not recorded is NaN. `sweep`, `run_id` and `model`
@@ -157,6 +159,7 @@ class _Reader:
         submissions = self._submissions()
         for record in chosen:
             _complete(record, self.label, submissions[record.row["run_id"]])
+            record.row["queued_unix_s"] = self._waits_since(record, submissions)
         return chosen
 
     def _runs(self, runs: Iterable[RunDir], *, imported: bool = False) -> list[RunRecord]:
@@ -173,6 +176,26 @@ class _Reader:
             records.append(record)
             self._read.append(Read(stamps, record))
         return records
+
+    def _waits_since(
+        self, record: RunRecord, submissions: Mapping[str, Sequence[Mapping[str, Any]]]
+    ) -> float:
+        """When its last job was submitted, if that has not begun it nor is known to have ended."""
+        run_id = record.row["run_id"]
+        accepted = [job for job in submissions[run_id] if job.get("job_id")]
+        if not accepted or record.row["state"] not in ("planned", "unfinished"):
+            return math.nan
+        job, submitted_s = accepted[-1], float(accepted[-1]["submitted_unix_s"])
+        has_begun = any(
+            # Clocks of two machines differ, but a run may be trained without SLURM since.
+            _job_of(attempt, accepted) is job or attempt["started_unix_s"] > submitted_s
+            for attempt in record.attempts
+        )
+        has_ended = any(
+            event["event"] == "ended" and event["token"] == job["token"]
+            for event in self.sweep.run(run_id).observed()
+        )
+        return math.nan if has_begun or has_ended else submitted_s
 
     def _submissions(self) -> Mapping[str, list[Mapping[str, Any]]]:
         """The submissions to SLURM that each run was part of, oldest first."""
@@ -207,7 +230,7 @@ def _in_the_queue(
     submissions: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """When an attempt began to wait, and how many runs its job carries on one GPU."""
-    job = submission_of(attempt, submissions) if attempt["executor"] == "slurm" else None
+    job = _job_of(attempt, submissions)
     queued_s = math.nan
     if attempt["restart"] > 0:
         if previous is not None and previous["job_id"] == attempt["job_id"]:
@@ -215,3 +238,9 @@ def _in_the_queue(
     elif job is not None:
         queued_s = job["submitted_unix_s"]
     return {"queued_unix_s": queued_s, "runs_per_gpu": (job or {}).get("runs_per_job", 1)}
+
+
+def _job_of(
+    attempt: Mapping[str, Any], submissions: Sequence[Mapping[str, Any]]
+) -> Mapping[str, Any] | None:
+    return submission_of(attempt, submissions) if attempt["executor"] == "slurm" else None

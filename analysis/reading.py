@@ -28,6 +28,8 @@ _OF_ATTEMPT = (
 )
 _WHOLE = {*_SIZE, "best_epoch", "attempts", "seed", "attempt", "restart", "gpus"}
 _NETWORK_OPTION = "model_options."
+# The name of a device may itself hold blanks.
+DEVICES_APART = "; "
 
 Columns = Mapping[str, np.ndarray]
 
@@ -112,7 +114,7 @@ def _read_own(run: RunDir, columns: EpochColumns) -> RunRecord:
         "state": _state(run, result, history, has_begun=bool(history or done)),
         "code": _distinct(attempts, "code"),
         "torch": _distinct(attempts, "torch"),
-        "device": _distinct(attempts, "device"),
+        "device": _distinct(attempts, "device", DEVICES_APART),
         "precision_used": _distinct(attempts, "precision"),
         "cause": last["cause"],
         "message": last["message"],
@@ -191,9 +193,9 @@ def _last_sign_s(attempt: Attempt, progress: Progress | None, measured: Columns)
     return max(signs)
 
 
-def _distinct(attempts: Iterable[Mapping[str, Any]], key: str) -> str:
+def _distinct(attempts: Iterable[Mapping[str, Any]], key: str, apart: str = " ") -> str:
     """All that the attempts say, each once, in their order."""
-    return " ".join(dict.fromkeys(attempt[key] for attempt in attempts if attempt[key]))
+    return apart.join(dict.fromkeys(attempt[key] for attempt in attempts if attempt[key]))
 
 
 def _options(config: RunConfig) -> dict[str, Any]:

@@ -65,6 +65,11 @@ def summarise(
     return summary.astype(counts | whole).reset_index()
 
 
+def sizes(runs: pd.DataFrame, by: str = "model") -> pd.DataFrame:
+    """How many different `params` and `macs` the runs of each group have, 0 where none is known."""
+    return grouped(runs, by).groupby("group", sort=False)[["params", "macs"]].nunique()
+
+
 def missing(runs: pd.DataFrame, by: str = "model") -> pd.DataFrame:
     """A row per run that has not finished: its `name`, `state`, how far it is, and why it failed.
 

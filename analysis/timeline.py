@@ -33,6 +33,8 @@ _OUTCOMES: Mapping[Cause, str] = {
 def bars(runs: pd.DataFrame, attempts: pd.DataFrame, by: str = "model") -> pd.DataFrame:
     """Two rows per attempt at most: when it `waited` in the queue, if that is known, and trained.
 
+    One that has not begun waits until the last sign of life of any run: of what came after that,
+    the files know nothing.
     `name` is the run's, `kind` is waiting or one of OUTCOMES, `begin_h` and `end_h` are hours since
     the first thing that is known of any of them, which happened at `origin_unix_s`. What is not
     known to have ended ends at its last sign of life.
@@ -46,7 +48,13 @@ def bars(runs: pd.DataFrame, attempts: pd.DataFrame, by: str = "model") -> pd.Da
         begin=known["started_unix_s"],
         end=known["ended_unix_s"].fillna(known["last_sign_unix_s"]),
     )
-    found = pd.concat([waiting, training]).sort_values(["begin", "end"], kind="stable")
+    last_sign_unix_s = training["end"].max()
+    pending = runs[[*RUN, "attempts", "queued_unix_s"]].merge(named, on=RUN)
+    pending = pending[pending["queued_unix_s"] < last_sign_unix_s].assign(kind=WAITING, cause="")
+    pending = pending.assign(
+        attempt=pending["attempts"] + 1, begin=pending["queued_unix_s"], end=last_sign_unix_s
+    )
+    found = pd.concat([waiting, training, pending]).sort_values(["begin", "end"], kind="stable")
     # A stable order of rows: that of the matrix, and in a run that of time.
     found["place"] = found["name"].map({name: place for place, name in enumerate(named["name"])})
     found = found.sort_values("place", kind="stable").reset_index(drop=True)

@@ -103,6 +103,7 @@ def plot(
     else:
         drawn = [catalogue.draw(name, loaded, wish) for name in dict.fromkeys(figure)]
     default_folder = found[0].path / "figures" if len(found) == 1 else Path("figures")
+    warn(line for one in drawn for line in one.left_out)
     written = files.write(drawn, output or default_folder, wanted_formats)
     warn(said.cut_lines(curves.cut_curves(loaded.runs, by)))
     warn(said.missing_lines(stats.missing(loaded.runs, by)))

@@ -122,7 +122,9 @@ def table(
         summary, citations = of_sources.add_to(summary, printed)
         below += citations
     chosen = main.choose(columns, summary)
-    shown = [main.table(summary, by, metric, chosen, last)]
+    # What is asked for by its name is wanted, however wide the table becomes.
+    optional = main.OPTIONAL if columns in (None, main.ALL) else ()
+    shown = [main.table(summary, by, metric, chosen, last, optional)]
     compared = None
     if baseline is not None:
         compared = significance.compare(loaded.runs, loaded.epochs, by, metric, baseline)
@@ -150,6 +152,7 @@ def table(
                 text = markdown.to_markdown(shown, below + warnings)
             case Format.latex:
                 text = latex.to_latex(shown, below + warnings)
+                warnings = latex.left_out(shown) + warnings
             case Format.html:
                 text = html.to_html(shown, below + warnings)
         _write(text, output)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -93,15 +93,17 @@ def _size(loaded: Runs, wish: Wish) -> Drawn:
         raise NothingToDrawError("no run has finished")
     found = stats.summarise(loaded.runs, loaded.epochs, wish.by, wish.metric)
     _check_known(found["final_mean"], METRICS[wish.metric].label)
-    _check_known(
-        found.loc[found["final_mean"].notna(), list(sizes.PANELS)].stack(), "the size of a network"
-    )
+    counts = stats.sizes(loaded.runs, wish.by).loc[found.loc[found["final_mean"].notna(), "group"]]
+    _check_known(counts.where(counts > 0).stack(), "the size of a network")
+    if not counts.eq(1).any(axis=None):
+        raise NothingToDrawError("every group has runs of several sizes, or of unknown size")
     about = _about(loaded, wish)
     figure = sizes.draw(
         found, _looks(loaded, wish), SIZES[wish.width], metric=wish.metric, about=about
     )
     columns = ["group", *sizes.PANELS, "final_mean", "final_std", "finished", "planned"]
-    return _as_drawn(f"size_{wish.metric}", figure, found[columns], wish)
+    drawn = _as_drawn(f"size_{wish.metric}", figure, found[columns], wish)
+    return replace(drawn, left_out=sizes.left_out(counts))
 
 
 def _seeds(loaded: Runs, wish: Wish) -> Drawn:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,16 @@ FORMATS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure, the stem of its files' names, and the numbers that are drawn in it."""
+    """A figure, the stem of its files' names, and the numbers that are drawn in it.
+
+    `left_out` says what is not, and why.
+    """
 
     stem: str
     figure: Figure
     data: pd.DataFrame
     size: Size
+    left_out: Sequence[str] = ()
 
 
 def formats_of(text: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -22,6 +23,8 @@ LOG_FROM = 20
 MOST_NAMED = 12
 # What a tick such as `1.225 G` takes with the gap beside it, in heights of its letters.
 _TICK_EM = 6
+# More are counted.
+_MOST_TOLD = 10
 _UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""))
 
 
@@ -57,6 +60,31 @@ def draw(
     if not named:
         _name_in_legend(figure, shown, looks, size, marks)
     return figure
+
+
+def left_out(counts: pd.DataFrame) -> list[str]:
+    """A line for all groups of which the same is not drawn for the same reason.
+
+    `counts` are what analysis.stats.sizes found of those with a final mean.
+    """
+    reasons = {
+        "size not known": counts == 0,
+        "runs of several sizes in one group": counts > 1,
+    }
+    return [
+        f"not drawn in figure size ({_panels(lacking)}): {_listed([*its.index])}: {reason}"
+        for reason, lacks in reasons.items()
+        for lacking, its in lacks[lacks.any(axis=1)].groupby([*PANELS], sort=False)
+    ]
+
+
+def _panels(lacking: tuple[bool, ...]) -> str:
+    return ", ".join(itertools.compress(PANELS.values(), lacking))
+
+
+def _listed(groups: Sequence[str]) -> str:
+    more = len(groups) - _MOST_TOLD
+    return "; ".join(groups[:_MOST_TOLD]) + (f" and {more} more" if more > 0 else "")
 
 
 def _draw_points(

@@ -23,21 +23,22 @@ _ALONG = 100
 
 
 def draw_all(loaded: Runs, wish: catalogue.Wish) -> tuple[list[Drawing], list[str]]:
-    """Every figure that the runs have the data for; and why there is none of the others.
+    """Every figure that the runs have the data for; and what is not drawn, and why.
 
     Raises InputError for a metric, an option to group by or a baseline that is not there.
     """
-    drawings, absent = [], []
+    drawings, not_drawn = [], []
     for name, (caption, series_of) in _FIGURES.items():
         try:
             drawn = catalogue.draw(name, loaded, wish)
         except ExecutionError as error:
-            absent.append(f"no figure {name}: {error}")
+            not_drawn.append(f"no figure {name}: {error}")
             continue
+        not_drawn += drawn.left_out
         with look(drawn.size):
             series = series_of(drawn.data, wish.metric)
             drawings.append(make_drawing(name, caption, drawn.figure, series))
-    return drawings, absent
+    return drawings, not_drawn
 
 
 def _of_curves(lines: pd.DataFrame, metric: str) -> list[Series]:
@@ -72,11 +73,11 @@ def _of_sizes(summary: pd.DataFrame, metric: str) -> list[Series]:
 
 
 def _of_seeds(ends: pd.DataFrame, metric: str) -> list[Series]:
-    offsets = seeds.offsets(ends["seed"])
+    across, offsets = seeds.across(ends), seeds.offsets(ends["seed"])
     return [
         Series(
             str(group),
-            its["value"],
+            across[its.index],
             row + offsets[its.index],
             [
                 f"seed {as_written(end.seed)}: {end.value:.{_digits(metric)}f}"

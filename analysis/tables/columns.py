@@ -102,7 +102,7 @@ COLUMNS = (
 )
 ALL = "all"
 _ALWAYS = ("runs", "seeds", "best", "final")
-# A terminal that is too narrow hides these, the first ones first.
+# A page or a terminal that is too narrow has to do without these, the first ones first.
 OPTIONAL = (
     *("attempts", "queue_total", "queue_first", "gpu_h_lost", "gpu_h_useful", "gpu_h"),
     *("restarts", "images_s", "epoch_s", "macs", "params", "train", "gap", "seeds"),
@@ -159,8 +159,9 @@ def table(
     metric: str = "test_top1",
     columns: Sequence[Column] | None = None,
     last: int | None = None,
+    optional: Sequence[str] = OPTIONAL,
 ) -> TextTable:
-    """The summary as text, each of its groups a row."""
+    """The summary as text, each of its groups a row; the columns of these names are optional."""
     columns = choose(None, summary) if columns is None else columns
     digits = 2 if METRICS[metric].unit == "%" else 3
     rows = list(summary.itertuples(index=False))
@@ -170,7 +171,7 @@ def table(
         is_complete=[pd.isna(row.planned) or row.finished == row.planned for row in rows],
         optional=[
             position
-            for name in OPTIONAL
+            for name in optional
             for position, column in enumerate(columns, 1)
             if column.name == name
         ],

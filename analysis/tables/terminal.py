@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from rich import box
@@ -18,6 +20,9 @@ _GAP = 2
 # The most lines of a heading, where numbers have room, and where they move together.
 _LINES = 4
 _MOST_LINES = 8
+# After what a line may end: a name in the middle, and an interval, only where no column is left to
+# be hidden.
+_LINES_END = (" ", " _", " _,")
 
 
 def to_terminal(
@@ -25,8 +30,9 @@ def to_terminal(
 ) -> RenderableType:
     """A rich renderable; incomplete rows are marked and explained below.
 
-    Where `width` does not do, the numbers move together and words break, and then columns are
-    hidden, which is said below; a number never breaks.
+    Where `width` does not do, the numbers move together and words go on in the next line, then
+    columns are hidden, which is said below, and if that is not enough, names break. A number never
+    does.
     """
     shown: list[RenderableType] = []
     hidden: list[str] = []
@@ -76,30 +82,19 @@ def _table(table: TextTable) -> Table:
 
 def _fitted(table: TextTable, width: int) -> tuple[TextTable, list[str]]:
     """The table with as many columns as fit, as low as that allows, and those left out."""
-    for count in range(len(table.optional) + 1):
+    for ends, count in itertools.product(_LINES_END, range(len(table.optional) + 1)):
         hidden = sorted(table.optional[:count])
-        kept = _without(table, hidden)
-        spread = [_headed(kept, lines) for lines in range(1, _LINES + 1)]
-        # Of two that are as high, the one with the higher headings breaks fewer names.
-        narrowed = [_narrowed(kept, width, lines) for lines in range(_MOST_LINES, 0, -1)]
-        fitting = [
-            *(shown for shown in spread if _table_width(shown) <= width),
-            *sorted((shown for shown in narrowed if _table_width(shown) <= width), key=_height),
-        ]
-        if fitting:
+        kept = table.without(hidden)
+        narrowest = _narrowed(kept, width, _MOST_LINES, ends)
+        if _table_width(narrowest) <= width:
             break
-    shown = fitting[0] if fitting else narrowed[0]
-    return shown, [table.headings[position] for position in hidden]
-
-
-def _without(table: TextTable, hidden: Sequence[int]) -> TextTable:
-    kept = [position for position in range(len(table.headings)) if position not in hidden]
-    return replace(
-        table,
-        headings=[table.headings[position] for position in kept],
-        rows=[[row[position] for position in kept] for row in table.rows],
-        words=[number for number, position in enumerate(kept) if position in table.words],
+    spread = [_headed(kept, lines) for lines in range(1, _LINES + 1)]
+    # Of two that are as high, the one with the higher headings breaks fewer names.
+    narrowed = [_narrowed(kept, width, lines, ends) for lines in range(_MOST_LINES, 0, -1)]
+    fitting = (
+        shown for shown in [*spread, *sorted(narrowed, key=_height)] if _table_width(shown) <= width
     )
+    return next(fitting, narrowest), [table.headings[position] for position in hidden]
 
 
 def _headed(table: TextTable, lines: int) -> TextTable:
@@ -113,35 +108,40 @@ def _headed(table: TextTable, lines: int) -> TextTable:
     return replace(table, headings=headings)
 
 
-def _narrowed(table: TextTable, width: int, lines: int) -> TextTable:
+def _narrowed(table: TextTable, width: int, lines: int, ends: str) -> TextTable:
     """Numbers without blanks; words in several lines, in what these and the gaps leave of it."""
     words = [n for n in range(len(table.headings)) if table.is_words(n)]
     rows = [
-        [cell if n in words else cell.replace(" ", "") for n, cell in enumerate(row)]
+        [cell if n in words else _close(cell, ends) for n, cell in enumerate(row)]
         for row in table.rows
     ]
     close = _headed(replace(table, rows=rows), lines)
-    taken = sum(
-        _GAP + _column_width(close, n) for n in range(len(table.headings)) if n not in words
-    )
-    rooms = _shared(
-        width - taken - _GAP * (len(words) - 1), [_column_width(close, n) for n in words]
-    )
-    room_of = dict(zip(words, rooms, strict=True))
-    return replace(
-        close,
-        rows=[
-            [_broken(cell, room_of[n]) if n in room_of else cell for n, cell in enumerate(row)]
-            for row in rows
-        ],
-    )
+    tight = _with_breaks(close, dict.fromkeys(words, 1), ends)
+    least = [_column_width(tight, n) for n in words]
+    wanted = [_column_width(close, n) for n in words]
+    more = _shared(width - _table_width(tight), map(operator.sub, wanted, least))
+    return _with_breaks(close, dict(zip(words, map(operator.add, least, more), strict=True)), ends)
 
 
-def _shared(room: int, wanted: Sequence[int]) -> list[int]:
+def _close(number: str, ends: str) -> str:
+    """Without blanks; those of an interval below each other where a line may end at its comma."""
+    return (number.replace(", ", ",\n") if "," in ends else number).replace(" ", "")
+
+
+def _with_breaks(table: TextTable, room_of: Mapping[int, int], ends: str) -> TextTable:
+    rows = [
+        [_broken(cell, room_of[n], ends) if n in room_of else cell for n, cell in enumerate(row)]
+        for row in table.rows
+    ]
+    return replace(table, rows=rows)
+
+
+def _shared(room: int, wanted: Iterable[int]) -> list[int]:
     """What each gets of the room: who wants less than an equal share leaves it to the others."""
+    wanted = [*wanted]
     given = {}
     for left, position in enumerate(sorted(range(len(wanted)), key=wanted.__getitem__)):
-        given[position] = max(1, min(wanted[position], room // (len(wanted) - left)))
+        given[position] = max(0, min(wanted[position], room // (len(wanted) - left)))
         room -= given[position]
     return [given[position] for position in range(len(wanted))]
 
@@ -173,10 +173,10 @@ def _folded(heading: str, width: int) -> str:
     return "\n".join(textwrap.fill(part, width, break_on_hyphens=False) for part in parts)
 
 
-def _broken(text: str, room: int) -> str:
-    """In lines of at most `room`, if its parts between underscores and blanks are no longer."""
+def _broken(text: str, room: int, ends: str) -> str:
+    """In lines of at most `room`, if its parts up to one of the `ends` are no longer."""
     lines = [""]
-    for part in re.split(r"(?<=[_ ])", text):
+    for part in re.split(rf"(?<=[{ends}])", text):
         if lines[-1] and len(lines[-1] + part.rstrip()) > room:
             lines.append("")
         lines[-1] += part

@@ -70,6 +70,16 @@ def test_a_table_is_written_in_the_format_that_its_name_asks_for(run) -> None:
     assert Path("table.txt").read_text().lstrip().startswith("test top-1")
 
 
+def test_a_table_for_a_page_leaves_out_what_nobody_asked_for_by_name_and_says_so(run) -> None:
+    everything = run("table", "demo", "--columns", "all", "--format", "latex")
+    assert everything.err.startswith("left out, because the table would be wider than a page: ")
+    assert f"% {everything.err.splitlines()[0]}" in everything.out
+    names = "runs,seeds,best,final,train,gap,params,macs,epoch_s,images_s,attempts,restarts"
+    asked = run("table", "demo", "--columns", names, "--format", "latex")
+    assert asked.err == ""
+    assert "{lrrrrrrrrrrrr}" in asked.out
+
+
 def test_a_sweep_is_a_name_or_a_path(run, half_finished: SweepDir, tmp_path: Path) -> None:
     by_name = run("table", "demo").out
     assert run("table", str(half_finished.path), "--runs", "elsewhere").out == by_name

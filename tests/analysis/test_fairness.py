@@ -77,12 +77,25 @@ def test_a_run_that_has_not_begun_does_not_yet_differ_in_what_auto_will_mean() -
 
 
 def test_the_memory_of_a_gpu_is_no_difference_and_another_gpu_is() -> None:
-    devices = ["V100-SXM2-16GB", "V100-SXM2-32GB", "V100-SXM2-16GB V100-SXM2-32GB"]
+    devices = ["V100-SXM2-16GB", "V100-SXM2-32GB", "V100-SXM2-16GB; V100-SXM2-32GB"]
     names = ["resnet18", "resnet34", "resnet101"]
     rows = [run_row(name, 0, {"device": on}) for name, on in zip(names, devices, strict=True)]
     assert notes(*rows) == []
     [told] = notes(*rows, run_row("resnet50", 0, {"device": "A100-SXM4-80GB"}))
     assert "device=A100-SXM4 in resnet50" in told
+
+
+def test_rows_that_were_on_the_same_gpus_in_whichever_runs_do_not_differ() -> None:
+    rows = [
+        run_row("resnet18", 0, {"device": "Tesla V100; NVIDIA A100-SXM4-80GB"}),
+        run_row("resnet18", 1, {"device": "Tesla V100"}),
+        run_row("resnet50", 0, {"device": "NVIDIA A100-SXM4-40GB"}),
+        run_row("resnet50", 1, {"device": "Tesla V100"}),
+    ]
+    assert notes(*rows) == []
+    [told] = notes(*rows, run_row("resnet34", 0, {"device": "Tesla V100"}))
+    both = "device=NVIDIA A100-SXM4|Tesla V100 in resnet18 and resnet50"
+    assert told.startswith(f"not the same arithmetic: {both}; device=Tesla V100 in resnet34")
 
 
 @pytest.mark.parametrize(
@@ -121,8 +134,51 @@ def test_what_the_rows_are_made_of_is_not_told() -> None:
 def test_options_that_only_one_network_has_are_part_of_the_network() -> None:
     others = {"k": 8, "dropout": 0.0}
     assert notes(run_row("resnet50"), run_row("lambda_resnet50", model_options=others)) == []
-    [told] = notes(run_row("resnet50"), run_row("lambda_resnet50"))
-    assert "model_options.dropout=0.0 in resnet50; model_options.dropout=0.3 in lambda" in told
+
+
+DROPOUT = "model_options.dropout"
+
+
+def test_a_default_of_a_network_is_part_of_it_where_rows_are_networks() -> None:
+    own = [run_row("resnet50"), run_row("lambda_resnet50")]
+    assert notes(*own) == notes(*own, by="model,lr") == []
+    said = [run_row(row["model"], model_options={"dropout": row[DROPOUT]}) for row in own]
+    assert notes(*said) == [], "to say a default is to say nothing"
+    imported = imported_row("lambda_resnet50", **{DROPOUT: 0.3}, model_options="dropout=0.3")
+    assert any(
+        f"{DROPOUT}=0.0 in resnet50; {DROPOUT}=0.3 in lambda" in n for n in notes(own[0], imported)
+    )
+
+
+@pytest.mark.parametrize(("resnet", "others"), [(0.3, 0.3), (0.0, 0.0), (0.1, 0.1)])
+def test_an_option_that_the_matrix_sets_alike_is_no_difference(resnet, others) -> None:
+    rows = [
+        run_row("resnet50", model_options={"dropout": resnet}),
+        run_row("lambda_resnet50", model_options={"dropout": others}),
+    ]
+    assert notes(*rows) == []
+
+
+@pytest.mark.parametrize(
+    ("resnet", "others", "is_told"),
+    [
+        ({"dropout": 0.1}, {}, "0.1 in resnet50; model_options.dropout=0.3 in lambda_resnet50"),
+        ({}, {"dropout": 0.2}, "0.0 in resnet50; model_options.dropout=0.2 in lambda_resnet50"),
+        ({"dropout": 0.1}, {"dropout": 0.2}, "0.1 in resnet50; model_options.dropout=0.2 in"),
+    ],
+)
+def test_an_option_that_is_set_for_one_network_is_told(resnet, others, is_told) -> None:
+    [told] = notes(
+        run_row("resnet50", model_options=resnet), run_row("lambda_resnet50", model_options=others)
+    )
+    assert told.startswith("not the same network: ")
+    assert is_told in told
+
+
+def test_where_rows_are_not_networks_their_defaults_are_told_like_what_is_set() -> None:
+    rows = [run_row("resnet50", lr=0.1), run_row("lambda_resnet50", lr=0.2)]
+    [told] = notes(*rows, by="lr")
+    assert f"model=resnet50 {DROPOUT}=0.0 in 0.1" in told
 
 
 def test_saying_auto_is_no_difference_if_the_same_came_of_it() -> None:

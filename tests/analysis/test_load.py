@@ -352,8 +352,31 @@ def test_code_torch_device_and_precision_are_those_of_all_attempts(sweep: SweepD
         run, 3, 2, code="new", precision="bf16", environment=make_environment("A100", "2.11.0")
     )
     assert list(only_row(sweep)[["code", "torch", "device", "precision_used"]]) == [
-        *("c0de new", "2.10.0 2.11.0", "Tesla V100 A100", "fp16 bf16")
+        *("c0de new", "2.10.0 2.11.0", "Tesla V100; A100", "fp16 bf16")
     ]
+
+
+def test_a_run_waits_whose_last_job_has_neither_begun_nor_ended(sweep: SweepDir) -> None:
+    run = add_run(sweep, "resnet_small", epochs_done=0, attempts=0)
+    name_runs(sweep, [run])
+
+    def waits_since() -> float:
+        return only_row(sweep)["queued_unix_s"]
+
+    assert np.isnan(waits_since())
+    add_submission(sweep, [run])
+    assert waits_since() == STARTED_UNIX_S - 1800
+    run.observe("cancelled")
+    assert np.isnan(waits_since())
+    run.observe("released")
+    add_slurm_attempt(run, 1, 0, cause="preempted")
+    assert np.isnan(waits_since()), "it has begun"
+    again = {"submitted_unix_s": STARTED_UNIX_S + 9000}
+    add_submission(sweep, [run], token="t1", refused="no such partition", job_id=None, **again)
+    add_submission(sweep, [run], token="t2", job_id="78", **again)
+    assert waits_since() == STARTED_UNIX_S + 9000
+    run.observe("ended", token="t2", word="CANCELLED")
+    assert np.isnan(waits_since())
 
 
 def test_a_finished_run_that_learnt_nothing_is_marked(sweep: SweepDir) -> None:

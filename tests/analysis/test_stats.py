@@ -74,6 +74,17 @@ def test_a_diverged_run_does_not_fall_out_of_the_mean(sweep: SweepDir) -> None:
     assert not pd.isna(row["best_mean"])
 
 
+def test_the_different_sizes_of_a_group_are_counted(half_finished: SweepDir) -> None:
+    add_imported(half_finished)
+    runs, _ = frames(half_finished)
+    assert stats.sizes(runs).to_dict("index") == {
+        "resnet_small": {"params": 1, "macs": 1},
+        "sresnet_small": {"params": 1, "macs": 1},
+        "resnet50": {"params": 0, "macs": 0},
+    }
+    assert stats.sizes(runs, "sweep").loc["demo"].tolist() == [2, 2]
+
+
 def test_one_seed_has_no_deviation_even_over_several_runs(sweep: SweepDir) -> None:
     runs = [add_run(sweep, "resnet_small", lr=lr, final=final) for lr, final in ((1, 60), (2, 70))]
     name_runs(sweep, runs)

@@ -38,6 +38,19 @@ def test_a_preempted_run_waits_trains_waits_and_trains(sweep: SweepDir) -> None:
     assert {*bars["name"]} == {"resnet_small seed 0"}
 
 
+def test_a_run_that_has_not_begun_waits_up_to_the_last_sign_of_life(sweep: SweepDir) -> None:
+    runs = [
+        add_run(sweep, "resnet_small", seed=seed, epochs_done=0, attempts=0) for seed in range(2)
+    ]
+    name_runs(sweep, runs)
+    add_submission(sweep, runs)
+    assert bars_of(sweep).empty, "without any, nobody knows until when"
+    add_slurm_attempt(runs[0], 1, 0)
+    pending = bars_of(sweep).iloc[-1]
+    assert (pending["name"], pending["kind"]) == ("resnet_small seed 1", "waiting")
+    assert (pending["attempt"], pending["begin_h"], pending["end_h"]) == (1, 0, 1.5)
+
+
 def test_without_a_queue_there_is_no_waiting(half_finished: SweepDir) -> None:
     bars = bars_of(half_finished)
     assert "waiting" not in {*bars["kind"]}

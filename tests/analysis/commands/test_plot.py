@@ -78,6 +78,14 @@ def test_what_the_data_do_not_support_is_said_and_an_error_where_it_is_asked_for
     assert asked.err.endswith("error: no run has recorded its learning rate\n")
 
 
+def test_a_network_that_a_figure_leaves_out_is_said(
+    analysis: Analysis, half_finished: SweepDir
+) -> None:
+    add_imported(half_finished)
+    ended = analysis("plot", "demo", "--figure", "size", "--format", "svg")
+    assert ": resnet50: size not known\n" in ended.err
+
+
 def test_nothing_to_draw_is_no_mistake_of_the_person(analysis: Analysis) -> None:
     add_sweep("fresh", "resnet_small", epochs_done=None)
     ended = analysis("plot", "fresh")

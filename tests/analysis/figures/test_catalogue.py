@@ -37,6 +37,15 @@ def test_imported_runs_have_the_figures_of_what_was_recorded(sweep: SweepDir) ->
         catalogue.draw("curves", load_runs(sweep), Wish(metric="test_top5"))
 
 
+def test_groups_that_have_no_one_size_are_told(half_finished: SweepDir) -> None:
+    add_imported(half_finished)
+    loaded = load_runs(half_finished)
+    [told] = catalogue.draw("size", loaded, Wish()).left_out
+    assert told.endswith(": resnet50: size not known")
+    with pytest.raises(NothingToDrawError, match="every group has runs of several sizes"):
+        catalogue.draw("size", loaded, Wish(by="sweep"))
+
+
 def test_an_empty_sweep_has_none(empty_sweep: SweepDir) -> None:
     drawn, absent = catalogue.draw_all(load_runs(empty_sweep), Wish())
     assert drawn == []
@@ -48,7 +57,8 @@ def test_a_network_looks_alike_in_all_figures(half_finished: SweepDir) -> None:
     curves, size, seeds = (figure.figure.axes[0] for figure in drawn[:3])
     [test_line] = [line for line in curves.lines if line.get_label() == "sresnet_small"]
     look = looks_of(["sresnet_small"])["sresnet_small"]
-    points = [size.containers[1].lines[0], seeds.lines[1]]
+    [finished] = [line for line in seeds.lines if line.get_label() == "sresnet_small"]
+    points = [size.containers[1].lines[0], finished]
     for line in [test_line, *points]:
         assert (line.get_color(), line.get_marker()) == (look.colour, look.marker)
     assert seeds.lines[0].get_color() == size.containers[0].lines[0].get_color() == BASELINE_COLOUR

@@ -64,6 +64,7 @@ def test_runs_whose_seed_is_not_known_are_drawn() -> None:
 
 def test_an_unfinished_run_is_hollow_and_told() -> None:
     ends = ENDS.assign(finished=[True, False, True, True, True, True])
+    assert (seeds.across(ends) == ends["value"]).all()
     figure = draw(ends)
     hollow = [line for line in figure.axes[0].lines if line.get_markerfacecolor() == "white"]
     assert [list(line.get_xdata()) for line in hollow] == [[71.0]]
@@ -71,3 +72,27 @@ def test_an_unfinished_run_is_hollow_and_told() -> None:
         *("a run; seed 0 above, 2 below", "mean of the finished runs"),
         "unfinished: its last epoch",
     ]
+
+
+def test_an_unfinished_run_far_away_is_an_arrow_with_its_value_and_the_others_stay_apart() -> None:
+    values = {"resnet18": [94.0, 94.2, 10.0], "resnet50": [94.4, 33.25, 10.0], "resnet34": [99.5]}
+    finished = [True, True, False, True, False, False, False]
+    figure = draw(make_ends(values).assign(finished=finished, mean=94.1))
+    [axes] = figure.axes
+    low, high = axes.get_xlim()
+    assert 93.8 < low < 94.0
+    assert 94.4 < high < 94.6
+    arrows = [
+        (line.get_marker(), *line.get_xdata()) for line in axes.lines if line.get_marker() in "<>"
+    ]
+    assert [arrow for arrow, *_ in arrows] == ["<", "<", ">"]
+    assert all(low < x < high for _, *places in arrows for x in places)
+    assert [text.get_text() for text in axes.texts] == ["10", "10 to 33.25", "99.5"]
+    assert legend(figure)[-1] == "unfinished, beyond the axis: its value"
+    assert "unfinished: its last epoch" not in legend(figure)
+
+
+@pytest.mark.parametrize("finished", [[False, False, False], [True, False, False]])
+def test_the_axis_is_that_of_all_runs_where_no_two_finished_ones_differ(finished) -> None:
+    ends = make_ends({"resnet18": [94.0, 50.0, 10.0]}).assign(finished=finished)
+    assert list(seeds.across(ends)) == [94, 50, 10]

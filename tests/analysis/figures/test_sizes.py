@@ -91,6 +91,20 @@ def test_what_is_not_known_is_left_out() -> None:
     assert list(points(params)) == NAMES[2:]
 
 
+def test_who_is_left_out_is_told_with_the_panels_and_the_reason() -> None:
+    counts = pd.DataFrame(
+        {"params": [1, 0, 1, 0, 2], "macs": [1, 0, 0, 0, 3]}, index=["a", "b", "c", "d", "e"]
+    )
+    both = "parameters, multiply-accumulates of an image"
+    assert sizes.left_out(counts) == [
+        f"not drawn in figure size ({both}): b; d: size not known",
+        "not drawn in figure size (multiply-accumulates of an image): c: size not known",
+        f"not drawn in figure size ({both}): e: runs of several sizes in one group",
+    ]
+    many = pd.DataFrame({"params": 0, "macs": 0}, index=[f"network{n}" for n in range(12)])
+    assert "; network9 and 2 more: size not known" in sizes.left_out(many)[0]
+
+
 def test_sizes_far_apart_are_drawn_in_powers_of_ten() -> None:
     summary = make_summary()
     assert draw(summary).axes[0].get_xscale() == "linear"

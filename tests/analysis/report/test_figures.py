@@ -11,7 +11,7 @@ from analysis.report.drawing import Drawing
 from analysis.report.figures import draw_all
 from jobs.errors import InputError
 from jobs.sweep_dir import SweepDir
-from tests.analysis.conftest import add_run, add_slurm_attempt, name_runs
+from tests.analysis.conftest import add_imported, add_run, add_slurm_attempt, name_runs
 
 
 def said(drawing: Drawing) -> dict[str, list[str]]:
@@ -40,6 +40,14 @@ def test_a_point_of_a_seed_says_it_and_whether_it_is_the_end(drawings) -> None:
         "resnet_small": ["seed 0: 70.00", "seed 1: 72.00"],
         "sresnet_small": ["seed 0: 80.50", "seed 1: 50.00 in epoch 2, unfinished"],
     }
+
+
+def test_a_seed_far_from_the_finished_ones_can_be_asked_for_its_value(sweep: SweepDir) -> None:
+    runs = [add_run(sweep, "resnet_small", seed=seed, final=94 + seed / 10) for seed in range(2)]
+    name_runs(sweep, [*runs, add_run(sweep, "resnet_small", seed=2, final=11, epochs_done=1)])
+    drawings, _ = draw_all(load_runs(sweep), Wish())
+    (of_seeds,) = (said(drawing) for drawing in drawings if drawing.name == "seeds")
+    assert of_seeds["resnet_small"][-1] == "seed 2: 10.00 in epoch 1, unfinished"
 
 
 def test_a_point_of_a_network_says_its_size_in_both_panels(drawings) -> None:
@@ -90,6 +98,13 @@ def test_what_cannot_be_drawn_is_said(sweep: SweepDir) -> None:
     drawings, absent = draw_all(load_runs(sweep), Wish())
     assert drawings == []
     assert "no figure curves: " in absent[0]
+
+
+def test_a_network_that_a_figure_leaves_out_is_said(half_finished: SweepDir) -> None:
+    add_imported(half_finished)
+    drawings, [told] = draw_all(load_runs(half_finished), Wish())
+    assert "size" in {drawing.name for drawing in drawings}
+    assert told.endswith(": resnet50: size not known")
 
 
 def test_a_baseline_that_is_not_there_is_a_mistake(half_finished: SweepDir) -> None:

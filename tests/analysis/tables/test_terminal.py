@@ -139,3 +139,41 @@ def test_a_caption_stands_above_its_table(
 def test_what_looks_like_markup_is_text(main_table: TextTable) -> None:
     rows = [["[red]c", *row[1:]] for row in main_table.rows]
     assert "[red]c" in text_of(replace(main_table, rows=rows), width=140)
+
+
+NAMES = ["preact_resnet50", "bam_preact_resnet50", "sresnet50_skips_dilation"]
+
+
+@pytest.fixture
+def long_names(main_table: TextTable) -> TextTable:
+    row = ["5/5", "5", *["77.31 ± 0.21"] * 2, "+22.78", "23.7 M", "1.30 G", "31.4", "7"]
+    return replace(main_table, rows=[[name, *row] for name in NAMES], is_complete=[True] * 3)
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 140])
+def test_a_column_is_hidden_rather_than_that_a_name_breaks(
+    long_names: TextTable, width: int
+) -> None:
+    table, *_ = text_of(long_names, width=width).split("\n\n")
+    assert max(map(len, table.splitlines())) <= width
+    assert all(name in table for name in NAMES)
+
+
+def test_a_name_breaks_rather_than_that_a_column_is_hidden_which_was_asked_for(
+    long_names: TextTable,
+) -> None:
+    text = text_of(replace(long_names, optional=()), width=88)
+    assert max(map(len, text.splitlines())) <= 88
+    assert "hidden" not in text
+    assert "restarts" in text
+    assert NAMES[2] not in text
+
+
+def test_an_interval_breaks_at_its_comma_before_the_table_is_wider_than_the_terminal(
+    comparison_table: TextTable,
+) -> None:
+    rows = [[name, *row[1:]] for name, row in zip(NAMES, comparison_table.rows, strict=True)]
+    text = text_of(replace(comparison_table, rows=rows), width=60)
+    assert max(map(len, text.splitlines())) <= 60
+    assert "[+0.31,+1.33]" not in text
+    assert all(number in text for number in ("[+0.31,", "+1.33]", "+0.82", "0.022"))
