@@ -45,7 +45,8 @@ class Standing:
     """What the plan needs to know of a run.
 
     The cause and the code are those of its last attempt; `idle` are the causes of those that ended
-    since the last progress, newest first. A job that ended before the run began counts as one.
+    since the last progress, newest first. A job that ended before the run began counts as one. Of a
+    damaged one, the detail says what cannot be read.
     """
 
     run_id: str
@@ -54,6 +55,7 @@ class Standing:
     cause: Cause | None = None
     idle: tuple[Cause, ...] = ()
     code: str = ""
+    damaged: bool = False
 
 
 # A resumed sweep has the profile that it was submitted with.
@@ -98,6 +100,8 @@ def _decide(run: Standing, policy: Policy) -> Action:
             verb, reason = Verb.START, "not started yet"
         case State.HELD:
             verb, reason = Verb.RELEASE, run.detail
+        case _ if run.damaged:
+            verb, reason = Verb.LEAVE, run.detail
         case State.STOPPED | State.FAILED:
             verb, reason = _go_on(run, policy)
         case State.CANCELLED if policy.release_cancelled:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from jobs.errors import InputError
 from jobs.sweep_dir import SweepDir
 from launcher.cluster import Profile, SlurmProfile
 from launcher.plan import STARTING, Action, Policy, plan
@@ -36,7 +37,10 @@ class Wishes:
 
 @dataclass(frozen=True)
 class Resumption:
-    """What is to be done with a sweep: `gpus` of the runs to start, and the jobs to wait for."""
+    """What is to be done with a sweep: `gpus` of the runs to start, and the jobs to wait for.
+
+    `damaged` says what keeps single runs from going on.
+    """
 
     sweep: SweepDir
     actions: Sequence[Action]
@@ -44,6 +48,12 @@ class Resumption:
     code_hash: str
     gpus: Mapping[str, int]
     after: Sequence[str]
+    damaged: Sequence[str]
+
+    def check_intact(self) -> None:
+        """InputError if there are runs that were left because they are damaged."""
+        if self.damaged:
+            raise InputError("\n  ".join(["damaged runs were left:", *self.damaged]))
 
 
 def plan_resumption(
@@ -76,4 +86,5 @@ def plan_resumption(
         print(advice)
     if after := jobs_still_awaited(sweep) if gpus else []:
         print(f"  they wait for job {' and '.join(after)}, as they were submitted to")
-    return Resumption(sweep, actions, profile, code_hash, gpus, after)
+    damaged = [status.detail for status in standings if status.damaged]
+    return Resumption(sweep, actions, profile, code_hash, gpus, after, damaged)

@@ -171,8 +171,7 @@ def run_status(
             return _finished(run, result, config, known)
         return _unfinished(run, queued, task, config, known)
     except InputError as error:
-        # Nothing is mended by starting it again.
-        return RunStatus(run.run_id, State.FAILED, str(error), Cause.INPUT_ERROR, **known)
+        return RunStatus(run.run_id, State.FAILED, str(error), damaged=True, **known)
 
 
 def _unfinished(

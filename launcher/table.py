@@ -130,7 +130,7 @@ def _lines(runs: Sequence[RunStatus], width: int) -> tuple[list[str], dict[str, 
     Also the runs' labels as they stand there, by the runs' names.
     """
     labels = [_label(run) for run in runs]
-    cells, room = _columns(runs, width, least_width(labels))
+    cells, room = _columns(runs, width, labels)
     fitted = fit_labels(labels, max(room, 10))
     widest = width_of(["run", *fitted])
     texts = [text.ljust(widest) for text in ("run", *fitted)]
@@ -138,17 +138,27 @@ def _lines(runs: Sequence[RunStatus], width: int) -> tuple[list[str], dict[str, 
     return lines, {run.run_id: label for run, label in zip(runs, fitted, strict=True)}
 
 
-def _columns(runs: Sequence[RunStatus], width: int, needed: int) -> tuple[list[list[str]], int]:
+def _columns(
+    runs: Sequence[RunStatus], width: int, labels: Sequence[str]
+) -> tuple[list[list[str]], int]:
     """The cells of as many columns as leave the labels the room that they need, and that room.
 
     Where it would be too much, or is not there however few the columns, labels make do with less.
     """
     cells_of = functools.cache(lambda column: column.cells(runs))
+
+    def cells_and_room(layout: Sequence[_Column]) -> tuple[list[list[str]], int]:
+        cells = [cells_of(column) for column in layout]
+        return cells, width - sum(len(column[0]) + 1 for column in cells)
+
+    cells, room = cells_and_room(LAYOUTS[0])
+    if room >= width_of(labels):
+        return cells, room
+    needed = least_width(labels)
     legible = [needed] if needed <= LEGIBLE_WIDTH else []
     for wanted in (*legible, min(LABEL_WIDTH, needed)):
         for layout in LAYOUTS:
-            cells = [cells_of(column) for column in layout]
-            room = width - sum(len(column[0]) + 1 for column in cells)
+            cells, room = cells_and_room(layout)
             if room >= wanted:
                 return cells, room
     return cells, room

@@ -31,7 +31,7 @@ def test_after_a_storm_every_run_is_finished_once_and_as_if_nothing_had_happened
     tmp_path: Path,
 ) -> None:
     require_slurm()
-    size = Size(("patient", "packed"), ("resnet_small",), seeds=3, epochs=300)
+    size = Size(("patient", "packed"), ("resnet_small",), seeds=2, epochs=300)
     undisturbed = train_undisturbed(size, tmp_path / "undisturbed")
     with SlurmCluster() as cluster:
         lab, log = Lab(cluster, tmp_path / "lab", size), Log()

@@ -231,12 +231,14 @@ def resume(
         if statuses or not only:
             with failures.of(sweep):
                 plans.append(plan_resumption(sweep, statuses, wishes, show_all=show_all))
-    for one in [] if dry_run else plans:
+    for one in plans:
         with failures.of(one.sweep):
-            note_released(one.sweep, one.actions)
-            _carry_out(
-                one.sweep, one.actions, one.profile, workers, one.gpus, one.code_hash, one.after
-            )
+            if not dry_run:
+                note_released(one.sweep, one.actions)
+                _carry_out(
+                    one.sweep, one.actions, one.profile, workers, one.gpus, one.code_hash, one.after
+                )
+            one.check_intact()
     failures.check()
 
 

@@ -76,7 +76,10 @@ def test_a_damaged_run_stands_as_failed_and_hides_no_other_one(desk: Desk) -> No
     second.result.write_text("{}")
     assert desk.states() == ["failed", "failed", "queued"]
     assert "attempts/1.json is damaged" in desk.rows()[0]["detail"]
-    assert "leave 1" in desk.launcher("resume", "--dry-run")
+    said = desk.launcher("resume", "--dry-run", status=2)
+    assert "leave 3" in said
+    assert "error: damaged runs were left:\n" in said
+    assert said.count("attempts/1.json is damaged") == 2  # in the plan, and in the end
 
 
 def test_mistakes_alone_are_input_errors_and_anything_else_a_failure(

@@ -45,10 +45,12 @@ def test_a_damaged_run_is_left_and_keeps_no_other_from_going_on(stopped: Desk) -
     config.write_text(config.read_text().replace('"digits"', '"mnist"'))
     (unread.path / "attempts").mkdir()
     (unread.path / "attempts" / "1.json").write_text("{")
-    said = stopped.launcher("resume")
+    said = stopped.launcher("resume", status=2)
     assert "runs/b  3 runs: continue 1, leave 2 on SLURM" in said
-    assert f"{config}: its configuration was edited" in said
-    assert "1.json is damaged" in said
+    _, _, told = said.partition("error: b: damaged runs were left:\n")
+    assert f"{config}: its configuration was edited" in told
+    assert "1.json is damaged" in told
+    assert told.endswith("error: 1 of 3 sweeps failed: b\n")
     assert [submissions(name) for name in "abc"] == [2, 2, 2]
 
 
