@@ -62,7 +62,8 @@ def to_latex(tables: Iterable[TextTable], lines: Sequence[str] = ()) -> str:
     optional columns; comments tell which. Captions are comments too, to be used as the paper needs.
     A letter that LaTeX may not know without further packages becomes a question mark.
     """
-    parts = [_comment(["needs \\usepackage{booktabs}"]), *(_tabular(table) for table in tables)]
+    below_each_other = "\n\\par\\bigskip\n".join(map(_tabular, tables))
+    parts = [_comment(["needs \\usepackage{booktabs}"]), below_each_other]
     return "\n".join([*parts, *([_notes(lines)] if lines else [])])
 
 

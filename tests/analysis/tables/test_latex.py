@@ -23,6 +23,7 @@ sresnet\_small & 1/3* & 1 & 81.50 & 80.50 & +5.00 & 1.23 M & 1.30 G & 1.50 & 1 \
 \bottomrule
 \end{tabular}}
 
+\par\bigskip
 % test top-1 (%), final epoch: difference to plain
 \begin{tabular}{lrrrrl}
 \toprule
