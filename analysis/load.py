@@ -25,6 +25,7 @@ from analysis.columns import EpochColumns
 from analysis.frames import attempts_frame, epochs_frame, runs_frame
 from analysis.reading import RunRecord, read_run
 from jobs.errors import InputError
+from jobs.events import ends
 from jobs.run_dir import RunDir
 from jobs.selection import select
 from jobs.sweep_dir import SweepDir, find_sweep, submission_of
@@ -158,8 +159,9 @@ class _Reader:
             )
         submissions = self._submissions()
         for record in chosen:
-            _complete(record, self.label, submissions[record.row["run_id"]])
-            record.row["queued_unix_s"] = self._waits_since(record, submissions)
+            jobs = submissions[record.row["run_id"]]
+            _complete(record, self.label, jobs)
+            record.row["queued_unix_s"] = self._waits_since(record, jobs)
         return chosen
 
     def _runs(self, runs: Iterable[RunDir], *, imported: bool = False) -> list[RunRecord]:
@@ -177,12 +179,9 @@ class _Reader:
             self._read.append(Read(stamps, record))
         return records
 
-    def _waits_since(
-        self, record: RunRecord, submissions: Mapping[str, Sequence[Mapping[str, Any]]]
-    ) -> float:
+    def _waits_since(self, record: RunRecord, jobs: Sequence[Mapping[str, Any]]) -> float:
         """When its last job was submitted, if that has not begun it nor is known to have ended."""
-        run_id = record.row["run_id"]
-        accepted = [job for job in submissions[run_id] if job.get("job_id")]
+        accepted = [job for job in jobs if job.get("job_id")]
         if not accepted or record.row["state"] not in ("planned", "unfinished"):
             return math.nan
         job, submitted_s = accepted[-1], float(accepted[-1]["submitted_unix_s"])
@@ -191,10 +190,7 @@ class _Reader:
             _job_of(attempt, accepted) is job or attempt["started_unix_s"] > submitted_s
             for attempt in record.attempts
         )
-        has_ended = any(
-            event["event"] == "ended" and event["token"] == job["token"]
-            for event in self.sweep.run(run_id).observed()
-        )
+        has_ended = ends(self.sweep.run(record.row["run_id"]).observed(), job["token"])
         return math.nan if has_begun or has_ended else submitted_s
 
     def _submissions(self) -> Mapping[str, list[Mapping[str, Any]]]:

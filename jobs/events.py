@@ -32,9 +32,10 @@ def released_unix_s(events: Iterable[Event]) -> float:
     return max(times, default=0.0)
 
 
-def ends(events: Iterable[Event]) -> list[Event]:
-    """How SLURM ended the run's jobs, the last one last."""
-    return [event for event in events if event["event"] == "ended"]
+def ends(events: Iterable[Event], token: str | None = None) -> list[Event]:
+    """How SLURM ended the run's jobs, or the one of a submission, the last end last."""
+    ended = (event for event in events if event["event"] == "ended")
+    return [event for event in ended if token in (None, event["token"])]
 
 
 def explain(attempts: Sequence[Attempt], events: Iterable[Event]) -> None:

@@ -235,7 +235,7 @@ def ended_in_slurm(run: RunDir, token: str) -> bool:
 
 
 def _written_ends(run: RunDir, token: str) -> list[Event]:
-    return [event for event in ends(run.observed()) if event["token"] == token]
+    return ends(run.observed(), token)
 
 
 def _newest_places(sweep: SweepDir) -> list[_Place]:

@@ -42,6 +42,11 @@ def test_ends_are_in_their_order():
     ]
 
 
+def test_the_ends_of_one_submission_are_those_with_its_token():
+    found = ends(events("ended:a", "ended:b", "released:a", "ended:a"), "a")
+    assert [event["time_unix_s"] for event in found] == [1, 4]
+
+
 def test_of_several_explanations_of_a_killed_attempt_the_last_counts():
     attempts: list[Any] = [{"attempt": 1, "node": "n1"}, {"attempt": 2, "cause": "stopped"}]
     why = {"event": "explained", "message": "", "nodes": ""}
