@@ -37,15 +37,12 @@ import jobs.run_dir
 import jobs.run_records
 from analysis.columns import MEASURED, Epochs, gather, join
 from analysis.reading import RunRecord
+from jobs.files import SETTLED_AFTER_S
 from jobs.run_dir import FileStamp
 from jobs.sweep_dir import SweepDir
 
 FOLDER = ".analysis_cache"
 FILES = 8
-
-# A file may be written twice within one tick of its file system's clock. Until so much later, what
-# was read of it may be the first of two that cannot be told apart.
-SETTLED_AFTER_S = 2.0
 
 # A temporary file that is so old was left by a process that was killed.
 ABANDONED_AFTER_S = 3600.0

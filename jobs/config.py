@@ -66,7 +66,11 @@ class RunConfig(BaseModel):
     """One training with one configuration and one seed."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=()
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        protected_namespaces=(),
+        defer_build=True,  # whoever looks at runs checks none
     )
 
     model: str = Field(description="network, a name from the registry")
@@ -356,8 +360,7 @@ class RunConfig(BaseModel):
     @property
     def network_options(self) -> dict[str, Any]:
         """Every option of the network, those that nobody gave at their defaults."""
-        declared = declared_options(self.model)
-        return {name: option.default for name, option in declared.items()} | self.model_options
+        return network_options(self.model, self.model_options)
 
     @property
     def init_path(self) -> Path:
@@ -384,6 +387,12 @@ class RunConfig(BaseModel):
             "config": config,
             "sha256": _sha256(config),
         }
+
+
+def network_options(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Every option of a network, those that are not given at their defaults."""
+    declared = declared_options(model)
+    return {name: option.default for name, option in declared.items()} | dict(given)
 
 
 # Asked of each of 10,000 runs, and the same for all.
@@ -483,6 +492,25 @@ def read_document(document: Any, run_id: str) -> RunConfig:
     config = _defaults().model_copy()
     vars(config).update(stored, data_dir=_path(stored["data_dir"]))
     return config
+
+
+def changed_options(config: RunConfig) -> dict[str, Any]:
+    """The options that differ from their defaults, as JSON has them."""
+    defaults = vars(_defaults())
+    changed = {name: value for name, value in vars(config).items() if value != defaults[name]}
+    return changed | {"data_dir": str(config.data_dir)}
+
+
+def option_of(changed: Mapping[str, Any], name: str) -> Any:
+    """An option of the configuration with these changed options, as JSON has it."""
+    return changed[name] if name in changed else vars(_defaults())[name]
+
+
+@functools.cache
+def defaults_digest() -> str:
+    """What it depends on which configuration some changed options are."""
+    defaults = _defaults()
+    return _sha256(vars(defaults) | {"data_dir": str(defaults.data_dir)})
 
 
 @functools.cache

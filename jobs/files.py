@@ -18,6 +18,10 @@ StrPath = str | os.PathLike[str]
 # Most files of a run are smaller.
 READ_AT_ONCE_BYTES = 2**14
 
+# A file may be written twice within one tick of its file system's clock. Until so much later, what
+# was read of it may be the first of two that cannot be told apart.
+SETTLED_AFTER_S = 2.0
+
 
 class DamagedError(Exception):
     """The file is not what was written."""

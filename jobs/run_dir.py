@@ -19,7 +19,7 @@ import orjson
 
 from jobs import events, lease
 from jobs.causes import Cause
-from jobs.config import RunConfig, changed_document, read_document
+from jobs.config import RunConfig, changed_document, changed_options, read_document
 from jobs.errors import InputError
 from jobs.events import Event
 from jobs.files import (
@@ -132,6 +132,10 @@ class RunDir:
             return read_document(document, self.run_id)
         except InputError as error:
             raise InputError(f"{self._config}: {error}") from None
+
+    def read_options(self) -> Mapping[str, Any]:
+        """The options of its configuration that differ from their defaults, as JSON has them."""
+        return changed_options(self.read_config())
 
     # ---- what it asks for beyond its sweep: written by the launcher with each matrix
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from jobs.config import RunConfig
+from jobs.config import RunConfig, network_options, option_of
 
 # More options than these are told by what is unusual.
 FEW_OPTIONS = 4
@@ -18,34 +18,36 @@ CUSTOMARY = {"weight_decay": "wd", "label_smoothing": "smoothing"}
 ABSENT = object()
 
 
-def label_runs(configs: Mapping[str, RunConfig]) -> dict[str, str]:
-    """A label for each run id, such as `resnet_small lr=0.02 s1`.
+def label_runs(options: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """A label for each run id, such as `resnet_small lr=0.02 s1`, by its changed options.
 
     Of many options that differ, a label tells those whose value is not the most frequent one.
     """
-    runs = list(configs.values())
+    runs = list(options.values())
     columns = {name: column for name, column in _columns(runs) if _differ(column)}
     is_long = len(columns) > FEW_OPTIONS
     words = [_words(name, column, leave_out_usual=is_long) for name, column in columns.items()]
-    networks, seeds = [run.model for run in runs], [f"s{run.seed}" for run in runs]
+    networks, seeds = [run["model"] for run in runs], [f"s{run.get('seed', 0)}" for run in runs]
     labels = zip(networks, *words, seeds, strict=True)
     return {
-        run_id: " ".join(filter(None, label)) for run_id, label in zip(configs, labels, strict=True)
+        run_id: " ".join(filter(None, label)) for run_id, label in zip(options, labels, strict=True)
     }
 
 
-def _columns(runs: Sequence[RunConfig]) -> Iterator[tuple[str, list[Any]]]:
+def _columns(runs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[Any]]]:
     """The options that a label may tell, by their names there, each with its value in every run.
 
     By columns, since most options have one value in all of thousands of runs.
     """
-    options = [vars(run) for run in runs]
-    for name in RunConfig.counting_fields():
-        if name not in ("model", "model_options", "seed"):
-            yield name, [values[name] for values in options]
+    changed = set().union(*runs) - {"model", "model_options", "seed"}
+    for name in filter(changed.__contains__, RunConfig.counting_fields()):
+        default = option_of({}, name)
+        yield name, [run.get(name, default) for run in runs]
     # What nobody says of a network tells nothing, though another network has no such option.
-    said = dict.fromkeys(option for run in runs for option in run.model_options)
-    of_networks = [run.network_options for run in runs] if said else []
+    given = [run.get("model_options", {}) for run in runs]
+    said = dict.fromkeys(option for own in given for option in own)
+    networks = [run["model"] for run in runs]
+    of_networks = list(map(network_options, networks, given)) if said else []
     for option in said:
         yield _short(option), [values.get(option, ABSENT) for values in of_networks]
 

@@ -24,7 +24,7 @@ from launcher.plan import State
 from launcher.status import (
     RunStatus,
     format_duration,
-    intact_config,
+    intact_options,
     queued_runs,
     run_status,
     tasks_in_slurm,
@@ -97,8 +97,8 @@ def _labels(sweeps: Sequence[SweepDir]) -> dict[Path, str]:
     """What tells each run from the others of its sweep, but for damaged ones."""
     labels: dict[Path, str] = {}
     for sweep in sweeps:
-        configs = {run.run_id: config for run in sweep.runs() if (config := intact_config(run))}
-        of_sweep = label_runs(configs)
+        options = {run.run_id: known for run in sweep.runs() if (known := intact_options(run))}
+        of_sweep = label_runs(options)
         labels |= {sweep.run(run_id).path: label for run_id, label in of_sweep.items()}
     return labels
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs import events
 from jobs.causes import NOT_RETRIED, SLURM_CAUSES, Cause, idle_attempts
-from jobs.config import RunConfig
+from jobs.config import option_of
 from jobs.errors import InputError
 from jobs.events import Event
 from jobs.lease import STALE_AFTER_S, LeaseHolder
@@ -95,34 +95,36 @@ def status_of_sweeps(
     return status_from(looks, tasks_in_slurm(looks) if ask_slurm else {})
 
 
-def status_from(sweeps: Sequence[SweepDir], tasks: Mapping[RunDir, Task]) -> list[list[RunStatus]]:
-    """What the files tell together with what SLURM has said of runs."""
+def status_from(sweeps: Sequence[SweepLook], tasks: Mapping[RunDir, Task]) -> list[list[RunStatus]]:
+    """What the files tell now, together with what SLURM has said of runs before."""
     found = []
     for sweep in sweeps:
+        sweep.look_again()
         named = {run_id: place for place, run_id in enumerate(sweep.named_runs())}
         queued = queued_runs(sweep)
         runs = sorted(sweep.runs(), key=lambda run: (named.get(run.run_id, len(named)), run.run_id))
-        configs = {run.run_id: config for run in runs if (config := intact_config(run))}
-        labels = label_runs(configs)
+        options = {run.run_id: known for run in runs if (known := intact_options(run))}
+        labels = label_runs(options)
         found.append(
             [
                 run_status(
                     run,
                     queued,
                     tasks.get(run),
-                    configs.get(run.run_id),
+                    options.get(run.run_id),
                     labels.get(run.run_id, run.run_id),
                     named=run.run_id in named,
                 )
                 for run in runs
             ]
         )
+        sweep.keep()
     return found
 
 
-def intact_config(run: RunDir) -> RunConfig | None:
+def intact_options(run: RunDir) -> Mapping[str, Any] | None:
     try:
-        return run.read_config()
+        return run.read_options()
     except InputError:
         return None
 
@@ -154,28 +156,32 @@ def run_status(
     run: RunDir,
     queued: set[str],
     task: Task | None = None,
-    config: RunConfig | None = None,
+    options: Mapping[str, Any] | None = None,
     label: str = "",
     *,
     named: bool = True,
 ) -> RunStatus:
     """Where one run stands. The order of the questions is the order of trust.
 
-    `config` is the run's own, where it has been read already.
+    `options` are those that the run has changed, where they have been read already.
     """
     known: dict[str, Any] = {"label": label, "named": named}
     try:
-        config = config or run.read_config()
-        known |= {"gpus": config.gpus, "epochs": config.epochs}
+        options = options or run.read_options()
+        known |= {"gpus": option_of(options, "gpus"), "epochs": option_of(options, "epochs")}
         if (result := run.read_result()) is not None:
-            return _finished(run, result, config, known)
-        return _unfinished(run, queued, task, config, known)
+            return _finished(run, result, known)
+        return _unfinished(run, queued, task, option_of(options, "progress_every_s"), known)
     except InputError as error:
         return RunStatus(run.run_id, State.FAILED, str(error), damaged=True, **known)
 
 
 def _unfinished(
-    run: RunDir, queued: set[str], task: Task | None, config: RunConfig, known: Mapping[str, Any]
+    run: RunDir,
+    queued: set[str],
+    task: Task | None,
+    progress_every_s: float,
+    known: Mapping[str, Any],
 ) -> RunStatus:
     holder = run.holder()
     seen = run.observed()
@@ -211,12 +217,10 @@ def _unfinished(
     if state is not State.RUNNING or (task is not None and task.word != "RUNNING"):
         return status
     silent_s = time.time() - _last_sign_unix_s(last, progress, holder, task)
-    return _suspected(status, silent_s, config.progress_every_s, task)
+    return _suspected(status, silent_s, progress_every_s, task)
 
 
-def _finished(
-    run: RunDir, result: Result, config: RunConfig, known: Mapping[str, Any]
-) -> RunStatus:
+def _finished(run: RunDir, result: Result, known: Mapping[str, Any]) -> RunStatus:
     return RunStatus(
         run.run_id,
         State.FINISHED,
@@ -224,7 +228,7 @@ def _finished(
         attempts=result["attempts"],
         # Of most runs the only attempt is the one that finished it.
         causes=_count(run.history()) if result["attempts"] > 1 else {Cause.FINISHED.value: 1},
-        epoch=config.epochs,
+        epoch=known["epochs"],
         done=1.0,
         test_top1=result["final_test_top1"],
         wall_s=result["wall_s"],

@@ -73,10 +73,11 @@ class SweepTable:
         yield title.append(f"; {left}") if left and fits else title
         if left and not fits:
             yield Text(f"  {left}")
-        (head, *rows), labels = _lines(shown, options.max_width)
+        cells, labels = _lines(shown, options.max_width)
+        head, *rows = _fitting(cells, options.max_width)
         styles = ["bold", *map(_colour, shown)]
         for style, lines in groupby(zip(styles, [head, *rows], strict=True), itemgetter(0)):
-            text = "".join(f"{_fitting(line, options.max_width)}\n" for _, line in lines)
+            text = "".join(f"{line}\n" for _, line in lines)
             yield Segment(text, console.get_style(style))
         notes = _notes(shown, self.statuses, labels)
         most = None if self.limit is None else max(3, self.limit // 2)
@@ -112,9 +113,12 @@ def _most_moving(statuses: Sequence[RunStatus], limit: int | None) -> Sequence[R
     return sorted(statuses, key=lambda run: (not run.suspect, order[run.state]))[:limit]
 
 
-def _fitting(line: str, width: int) -> str:
-    """The line, cut where it is too wide: it is never wrapped."""
-    return line if cell_len(line) <= width else set_cell_size(line, width)
+def _fitting(lines: Sequence[str], width: int) -> list[str]:
+    """The lines, cut where they are too wide: they are never wrapped."""
+    letters = set().union(*lines)
+    # Thousands of lines are seldom measured: most are of letters that each take one cell.
+    measure = len if cell_len("".join(letters)) == len(letters) else cell_len
+    return [line if measure(line) <= width else set_cell_size(line, width) for line in lines]
 
 
 def _colour(run: RunStatus) -> str:

@@ -100,8 +100,8 @@ def tasks_of_runs(sweeps: Sequence[SweepDir]) -> dict[RunDir, slurm.Task]:
     places = [
         place
         for sweep in sweeps
-        for place in _newest_places(sweep)
-        if not place.run.is_finished() and not ended_in_slurm(place.run, place.record["token"])
+        for place in _open_places(sweep)
+        if not ended_in_slurm(place.run, place.record["token"])
     ]
     silent = [attempt for sweep in sweeps for attempt in silent_attempts(sweep)]  # before SLURM is
     found = _ask(places, silent)
@@ -167,7 +167,7 @@ def give_up_lost(sweep: SweepDir, run_ids: Container[str]) -> None:
 
     Without it, the loss would be forgotten together with the submission, however often it happens.
     """
-    for place in _newest_places(sweep):
+    for place in _open_places(sweep):
         if place.run.run_id in run_ids and "job_id" in place.record and not place.has_ended:
             task = place.task("UNKNOWN")
             if task.id not in (attempt["job_id"] for attempt in place.run.attempts()):
@@ -238,20 +238,19 @@ def _written_ends(run: RunDir, token: str) -> list[Event]:
     return ends(run.observed(), token)
 
 
-def _newest_places(sweep: SweepDir) -> list[_Place]:
-    """The places of the runs that SLURM was given last, and not refused."""
-    newest: dict[str, _Place] = {}
-    for path, record in sweep.submissions().items():
-        if "refused" in record or is_being_submitted(record):
-            continue
-        runs_per_job = record.get("runs_per_job", 1)
-        for position, run_id in enumerate(record["runs"]):
-            if record["executor"] == "slurm":
-                index = position // runs_per_job
-                newest[run_id] = _Place(sweep.run(run_id), path, record, index)
-            else:
-                newest.pop(run_id, None)
-    return list(newest.values())
+def _open_places(sweep: SweepDir) -> list[_Place]:
+    """The places of the unfinished runs that SLURM was given last, and not refused."""
+    newest: dict[str, tuple[Path, int]] = {}
+    submissions = sweep.submissions()
+    for path, record in submissions.items():
+        if "refused" not in record and not is_being_submitted(record):
+            newest |= {run_id: (path, place) for place, run_id in enumerate(record["runs"])}
+    return [
+        _Place(run, path, record, place // record.get("runs_per_job", 1))
+        for run_id, (path, place) in newest.items()
+        if (record := submissions[path])["executor"] == "slurm"
+        and not (run := sweep.run(run_id)).is_finished()
+    ]
 
 
 def _write_down(run: RunDir, token: str, task: slurm.Task) -> None:

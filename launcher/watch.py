@@ -97,7 +97,7 @@ class _Answer:
     def ask(self) -> None:
         self._asked_s = time.monotonic()
         try:
-            self.tasks = tasks_in_slurm(self._sweeps)
+            self.tasks = tasks_in_slurm([SweepLook(sweep) for sweep in self._sweeps])
             self.error, self._answered_s = "", time.monotonic()
         except (ExecutionError, InputError, OSError) as error:
             self.error = str(error)

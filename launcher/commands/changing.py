@@ -96,6 +96,7 @@ def submit(
 
         launcher submit my.yaml --after demo --mail me@example.org
     """
+    from jobs.config import changed_options
     from launcher.cluster import read_cluster
     from launcher.labels import label_runs
     from launcher.matrix import read_matrix
@@ -138,7 +139,7 @@ def submit(
         submission = choose_pilot(submission)
     gpus = gpus_to_start(submission.actions, asked.runs)
     check_gpus(gpus, chosen, workers)
-    labels = label_runs(asked.runs)
+    labels = label_runs({run_id: changed_options(run) for run_id, run in asked.runs.items()})
     show_plan(
         submission.sweep,
         submission.actions,

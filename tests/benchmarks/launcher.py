@@ -24,6 +24,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.benchmarks.shell import persons_environment
+
 MATRIX = """\
 name: large
 base: {dataset: digits, epochs: 12, batch_size: 64, flip: false}
@@ -76,7 +78,12 @@ def times_s(commands: Sequence[Sequence[str]], repeats: int) -> list[list[float]
     for turn in range(repeats + 1):
         for command, its_times in zip(commands, times, strict=True):
             began_s = time.perf_counter()
-            subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)
+            subprocess.run(
+                [sys.executable, *command],
+                env=persons_environment(),
+                stdout=subprocess.DEVNULL,
+                check=True,
+            )
             if turn:
                 its_times.append(time.perf_counter() - began_s)
     return times

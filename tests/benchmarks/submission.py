@@ -25,6 +25,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.benchmarks.shell import persons_environment
+
 PROGRAMS = {
     "sbatch": "echo called >>sbatch.calls; echo Submitted batch job 77",
     "srun": "exit 1",
@@ -65,7 +67,7 @@ print(took_s, took_s)
 
 def measure(code: str, runs: int, folder: Path, turn: int) -> list[float]:
     """Seconds of submitting, of that with the planning before, and of the whole process."""
-    environment = os.environ | {"PATH": f"{folder}/bin:{os.environ['PATH']}"}
+    environment = persons_environment(PATH=f"{folder}/bin:{os.environ['PATH']}")
     words = [sys.executable, "-c", code, str(runs), f"{folder}/{len(code)}-{turn}"]
     began_s = time.perf_counter()
     said = subprocess.check_output(words, env=environment, cwd=folder, text=True)

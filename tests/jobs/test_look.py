@@ -1,34 +1,56 @@
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import time
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from jobs import run_dir
+from jobs import config, look, run_dir
+from jobs.errors import InputError
 from jobs.look import SweepLook
 from jobs.run_dir import RunDir
+from jobs.run_records import Progress, Result
 from jobs.sweep_dir import sweep_of
+from tests.jobs.conftest import plan_run
 
-
-@pytest.fixture
-def look(run: RunDir) -> RunDir:
-    (found,) = SweepLook(sweep_of(run)).runs()
-    return found
+LONG_AGO_S = 1e9
+RESULT: Result = {
+    "run_id": "r", "best_test_top1": 1.0, "best_epoch": 1, "final_test_top1": 1.0,
+    "final_test_top5": 1.0, "params": 1, "macs": 1, "wall_s": 1.0, "attempts": 1,
+    "weights_sha256": "", "time_unix_s": 1.0,
+}  # fmt: skip
 
 
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The records that were read."""
     names: list[str] = []
-    really: Callable[..., Any] = run_dir.read_record
 
-    def read_record(path: str, keys: Any) -> Any:
-        names.append(path.rpartition("/")[2])
-        return really(path, keys)
+    def spy(name: str) -> None:
+        really: Callable[..., Any] = getattr(run_dir, name)
 
-    monkeypatch.setattr(run_dir, "read_record", read_record)
+        def reading(path: str, *keys: Any) -> Any:
+            names.append(path.rpartition("/")[2])
+            return really(path, *keys)
+
+        monkeypatch.setattr(run_dir, name, reading)
+
+    for name in ("read_record", "read_records", "read_json", "numbers_in"):
+        spy(name)
     return names
+
+
+@pytest.fixture(autouse=True)
+def _one_run_is_worth_keeping(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(look, "WORTH_KEEPING", 1)
 
 
 def write_attempt(run: RunDir, number: int, **end: str) -> None:
@@ -36,32 +58,263 @@ def write_attempt(run: RunDir, number: int, **end: str) -> None:
     run.write_attempt(attempt)  # type: ignore[typeddict-item]
 
 
-def test_what_is_final_is_read_once(run: RunDir, look: RunDir, read: list[str]) -> None:
+def write_progress(run: RunDir, attempt: int) -> None:
+    run.write_progress(
+        Progress(
+            attempt=attempt, epoch=1, epochs=3, step=attempt, steps=9, eta_s=1.0, test_top1=1.0,
+            time_unix_s=time.time(),
+        )
+    )  # fmt: skip
+
+
+def age(run: RunDir) -> None:
+    """As if nothing of it had changed for long."""
+    for path in (run.path, run.path / "observed.jsonl"):
+        if path.exists():
+            os.utime(path, (LONG_AGO_S, LONG_AGO_S))
+
+
+def facts(run: RunDir) -> list[Any]:
+    """All that is asked of a run for its status."""
+    return [
+        run.is_planned(),
+        run.read_options(),
+        run.read_result(),
+        run.is_finished(),
+        run.observed(),
+        run.history(),
+        run.read_progress(),
+        run.holder() is None,
+    ]
+
+
+def take_a_look(run: RunDir) -> list[Any]:
+    """What a new look says of the run, which is kept for the next one."""
+    sweep = SweepLook(sweep_of(run))
+    (found,) = sweep.runs()
+    seen = facts(found)
+    sweep.keep()
+    return seen
+
+
+def kept_file(run: RunDir) -> Path:
+    return run.path.parents[1] / look.FOLDER / f"{run.path.parent.name}.json"
+
+
+def stop(run: RunDir, number: int = 1) -> None:
+    write_attempt(run, number, cause="stopped")
+    write_progress(run, number)
+
+
+# ------------------------------------------------------------------------------- within a look
+
+
+def test_what_is_final_is_read_once(run: RunDir, read: list[str]) -> None:
     write_attempt(run, 1, cause="finished")
-    result = dict.fromkeys(["run_id", "best_test_top1", "best_epoch", "final_test_top1"], 1)
-    result |= dict.fromkeys(["final_test_top5", "params", "macs", "wall_s", "attempts"], 1)
-    result |= dict.fromkeys(["weights_sha256", "time_unix_s"], 1)
-    run.write_result(result)  # type: ignore[arg-type]
+    run.write_result(RESULT)
+    (seen,) = SweepLook(sweep_of(run)).runs()
     for _ in range(3):
-        assert look.read_result() == result
-        assert [attempt["cause"] for attempt in look.history()] == ["finished"]
-        assert look.is_finished()
-        assert look.read_config() is look.read_config()
-    assert sorted(read) == ["1.json", "result.json"]
+        assert seen.read_result() == RESULT
+        assert [attempt["cause"] for attempt in seen.history()] == ["finished"]
+        assert seen.is_finished()
+        assert seen.read_options() is seen.read_options()
+    assert [read.count(name) for name in ("1.json", "result.json", "config.json")] == [1, 1, 1]
 
 
-def test_what_may_change_is_read_again(run: RunDir, look: RunDir) -> None:
+def test_what_may_change_is_read_again(run: RunDir) -> None:
+    (seen,) = SweepLook(sweep_of(run)).runs()
     write_attempt(run, 1)
-    assert (look.read_result(), look.is_finished()) == (None, False)
-    assert ["cause" in attempt for attempt in look.history()] == [False]
+    assert (seen.read_result(), seen.is_finished()) == (None, False)
+    assert ["cause" in attempt for attempt in seen.history()] == [False]
     write_attempt(run, 1, cause="stopped")
     write_attempt(run, 2)
-    assert ["cause" in attempt for attempt in look.history()] == [True, False]
+    assert ["cause" in attempt for attempt in seen.history()] == [True, False]
     run.observe("cancelled")
-    assert look.is_cancelled()
+    assert seen.is_cancelled()
 
 
 def test_a_run_is_one_object_however_it_is_asked_for(run: RunDir) -> None:
     sweep = SweepLook(sweep_of(run))
     assert sweep.run(run.run_id) is sweep.run(run.run_id) is sweep.runs()[0]
     assert {run: "told"}[sweep.run(run.run_id)] == "told"
+
+
+def test_what_the_look_itself_writes_down_it_sees(run: RunDir) -> None:
+    stop(run)
+    age(run)
+    take_a_look(run)
+    (seen,) = SweepLook(sweep_of(run)).runs()
+    assert not seen.is_cancelled()
+    seen.observe("cancelled")
+    assert seen.is_cancelled()
+
+
+# ------------------------------------------------------------------------------- from look to look
+
+
+@pytest.mark.parametrize("is_finished", [False, True])
+def test_of_a_run_at_rest_the_next_look_reads_nothing(
+    run: RunDir, read: list[str], is_finished: bool
+) -> None:
+    stop(run)
+    run.observe("released")
+    if is_finished:
+        run.write_result(RESULT)
+    age(run)
+    first = take_a_look(run)
+    read.clear()
+    assert take_a_look(run) == first
+    assert read == []
+
+
+CHANGES: dict[str, Callable[[RunDir], object]] = {
+    "it goes on": lambda run: run.take_lease("here", "1", 0),
+    "it went on": lambda run: [run.release_lease(run.take_lease("here", "1", 0)), stop(run, 2)],
+    "it finishes": lambda run: run.write_result(RESULT),
+    "it makes progress": lambda run: write_progress(run, 2),
+    "it is cancelled": lambda run: run.observe("cancelled"),
+    "it is planned anew": lambda run: run.write_config(
+        run.read_config().model_copy(update={"progress_every_s": 7.0})
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize("was_observed", [False, True])
+def test_a_change_is_seen_by_the_next_look_and_by_this_one_when_it_looks_again(
+    run: RunDir, change: Callable[[RunDir], object], was_observed: bool
+) -> None:
+    stop(run)
+    if was_observed:
+        run.observe("released")
+    age(run)
+    before = take_a_look(run)
+    sweep = SweepLook(sweep_of(run))
+    (seen,) = sweep.runs()
+    assert facts(seen) == before
+    change(run)
+    sweep.look_again()
+    now = facts(RunDir(run.path))
+    assert now != before
+    assert facts(seen) == take_a_look(run) == now
+
+
+def test_a_result_that_somebody_takes_away_is_missed(run: RunDir) -> None:
+    stop(run)
+    run.write_result(RESULT)
+    age(run)
+    take_a_look(run)
+    run.result.unlink()
+    assert take_a_look(run) == facts(RunDir(run.path))
+
+
+def leave_a_lease(run: RunDir) -> None:
+    run.take_lease("here", "1", 0)
+
+
+def damage_an_attempt(run: RunDir) -> None:
+    (run.path / "attempts" / "1.json").write_text("{")
+
+
+@pytest.mark.parametrize(
+    "disturb",
+    [leave_a_lease, damage_an_attempt, lambda run: write_attempt(run, 2), lambda run: None],
+    ids=["somebody holds it", "it is damaged", "an attempt goes on", "it has just changed"],
+)
+def test_what_is_not_at_rest_is_not_kept(
+    run: RunDir, disturb: Callable[[RunDir], None], request: pytest.FixtureRequest
+) -> None:
+    stop(run)
+    disturb(run)
+    if "it has just changed" not in request.node.name:
+        age(run)
+    sweep = SweepLook(sweep_of(run))
+    for seen in sweep.runs():
+        try:
+            facts(seen)
+        except InputError:
+            assert "it is damaged" in request.node.name
+    sweep.keep()
+    assert not kept_file(run).exists()
+
+
+def test_few_runs_are_not_worth_a_file(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(look, "WORTH_KEEPING", 2)
+    stop(run)
+    age(run)
+    take_a_look(run)
+    assert not kept_file(run).exists()
+    other = plan_run(run.path.parent, seed=5)
+    for each in (run, other):
+        age(each)
+    sweep = SweepLook(sweep_of(run))
+    for each in sweep.runs():
+        facts(each)
+    sweep.keep()
+    assert json.loads(kept_file(run).read_bytes())["runs"].keys() == {run.run_id, other.run_id}
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", "{}"])
+def test_a_damaged_file_is_as_good_as_none(run: RunDir, content: str) -> None:
+    stop(run)
+    age(run)
+    before = take_a_look(run)
+    kept_file(run).write_text(content)
+    assert take_a_look(run) == before
+
+
+def test_what_code_with_other_defaults_has_kept_does_not_count(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop(run)
+    age(run)
+    before = take_a_look(run)
+    kept = json.loads(kept_file(run).read_bytes())
+    kept["runs"][run.run_id][1]["options"] = {"model": "another"}
+    kept_file(run).write_text(json.dumps(kept))
+    assert take_a_look(run) != before, "the file is used"
+    kept_file(run).write_text(json.dumps(kept | {"defaults": "others"}))
+    assert take_a_look(run) == before
+    assert json.loads(kept_file(run).read_bytes())["defaults"] == config.defaults_digest()
+
+
+def test_where_nothing_can_be_written_nothing_is_kept(run: RunDir) -> None:
+    stop(run)
+    age(run)
+    kept_file(run).parent.write_text("in the way")
+    assert take_a_look(run) == take_a_look(run)
+
+
+# ------------------------------------------------------------------------------- a property
+
+DEEDS: dict[str, Callable[[RunDir], object]] = {
+    "begin": lambda run: [run.take_lease("here", "1", 0), write_attempt(run, run.next_attempt())],
+    "progress": lambda run: write_progress(run, run.next_attempt() - 1),
+    "end": lambda run: write_attempt(run, run.next_attempt() - 1, cause="stopped"),
+    "leave": lambda run: (held := run.lease()) and run.release_lease(held),
+    "finish": lambda run: run.write_result(RESULT),
+    "explain": lambda run: run.observe(
+        "explained", attempt=1, cause="preempted", message="", nodes="", ended_unix_s=None
+    ),
+    "cancel": lambda run: run.observe("cancelled"),
+    "release": lambda run: run.observe("released"),
+    "take away": lambda run: run.result.unlink(missing_ok=True),
+    "begin anew": lambda run: shutil.rmtree(run.path / "attempts", ignore_errors=True),
+}
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(deeds=st.lists(st.sampled_from(sorted(DEEDS)), min_size=1, max_size=12))
+def test_a_look_with_a_memory_sees_what_one_without_sees(deeds: list[str]) -> None:
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        # A tick of the file system's clock is shorter.
+        patch.setattr(look, "SETTLED_AFTER_S", 0.02)
+        run = plan_run(Path(folder) / "sweep")
+        for deed in deeds:
+            if not (deed == "begin" and run.lease()) and not (
+                deed in ("end", "progress") and run.next_attempt() == 1
+            ):
+                DEEDS[deed](run)
+            assert take_a_look(run) == facts(RunDir(run.path)), "at once"
+            time.sleep(0.025)
+            assert take_a_look(run) == facts(RunDir(run.path)), "when it has settled"

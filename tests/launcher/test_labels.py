@@ -3,12 +3,12 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.config import RunConfig
+from jobs.config import RunConfig, changed_options
 from launcher.labels import fit_labels, label_runs, least_width, short_id, with_short_names
 
 
 def labels(*configs: RunConfig) -> list[str]:
-    return list(label_runs({config.run_id: config for config in configs}).values())
+    return list(label_runs({config.run_id: changed_options(config) for config in configs}).values())
 
 
 def test_a_label_holds_what_tells_the_runs_apart_and_nothing_else() -> None:

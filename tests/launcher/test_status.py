@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from jobs.causes import Cause
+from jobs.config import changed_options
 from jobs.processes import this_process
 from jobs.run_dir import RunDir
 from jobs.run_records import Progress, Result
@@ -332,7 +333,7 @@ def test_a_heartbeat_may_be_as_rare_as_the_run_asks_for(sweep: SweepDir) -> None
             time_unix_s=time.time() - 4000,
         )
     )  # fmt: skip
-    assert not run_status(slow, set(), SLURM_TASK, config).suspect
+    assert not run_status(slow, set(), SLURM_TASK, changed_options(config)).suspect
     assert run_status(slow, set(), SLURM_TASK).suspect
 
 
