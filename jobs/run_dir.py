@@ -86,7 +86,7 @@ class RunDir:
 
     def __init__(self, path: StrPath) -> None:
         self.folder = os.fspath(path).rstrip("/")
-        self.run_id = os.path.basename(self.folder)
+        self.run_id = self.folder.rpartition("/")[2]
         self._own_lease: LeaseHolder | None = None
 
     def __repr__(self) -> str:

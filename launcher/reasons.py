@@ -5,6 +5,7 @@ The words are those of `man squeue` (job reason codes) and of SLURM's page on re
 
 from __future__ import annotations
 
+import functools
 import re
 
 CHANGE_PROFILE = (
@@ -76,6 +77,7 @@ RESOURCES = {
 }
 
 
+@functools.cache
 def explain_reason(reason: str) -> str:
     """A sentence for why a job waits, with SLURM's own word; what has none is given as it is."""
     word = re.match(r"\w*", reason.strip("()"))

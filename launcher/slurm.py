@@ -89,7 +89,7 @@ class Task:
         """As SLURM's commands take it."""
         return f"{self.job_id}_{self.index}" if self.is_array else self.job_id
 
-    @property
+    @functools.cached_property
     def state(self) -> State:
         is_held = self.reason in HELD_REASONS or self.reason.endswith((" held", " held state"))
         if self.word == "PENDING" and is_held:
