@@ -28,7 +28,7 @@ from jobs.errors import InputError
 from jobs.events import ends
 from jobs.run_dir import RunDir
 from jobs.selection import select
-from jobs.sweep_dir import SweepDir, find_sweep, submission_of
+from jobs.sweep_dir import SweepDir, find_sweep, runs_on_gpu, submission_of
 
 Sweep = SweepDir | str | Path
 
@@ -187,14 +187,14 @@ class _Reader:
         job, submitted_s = accepted[-1], float(accepted[-1]["submitted_unix_s"])
         has_begun = any(
             # Clocks of two machines differ, but a run may be trained without SLURM since.
-            _job_of(attempt, accepted) is job or attempt["started_unix_s"] > submitted_s
+            submission_of(attempt, accepted) is job or attempt["started_unix_s"] > submitted_s
             for attempt in record.attempts
         )
         has_ended = ends(self.sweep.run(record.row["run_id"]).observed(), job["token"])
         return math.nan if has_begun or has_ended else submitted_s
 
     def _submissions(self) -> Mapping[str, list[Mapping[str, Any]]]:
-        """The submissions to SLURM that each run was part of, oldest first."""
+        """The submissions that each run was part of, oldest first."""
         of_runs: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
         try:
             submissions = self.sweep.submissions()
@@ -204,9 +204,8 @@ class _Reader:
             )
             return of_runs
         for record in submissions.values():
-            if record["executor"] == "slurm":
-                for run_id in record["runs"]:
-                    of_runs[run_id].append(record)
+            for run_id in record["runs"]:
+                of_runs[run_id].append(record)
         return of_runs
 
 
@@ -225,18 +224,12 @@ def _in_the_queue(
     previous: Mapping[str, Any] | None,
     submissions: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """When an attempt began to wait, and how many runs its job carries on one GPU."""
-    job = _job_of(attempt, submissions)
+    """When an attempt began to wait, if it was on SLURM, and how many runs had its GPU."""
+    job = submission_of(attempt, submissions)
     queued_s = math.nan
     if attempt["restart"] > 0:
         if previous is not None and previous["job_id"] == attempt["job_id"]:
             queued_s = previous["ended_unix_s"]
-    elif job is not None:
+    elif job is not None and job["executor"] == "slurm":
         queued_s = job["submitted_unix_s"]
-    return {"queued_unix_s": queued_s, "runs_per_gpu": (job or {}).get("runs_per_job", 1)}
-
-
-def _job_of(
-    attempt: Mapping[str, Any], submissions: Sequence[Mapping[str, Any]]
-) -> Mapping[str, Any] | None:
-    return submission_of(attempt, submissions) if attempt["executor"] == "slurm" else None
+    return {"queued_unix_s": queued_s, "runs_per_gpu": runs_on_gpu(attempt, job)}

@@ -226,16 +226,30 @@ def read_submission(path: Path) -> dict[str, Any]:
 def submission_of(
     attempt: Mapping[str, Any], records: Iterable[Mapping[str, Any]]
 ) -> Mapping[str, Any] | None:
-    """The record of an attempt's job on SLURM, among those of its run, oldest first.
+    """The record of the submission that made an attempt, among those of its run, oldest first.
 
-    A controller that began anew has given out ids again: then it is the last one from before the
-    attempt.
+    On SLURM it has the id of the attempt's job. A controller that began anew has given out ids
+    again: then, and on this machine always, it is the last one from before the attempt.
     """
-    job_id = attempt["job_id"].partition("_")[0]
-    found = [record for record in records if record.get("job_id") == job_id]
+    job_id = attempt["job_id"].partition("_")[0] if attempt["executor"] == "slurm" else None
+    found = [
+        record
+        for record in records
+        if record["executor"] == attempt["executor"] and record.get("job_id") == job_id
+    ]
     began_s = attempt["started_unix_s"]
     before = [r for r in found if r["submitted_unix_s"] <= began_s + CLOCK_SKEW_S]
     return (before or found)[-1] if found else None
+
+
+def runs_on_gpu(attempt: Mapping[str, Any], submission: Mapping[str, Any] | None) -> int:
+    """How many runs had an attempt's GPU, the last ones of a submission maybe fewer than others."""
+    if submission is None:
+        return 1
+    size, index = submission.get("runs_per_job", 1), attempt["job_id"].partition("_")[2]
+    if size > 1:
+        return min(size, len(submission["runs"]) - size * int(index or 0))
+    return submission.get("runs_per_gpu", 1)
 
 
 def find_sweep(name_or_path: str, runs: Path) -> SweepDir:

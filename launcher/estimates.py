@@ -13,7 +13,7 @@ from jobs.config import RunConfig
 from jobs.errors import InputError
 from jobs.run_dir import RunDir
 from jobs.run_records import Attempt, Measured
-from jobs.sweep_dir import SweepDir
+from jobs.sweep_dir import SweepDir, runs_on_gpu, submission_of
 
 # Options that leave a step as fast as it is; whatever else differs may change it.
 _NOT_OF_SPEED = {
@@ -87,22 +87,19 @@ def read_known(sweep: SweepDir, executor: str) -> list[Known]:
 
     Of a run, the last one counts. One whose records are damaged tells nothing.
     """
-    submissions = {record.get("job_id"): record for record in sweep.submissions().values()}
+    submissions: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for record in sweep.submissions().values():
+        for run_id in record["runs"]:
+            submissions[run_id].append(record)
     found = []
     for run in sweep.runs():
         with contextlib.suppress(InputError):
             measured = [a for a in run.attempts() if "measured" in a and a["executor"] == executor]
             if measured:
-                job_id, _, index = measured[-1]["job_id"].partition("_")
-                sharing = _sharing(submissions.get(job_id, {}), int(index or 0))
-                found.append(Known(run.run_id, run.read_config(), measured[-1], sharing))
+                last = measured[-1]
+                sharing = runs_on_gpu(last, submission_of(last, submissions[run.run_id]))
+                found.append(Known(run.run_id, run.read_config(), last, sharing))
     return found
-
-
-def _sharing(submission: Mapping[str, Any], index: int) -> int:
-    """How many runs had the GPU of a job, of which the last one may have had fewer."""
-    size = submission.get("runs_per_job", 1)
-    return min(size, len(submission["runs"]) - size * index) if size > 1 else 1
 
 
 class Estimator:

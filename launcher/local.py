@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import math
 import os
 import secrets
 import shutil
 import signal
 import subprocess
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,6 +124,7 @@ class LocalQueue:
             "runs": list(self.gpus),
             "submitted_unix_s": time.time(),
             "workers": len(self.workers),
+            "runs_per_gpu": self._runs_per_gpu(),
             **({"pilot_steps": self.pilot_steps} if self.pilot_steps else {}),
             "user": getpass.getuser(),
             **this_process(),
@@ -133,6 +135,13 @@ class LocalQueue:
                 self._work(self.sweep.job_folder(token))
         finally:
             self.sweep.write_submission({**submission, "ended_unix_s": time.time()}, path)
+
+    def _runs_per_gpu(self) -> int:
+        """How many runs have the same GPU, where there are GPUs, before the last ones end."""
+        on = Counter(worker.gpu for worker in self.workers if worker.gpu is not None)
+        if not on:
+            return 1
+        return min(max(on.values()), math.ceil(sum(self.gpus.values()) / len(on)))
 
     def _work(self, folder: Path) -> None:
         last_stop_s = 0.0

@@ -397,7 +397,8 @@ def test_there_is_a_row_per_attempt_with_its_wait_in_the_queue(sweep: SweepDir) 
     add_slurm_attempt(run, 3, 0, job_id="78_4", cause="finished")
     add_submission(sweep, [run])
     later_s = STARTED_UNIX_S + 10_000
-    add_submission(sweep, [run], token="t1", job_id="78", submitted_unix_s=later_s, runs_per_job=4)
+    later = {"token": "t1", "job_id": "78", "submitted_unix_s": later_s, "runs_per_job": 4}
+    add_submission(sweep, [run] * 18, **later)
     attempts = load_runs([sweep]).attempts
     assert list(attempts["attempt"]) == [1, 2, 3]
     assert list(attempts["run_id"]) == [run.run_id] * 3
@@ -406,7 +407,7 @@ def test_there_is_a_row_per_attempt_with_its_wait_in_the_queue(sweep: SweepDir) 
         STARTED_UNIX_S + 3600,
         later_s,
     ]
-    assert list(attempts["runs_per_gpu"]) == [1, 1, 4]
+    assert list(attempts["runs_per_gpu"]) == [1, 1, 2], "the last job has what is left"
     assert list(attempts["device"]) == ["Tesla V100"] * 3
     assert attempts["last_step"].dtype == float
 

@@ -113,10 +113,11 @@ def test_another_batch_size_is_scaled_by_its_images_and_another_network_by_its_m
 
 
 def test_what_was_measured_on_a_shared_gpu_is_not_slowed_down_again(sweep: Sweep) -> None:
-    runs = [f"r{number}" for number in range(14)]
+    run = sweep.plan()
+    runs = [*(f"r{number}" for number in range(13)), run.run_id]
     facts = {"token": "t1", "executor": "slurm", "job_id": "7", "runs_per_job": 4, "runs": runs}
     sweep.dir.write_submission({**facts, "user": "me", "submitted_unix_s": 1.0, **this_process()})
-    run = sweep.measure(sweep.plan(), 0.3, job_id="7_2")
+    sweep.measure(run, 0.3, job_id="7_2")
     estimate = sweep.estimator.estimate(run, run.read_config())
     assert estimate is not None
     assert [estimate.shared_by(runs).step_s for runs in (1, 4, 8)] == [0.3, 0.3, 0.6]
@@ -124,3 +125,15 @@ def test_what_was_measured_on_a_shared_gpu_is_not_slowed_down_again(sweep: Sweep
     estimate = sweep.estimator.estimate(run, run.read_config())
     assert estimate is not None
     assert estimate.sharing == 2, "the last job had what was left"
+
+
+def test_runs_that_shared_a_gpu_of_this_machine_are_known_to_have(sweep: Sweep) -> None:
+    run = sweep.plan()
+    facts = {"executor": "local", "runs": [run.run_id], "user": "me", **this_process()}
+    for began_s, sharing in ((100.0, 1), (200.0, 3), (900.0, 1)):
+        when = {"submitted_unix_s": began_s, "runs_per_gpu": sharing, "token": str(began_s)}
+        sweep.dir.write_submission(facts | when)
+    sweep.measure(run, 0.3, executor="local", started_unix_s=300.0)
+    estimate = Estimator(read_known(sweep.dir, "local")).estimate(run, run.read_config())
+    assert estimate is not None
+    assert [estimate.shared_by(runs).step_s for runs in (1, 3, 6)] == [0.3, 0.3, 0.6]

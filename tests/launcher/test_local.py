@@ -223,6 +223,7 @@ def test_every_task_of_a_run_knows_its_place_and_hears_a_stop(matrix: Path, prob
         assert task["SUBMITIT_LOCAL_NTASKS"] == "2"
         assert task["CUDA_VISIBLE_DEVICES"] == "5,2", "not twice the same"
     assert heard(run.path) == ["SIGTERM", "SIGTERM"]
+    assert [record["runs_per_gpu"] for record in sweep.submissions().values()] == [1]
 
 
 def test_a_run_on_several_gpus_waits_for_its_workers_and_is_not_overtaken(
@@ -294,6 +295,21 @@ def test_each_worker_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> No
     assert [worker.gpu for worker in make_workers(1, runs_per_gpu=2)] == [2]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert [worker.gpu for worker in make_workers(2)] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "runs", "sharing"),
+    [([], 9, 1), ([0, 1], 9, 1), ([0, 1, 0, 1], 9, 2), ([0, 1, 0, 1], 2, 1), ([0, 0, 0], 2, 2)],
+)
+def test_it_is_recorded_how_many_runs_share_a_gpu(
+    sweep: SweepDir, gpus: list[int], runs: int, sharing: int
+) -> None:
+    workers = [Worker(gpu) for gpu in gpus] or [Worker()]
+    asked = {f"r{number}": 1 for number in range(runs)}
+    queue = LocalQueue(sweep, asked, workers, print, stopping=True)  # it starts nothing
+    queue.work()
+    (record,) = sweep.submissions().values()
+    assert record["runs_per_gpu"] == sharing
 
 
 def test_gpus_that_have_no_number_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
