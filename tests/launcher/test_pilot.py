@@ -149,7 +149,8 @@ def test_runs_that_share_a_gpu_cost_their_part_of_it(tmp_path: Path) -> None:
     assert alone[5].startswith("  this run   at most 5 GPU-h left, by estimate: 5,000 steps x 14.4")
     assert alone[5].endswith(", with 4 on a GPU")
     assert "2 runs as fast as measured: at most 10 GPU-h; " in alone[6]
-    facts = {"token": "t1", "executor": "slurm", "job_id": "7", "runs_per_job": 4, "runs": "abcd"}
+    facts = {"token": "t1", "executor": "slurm", "job_id": "7", "runs_per_job": 4}
+    facts["runs"] = [run.run_id, *"bcd"]
     sweep.dir.write_submission({**facts, "user": "me", "submitted_unix_s": 1.0, **this_process()})
     sweep.measure(run, step_s=7.2, eval_s=0.0, job_id="7_0")
     shared = report_of(submission, run, profile)
