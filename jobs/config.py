@@ -498,7 +498,9 @@ def changed_options(config: RunConfig) -> dict[str, Any]:
     """The options that differ from their defaults, as JSON has them."""
     defaults = vars(_defaults())
     changed = {name: value for name, value in vars(config).items() if value != defaults[name]}
-    return changed | {"data_dir": str(config.data_dir)}
+    if "data_dir" in changed:
+        changed["data_dir"] = str(config.data_dir)
+    return changed
 
 
 def option_of(changed: Mapping[str, Any], name: str) -> Any:
@@ -508,9 +510,9 @@ def option_of(changed: Mapping[str, Any], name: str) -> Any:
 
 @functools.cache
 def defaults_digest() -> str:
-    """What it depends on which configuration some changed options are."""
-    defaults = _defaults()
-    return _sha256(vars(defaults) | {"data_dir": str(defaults.data_dir)})
+    """A digest of all defaults: with others, the same changed options mean something else."""
+    defaults = vars(_defaults())
+    return _sha256(defaults | {"schema": SCHEMA, "data_dir": str(defaults["data_dir"])})
 
 
 @functools.cache

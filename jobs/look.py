@@ -1,12 +1,15 @@
 """A look at a sweep: much is asked of each of its runs, and what cannot change is read once.
 
-A run is at rest when nobody holds its lease, and it is finished or each of its attempts has said
-how it ended. Whoever goes on with it, plans it anew or takes its result away makes or replaces a
-file in its folder, which changes the folder's time; and what the launcher observes is appended to
-one file. As long as these two are as they were, nothing of the run is read again: neither by this
-look, nor by the next one, for which it is kept in `.status_cache/<sweep>.json` beside the sweep.
-That file can be deleted at any time. What somebody edits in place in the folder of a run at rest,
-a look does not see, though whoever trains the run, or submits its matrix again, does.
+A look that remembers does not even read, of a run at rest, what earlier ones have read. A run is at
+rest when nobody holds its lease, and it is finished or each of its attempts has said how it ended.
+Whoever goes on with it, plans it anew or takes its result away makes or replaces a file in its
+folder, which changes the folder's time. Beside that, its last job may say once more how it ended,
+which changes the time of `attempts/`, and the launcher appends to what it observes. As long as
+these are as they were, so is the rest. It is kept beside the sweep in `.status_cache/<sweep>.json`,
+which can be deleted at any time.
+
+That is for looking. What a person edits in place in the folder of a run at rest is not noticed, and
+a network's file system may tell a time late: whoever acts on what he sees does not remember.
 """
 
 from __future__ import annotations
@@ -29,16 +32,19 @@ from jobs.run_records import Attempt, Progress, Result
 from jobs.sweep_dir import SweepDir
 
 FOLDER = ".status_cache"
+FORMAT = 1
 
-# Fewer runs than these are read as fast as their file.
+# So many runs come to rest before the file is written again.
 WORTH_KEEPING = 100
 
-# The folder's time of change in ns; of the observations, the size in bytes and time of change in
-# ns, zeros if there are none.
+# Times of change in ns, of the folder, of its `attempts/` and of the observations, and the size of
+# these in bytes; zeros for what is not there.
 Stamp = list[int]
 
-# What the run's methods return, by a name, and all of them that an unfinished one is known by.
+# What was read, by a name.
 Records = dict[str, Any]
+
+# What must have been read of a run that is not finished before it is kept.
 UNFINISHED = {"result", "attempts", "observed", "progress"}
 
 T = TypeVar("T")
@@ -47,14 +53,16 @@ T = TypeVar("T")
 class SweepLook(SweepDir):
     """The sweep, with each of its runs as one object as long as the look lasts."""
 
-    def __init__(self, sweep: SweepDir) -> None:
+    def __init__(self, sweep: SweepDir, *, remembers: bool = False) -> None:
         super().__init__(sweep.path)
         place = sweep.path.resolve()
         self._file = place.parent / FOLDER / f"{place.name}.json"
-        self._kept = self._read_kept()
+        self._remembers = remembers
+        self._kept = self._read_kept() if remembers else {}
+        self._unkept = 0
         self._runs: dict[str, RunLook] = {}
 
-    def run(self, run_id: str) -> RunDir:
+    def run(self, run_id: str) -> RunLook:
         run = self._runs.get(run_id)
         if run is None:
             run = RunLook(f"{self.path}/{run_id}", self._kept.get(run_id))
@@ -67,12 +75,15 @@ class SweepLook(SweepDir):
             run.look_again()
 
     def keep(self) -> None:
-        """Keep what was read of the runs at rest for the next look, if that is worth it."""
-        new = [run for run in self._runs.values() if run.comes_to_rest()]
-        if len(new) < WORTH_KEEPING:
+        """If this look remembers, keep for the next one what was read of the runs at rest."""
+        if not self._remembers:
             return
+        self._unkept += sum(run.settle() for run in self._runs.values())
+        if self._unkept < WORTH_KEEPING:
+            return
+        self._unkept = 0
         kept = {run_id: run.kept() for run_id, run in self._runs.items() if run.is_at_rest}
-        content = orjson.dumps({"defaults": defaults_digest(), "runs": kept})
+        content = orjson.dumps({"format": FORMAT, "defaults": defaults_digest(), "runs": kept})
         with contextlib.suppress(OSError):  # a sweep that belongs to a colleague, or a full disk
             self._file.parent.mkdir(exist_ok=True)
             write_atomic(self._file, content, sync=False)
@@ -80,8 +91,8 @@ class SweepLook(SweepDir):
     def _read_kept(self) -> Mapping[str, Any]:
         with contextlib.suppress(InputError, OSError, LookupError, TypeError):
             found = read_json(self._file)
-            # Of other code, the same options may mean something else.
-            if found["defaults"] == defaults_digest():
+            # To other code, the same options may mean something else.
+            if (found["format"], found["defaults"]) == (FORMAT, defaults_digest()):
                 return found["runs"]
         return {}
 
@@ -89,8 +100,8 @@ class SweepLook(SweepDir):
 class RunLook(RunDir):
     """The run, of which all is read once while it is at rest.
 
-    Else the configuration, the result and the attempts that ended are; the rest may change while
-    SLURM is asked, and is read whenever somebody asks.
+    Else its changed options and its result are read once; the rest may change while SLURM is asked,
+    and is read whenever somebody asks.
     """
 
     def __init__(self, path: str, kept: Sequence[Any] | None = None) -> None:
@@ -99,101 +110,97 @@ class RunLook(RunDir):
         self._stamp: Stamp | None = None
         self._records: Records = {}
         self._is_checked = False
-        self._seen_attempts: dict[int, Attempt] = {}
         if kept is not None:
             self._stamp, self._records = kept
 
     # ---- whether it is as it was
 
     def look_again(self) -> None:
+        """Compare it anew with what is known, as soon as something is asked of it."""
         if not self._records.get("result"):
             self._is_checked = False
 
-    def comes_to_rest(self) -> bool:
-        """Whether what was read of it holds from now on, as it did not before."""
-        if self.is_at_rest or self._stamp is None:
+    def settle(self) -> bool:
+        """Count it as being at rest from now on, if what was read shows that; whether it is new."""
+        if self.is_at_rest or self._stamp is None or "options" not in self._records:
             return False
         with contextlib.suppress(InputError):  # of what is damaged, the next look tells again
-            self.is_at_rest = self._is_known_to_rest()
+            self.is_at_rest = self.lease() is None and self._has_ended()
         return self.is_at_rest
-
-    def _is_known_to_rest(self) -> bool:
-        read = self._records
-        if "options" not in read or self.lease() is not None:
-            return False
-        if read.get("result"):
-            return True
-        return read.keys() >= UNFINISHED and all("cause" in each for each in read["attempts"])
 
     def kept(self) -> list[Any]:
         """What the constructor takes of a run at rest."""
         return [self._stamp, self._records]
 
-    def _rests(self) -> bool:
-        """Whether it has been at rest since it was read; asked before anything is."""
+    def _has_ended(self) -> bool:
+        if self._records.get("result"):
+            return True
+        known = self._records
+        return known.keys() >= UNFINISHED and all("cause" in each for each in known["attempts"])
+
+    def _check(self) -> bool:
+        """Whether it is at rest, as it was when it was read; comes before everything else."""
         if not self._is_checked:
             self._is_checked = True
-            now = self._stamp_now()
-            if self.is_at_rest and now != self._stamp:
+            if self.is_at_rest and not self._is_unchanged():
                 self._forget()
-            if self._stamp is None and now is not None:
-                self._stamp, self._records = now, {}  # what is kept was read after its stamp
+            if self._stamp is None and (stamp := self._settled_stamp()):
+                self._stamp, self._records = stamp, {}  # what is kept was read after its stamp
         return self.is_at_rest
 
     def _forget(self) -> None:
         self.is_at_rest, self._stamp, self._records = False, None, {}
 
-    def _stamp_now(self) -> Stamp | None:
+    def _is_unchanged(self) -> bool:
+        assert self._stamp is not None, "it is at rest"
+        changed_ns, attempts_ns, *observed = self._stamp
+        if _changed_ns(self.folder) != changed_ns:
+            return False
+        if not self._records["result"] and _changed_ns(self._attempts) != attempts_ns:
+            return False
+        return not any(observed) or self._observed_stamp() == observed
+
+    def _settled_stamp(self) -> Stamp | None:
         """None if it is not there, or may change once more without a change of its stamp."""
+        stamp = [_changed_ns(self.folder), _changed_ns(self._attempts), *self._observed_stamp()]
+        is_settled = max(stamp[:3]) < (time.time() - SETTLED_AFTER_S) * 1e9
+        return stamp if stamp[0] and is_settled else None
+
+    def _observed_stamp(self) -> Stamp:
         try:
-            changed_ns = os.stat(self.folder).st_mtime_ns
+            found = os.stat(self._observed)
         except OSError:
-            return None
-        if self.is_at_rest and self._stamp == [changed_ns, 0, 0]:
-            return self._stamp
-        try:
-            observed = os.stat(self._observed)
-            stamp = [changed_ns, observed.st_size, observed.st_mtime_ns]
-        except OSError:
-            stamp = [changed_ns, 0, 0]
-        is_settled = max(stamp[0], stamp[2]) < (time.time() - SETTLED_AFTER_S) * 1e9
-        return stamp if is_settled else None
+            return [0, 0]
+        return [found.st_mtime_ns, found.st_size]
 
     def _read(self, name: str, read: Callable[[], T]) -> T:
-        """A record that does not change while the run is at rest."""
-        if self._rests() and name in self._records:
+        """What does not change while the run is at rest."""
+        if self._check() and name in self._records:
             return self._records[name]
+        self._records.pop(name, None)  # what cannot be read any more is not known
         value = self._records[name] = read()
         return value
 
     # ---- what is asked of it
 
     def is_planned(self) -> bool:
-        return self._rests() or super().is_planned()
+        return self._check() or super().is_planned()
 
     def read_options(self) -> Mapping[str, Any]:
-        self._rests()
+        self._check()
         if "options" not in self._records:
             self._records["options"] = super().read_options()
         return self._records["options"]
 
     def is_finished(self) -> bool:
-        if self._rests() or self._records.get("result"):
+        if self._check() or self._records.get("result"):
             return self._records["result"] is not None
         return super().is_finished()
 
     def read_result(self) -> Result | None:
-        if self._rests() or self._records.get("result"):
+        if self._check() or self._records.get("result"):
             return self._records["result"]
         return self._read("result", super().read_result)
-
-    def read_attempt(self, number: int) -> Attempt:
-        attempt = self._seen_attempts.get(number)
-        if attempt is None:
-            attempt = super().read_attempt(number)
-            if "cause" in attempt:
-                self._seen_attempts[number] = attempt
-        return attempt
 
     def attempts(self) -> list[Attempt]:
         # Copies, because what others have found out of an attempt's end is put into it.
@@ -203,7 +210,7 @@ class RunLook(RunDir):
         return self._read("progress", super().read_progress)
 
     def lease(self) -> LeaseHolder | None:
-        return None if self._rests() else super().lease()
+        return None if self._check() else super().lease()
 
     def observed(self) -> list[Event]:
         return self._read("observed", super().observed)
@@ -211,3 +218,11 @@ class RunLook(RunDir):
     def observe(self, event: str, **facts: Any) -> None:
         super().observe(event, **facts)
         self._forget()
+
+
+def _changed_ns(path: str) -> int:
+    """When it changed; 0 if it is not there."""
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0

@@ -10,7 +10,7 @@ import getpass
 import os
 import re
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -229,17 +229,23 @@ def submission_of(
     """The record of the submission that made an attempt, among those of its run, oldest first.
 
     On SLURM it has the id of the attempt's job. A controller that began anew has given out ids
-    again: then, and on this machine always, it is the last one from before the attempt.
+    again: then it is the last one from before the attempt. Elsewhere it is the last one of the
+    attempt's host from before it.
     """
-    job_id = attempt["job_id"].partition("_")[0] if attempt["executor"] == "slurm" else None
-    found = [
-        record
-        for record in records
-        if record["executor"] == attempt["executor"] and record.get("job_id") == job_id
-    ]
-    began_s = attempt["started_unix_s"]
-    before = [r for r in found if r["submitted_unix_s"] <= began_s + CLOCK_SKEW_S]
-    return (before or found)[-1] if found else None
+    began_s, job_id = attempt["started_unix_s"], attempt["job_id"].partition("_")[0]
+    alike = [record for record in records if record["executor"] == attempt["executor"]]
+    if attempt["executor"] != "slurm":
+        on_host = [record for record in alike if record["host"] == attempt["host"]]
+        return _last_until(began_s, on_host)
+    of_job = [record for record in alike if record.get("job_id") == job_id]
+    return _last_until(began_s + CLOCK_SKEW_S, of_job) or (of_job[-1] if of_job else None)
+
+
+def _last_until(
+    unix_s: float, submissions: Sequence[Mapping[str, Any]]
+) -> Mapping[str, Any] | None:
+    before = [record for record in submissions if record["submitted_unix_s"] <= unix_s]
+    return before[-1] if before else None
 
 
 def runs_on_gpu(attempt: Mapping[str, Any], submission: Mapping[str, Any] | None) -> int:

@@ -27,7 +27,8 @@ def label_runs(options: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     columns = {name: column for name, column in _columns(runs) if _differ(column)}
     is_long = len(columns) > FEW_OPTIONS
     words = [_words(name, column, leave_out_usual=is_long) for name, column in columns.items()]
-    networks, seeds = [run["model"] for run in runs], [f"s{run.get('seed', 0)}" for run in runs]
+    networks = [run["model"] for run in runs]
+    seeds = [f"s{option_of(run, 'seed')}" for run in runs]
     labels = zip(networks, *words, seeds, strict=True)
     return {
         run_id: " ".join(filter(None, label)) for run_id, label in zip(options, labels, strict=True)
@@ -40,9 +41,10 @@ def _columns(runs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[Any]
     By columns, since most options have one value in all of thousands of runs.
     """
     changed = set().union(*runs) - {"model", "model_options", "seed"}
-    for name in filter(changed.__contains__, RunConfig.counting_fields()):
-        default = option_of({}, name)
-        yield name, [run.get(name, default) for run in runs]
+    for name in RunConfig.counting_fields():
+        if name in changed:
+            default = option_of({}, name)
+            yield name, [run.get(name, default) for run in runs]
     # What nobody says of a network tells nothing, though another network has no such option.
     given = [run.get("model_options", {}) for run in runs]
     said = dict.fromkeys(option for own in given for option in own)

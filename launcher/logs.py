@@ -113,7 +113,7 @@ def _only(only: str, runs: list[RunDir]) -> list[RunDir]:
     candidates = {run.path for run in runs}
     among = [
         [status for status in statuses if sweep.path / status.run_id in candidates]
-        for sweep, statuses in zip(sweeps, status_or_files(sweeps), strict=True)
+        for sweep, statuses in zip(sweeps, status_or_files(sweeps, remembers=True), strict=True)
     ]
     chosen = zip(sweeps, Selected(only)(sweeps, among), strict=True)
     return [sweep.run(status.run_id) for sweep, statuses in chosen for status in statuses]

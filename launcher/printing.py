@@ -24,13 +24,15 @@ def make_console() -> Console:
     return Console(width=PLAIN_WIDTH if plain else None)
 
 
-def status_or_files(sweeps: Sequence[SweepDir]) -> list[list[RunStatus]]:
+def status_or_files(
+    sweeps: Sequence[SweepDir], *, remembers: bool = False
+) -> list[list[RunStatus]]:
     """Where every run stands; when SLURM does not answer, a warning and what the files say."""
     try:
-        return status_of_sweeps(sweeps)
+        return status_of_sweeps(sweeps, remembers=remembers)
     except ExecutionError as error:
         print(f"warning: {error}; this is what the files say", file=sys.stderr)
-        return status_of_sweeps(sweeps, ask_slurm=False)
+        return status_of_sweeps(sweeps, ask_slurm=False, remembers=remembers)
 
 
 def print_json(sweeps: Sequence[SweepDir], statuses: Sequence[Sequence[RunStatus]]) -> None:

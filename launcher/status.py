@@ -88,10 +88,13 @@ def sweep_status(sweep: SweepDir, *, ask_slurm: bool = True) -> list[RunStatus]:
 
 
 def status_of_sweeps(
-    sweeps: Sequence[SweepDir], *, ask_slurm: bool = True
+    sweeps: Sequence[SweepDir], *, ask_slurm: bool = True, remembers: bool = False
 ) -> list[list[RunStatus]]:
-    """The same for several sweeps, with one round of questions to SLURM, if it has any of them."""
-    looks = [SweepLook(sweep) for sweep in sweeps]
+    """The same for several sweeps, with one round of questions to SLURM, if it has any of them.
+
+    With `remembers`, for a person to look at, of runs at rest what earlier looks have read counts.
+    """
+    looks = [SweepLook(sweep, remembers=remembers) for sweep in sweeps]
     return status_from(looks, tasks_in_slurm(looks) if ask_slurm else {})
 
 

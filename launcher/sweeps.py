@@ -29,7 +29,8 @@ class SweepSummary:
 def summarise_sweeps(sweeps: Sequence[SweepDir]) -> list[SweepSummary]:
     """What the sweeps hold; the one that changed last comes first. SLURM is not asked."""
     found = []
-    for sweep, statuses in zip(sweeps, status_of_sweeps(sweeps, ask_slurm=False), strict=True):
+    found_statuses = status_of_sweeps(sweeps, ask_slurm=False, remembers=True)
+    for sweep, statuses in zip(sweeps, found_statuses, strict=True):
         states = [str(status.state) for status in statuses]
         states += [IMPORTED for _ in sweep.imported_runs()]
         summary = SweepSummary(

@@ -73,8 +73,8 @@ class SweepTable:
         yield title.append(f"; {left}") if left and fits else title
         if left and not fits:
             yield Text(f"  {left}")
-        cells, labels = _lines(shown, options.max_width)
-        head, *rows = _fitting(cells, options.max_width)
+        whole_lines, labels = _lines(shown, options.max_width)
+        head, *rows = _fitting(whole_lines, options.max_width)
         styles = ["bold", *map(_colour, shown)]
         for style, lines in groupby(zip(styles, [head, *rows], strict=True), itemgetter(0)):
             text = "".join(f"{line}\n" for _, line in lines)
@@ -115,9 +115,9 @@ def _most_moving(statuses: Sequence[RunStatus], limit: int | None) -> Sequence[R
 
 def _fitting(lines: Sequence[str], width: int) -> list[str]:
     """The lines, cut where they are too wide: they are never wrapped."""
-    letters = set().union(*lines)
     # Thousands of lines are seldom measured: most are of letters that each take one cell.
-    measure = len if cell_len("".join(letters)) == len(letters) else cell_len
+    is_plain = all(cell_len(letter) == 1 for letter in set().union(*lines))
+    measure = len if is_plain else cell_len
     return [line if measure(line) <= width else set_cell_size(line, width) for line in lines]
 
 

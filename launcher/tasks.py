@@ -245,12 +245,12 @@ def _open_places(sweep: SweepDir) -> list[_Place]:
     for path, record in submissions.items():
         if "refused" not in record and not is_being_submitted(record):
             newest |= {run_id: (path, place) for place, run_id in enumerate(record["runs"])}
-    return [
-        _Place(run, path, record, place // record.get("runs_per_job", 1))
-        for run_id, (path, place) in newest.items()
-        if (record := submissions[path])["executor"] == "slurm"
-        and not (run := sweep.run(run_id)).is_finished()
-    ]
+    places = []
+    for run_id, (path, place) in newest.items():
+        run, record = sweep.run(run_id), submissions[path]
+        if record["executor"] == "slurm" and not run.is_finished():
+            places.append(_Place(run, path, record, place // record.get("runs_per_job", 1)))
+    return places
 
 
 def _write_down(run: RunDir, token: str, task: slurm.Task) -> None:

@@ -35,9 +35,9 @@ class Watch:
     def __init__(
         self, sweeps: Sequence[SweepDir], selected: Selected, console: Console, *, show_all: bool
     ) -> None:
-        self._sweeps, self._selected = [SweepLook(sweep) for sweep in sweeps], selected
+        self._sweeps, self._selected = [SweepLook(s, remembers=True) for s in sweeps], selected
         self._console, self._show_all = console, show_all
-        self._answer = _Answer(self._sweeps)
+        self._answer = _Answer(sweeps)
         self._told = ""
 
     def follow(self) -> None:
@@ -89,7 +89,8 @@ class _Answer:
     def __init__(self, sweeps: Sequence[SweepDir]) -> None:
         self.tasks: dict[RunDir, Task] = {}
         self.error = ""
-        self._sweeps = sweeps
+        # Not those of the page, since they are looked at in another thread.
+        self._sweeps = [SweepLook(sweep, remembers=True) for sweep in sweeps]
         self._asked_s = 0.0
         self._answered_s = time.monotonic()
         self._asking: threading.Thread | None = None
@@ -97,7 +98,9 @@ class _Answer:
     def ask(self) -> None:
         self._asked_s = time.monotonic()
         try:
-            self.tasks = tasks_in_slurm([SweepLook(sweep) for sweep in self._sweeps])
+            for sweep in self._sweeps:
+                sweep.look_again()
+            self.tasks = tasks_in_slurm(self._sweeps)
             self.error, self._answered_s = "", time.monotonic()
         except (ExecutionError, InputError, OSError) as error:
             self.error = str(error)

@@ -52,7 +52,7 @@ def status(
         Watch(found, selected, console, show_all=show_all).follow()
         failures.check()
         return
-    all_statuses = selected(found, status_or_files(found))
+    all_statuses = selected(found, status_or_files(found, remembers=True))
     if only:
         found = [sweep for sweep, statuses in zip(found, all_statuses, strict=True) if statuses]
         all_statuses = list(filter(None, all_statuses))
@@ -145,7 +145,8 @@ def logs(
         asked = find_sweeps([run] if run else None, runs)
         failures = Failures(len(asked))
         sweeps = intact_sweeps(asked, failures)
-        print_failures(sweeps, Selected(only)(sweeps, status_or_files(sweeps)), tail)
+        statuses = status_or_files(sweeps, remembers=True)
+        print_failures(sweeps, Selected(only)(sweeps, statuses), tail)
         failures.check()
         return
     found = find_run(run, runs, only)

@@ -69,7 +69,7 @@ def write_progress(run: RunDir, attempt: int) -> None:
 
 def age(run: RunDir) -> None:
     """As if nothing of it had changed for long."""
-    for path in (run.path, run.path / "observed.jsonl"):
+    for path in (run.path, run.path / "attempts", run.path / "observed.jsonl"):
         if path.exists():
             os.utime(path, (LONG_AGO_S, LONG_AGO_S))
 
@@ -90,7 +90,7 @@ def facts(run: RunDir) -> list[Any]:
 
 def take_a_look(run: RunDir) -> list[Any]:
     """What a new look says of the run, which is kept for the next one."""
-    sweep = SweepLook(sweep_of(run))
+    sweep = SweepLook(sweep_of(run), remembers=True)
     (found,) = sweep.runs()
     seen = facts(found)
     sweep.keep()
@@ -118,7 +118,7 @@ def test_what_is_final_is_read_once(run: RunDir, read: list[str]) -> None:
         assert [attempt["cause"] for attempt in seen.history()] == ["finished"]
         assert seen.is_finished()
         assert seen.read_options() is seen.read_options()
-    assert [read.count(name) for name in ("1.json", "result.json", "config.json")] == [1, 1, 1]
+    assert [read.count(name) for name in ("result.json", "config.json")] == [1, 1]
 
 
 def test_what_may_change_is_read_again(run: RunDir) -> None:
@@ -143,13 +143,24 @@ def test_what_the_look_itself_writes_down_it_sees(run: RunDir) -> None:
     stop(run)
     age(run)
     take_a_look(run)
-    (seen,) = SweepLook(sweep_of(run)).runs()
+    (seen,) = SweepLook(sweep_of(run), remembers=True).runs()
     assert not seen.is_cancelled()
     seen.observe("cancelled")
     assert seen.is_cancelled()
 
 
 # ------------------------------------------------------------------------------- from look to look
+
+
+def test_who_acts_on_what_he_sees_remembers_nothing(run: RunDir) -> None:
+    stop(run)
+    age(run)
+    before = take_a_look(run)
+    (run.path / "config.json").write_text("edited in place")
+    assert take_a_look(run) == before
+    (seen,) = SweepLook(sweep_of(run)).runs()
+    with pytest.raises(InputError, match="damaged"):
+        seen.read_options()
 
 
 @pytest.mark.parametrize("is_finished", [False, True])
@@ -170,6 +181,7 @@ def test_of_a_run_at_rest_the_next_look_reads_nothing(
 CHANGES: dict[str, Callable[[RunDir], object]] = {
     "it goes on": lambda run: run.take_lease("here", "1", 0),
     "it went on": lambda run: [run.release_lease(run.take_lease("here", "1", 0)), stop(run, 2)],
+    "its job says how it ended": lambda run: write_attempt(run, 1, cause="preempted"),
     "it finishes": lambda run: run.write_result(RESULT),
     "it makes progress": lambda run: write_progress(run, 2),
     "it is cancelled": lambda run: run.observe("cancelled"),
@@ -189,7 +201,7 @@ def test_a_change_is_seen_by_the_next_look_and_by_this_one_when_it_looks_again(
         run.observe("released")
     age(run)
     before = take_a_look(run)
-    sweep = SweepLook(sweep_of(run))
+    sweep = SweepLook(sweep_of(run), remembers=True)
     (seen,) = sweep.runs()
     assert facts(seen) == before
     change(run)
@@ -228,7 +240,7 @@ def test_what_is_not_at_rest_is_not_kept(
     disturb(run)
     if "it has just changed" not in request.node.name:
         age(run)
-    sweep = SweepLook(sweep_of(run))
+    sweep = SweepLook(sweep_of(run), remembers=True)
     for seen in sweep.runs():
         try:
             facts(seen)
@@ -247,11 +259,28 @@ def test_few_runs_are_not_worth_a_file(run: RunDir, monkeypatch: pytest.MonkeyPa
     other = plan_run(run.path.parent, seed=5)
     for each in (run, other):
         age(each)
-    sweep = SweepLook(sweep_of(run))
+    sweep = SweepLook(sweep_of(run), remembers=True)
     for each in sweep.runs():
         facts(each)
     sweep.keep()
     assert json.loads(kept_file(run).read_bytes())["runs"].keys() == {run.run_id, other.run_id}
+
+
+def test_runs_that_come_to_rest_a_few_at_a_time_are_kept_when_they_are_many(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(look, "WORTH_KEEPING", 3)
+    runs = [run, plan_run(run.path.parent, seed=5), plan_run(run.path.parent, seed=6)]
+    sweep = SweepLook(sweep_of(run), remembers=True)
+    for number, each in enumerate(runs):
+        assert not kept_file(run).exists()
+        stop(each)
+        age(each)
+        sweep.look_again()
+        for seen in sweep.runs()[: number + 1]:
+            facts(seen)
+        sweep.keep()
+    assert len(json.loads(kept_file(run).read_bytes())["runs"]) == 3
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", "{}"])
@@ -291,6 +320,7 @@ DEEDS: dict[str, Callable[[RunDir], object]] = {
     "begin": lambda run: [run.take_lease("here", "1", 0), write_attempt(run, run.next_attempt())],
     "progress": lambda run: write_progress(run, run.next_attempt() - 1),
     "end": lambda run: write_attempt(run, run.next_attempt() - 1, cause="stopped"),
+    "amend": lambda run: write_attempt(run, run.next_attempt() - 1, cause="preempted"),
     "leave": lambda run: (held := run.lease()) and run.release_lease(held),
     "finish": lambda run: run.write_result(RESULT),
     "explain": lambda run: run.observe(
@@ -312,7 +342,7 @@ def test_a_look_with_a_memory_sees_what_one_without_sees(deeds: list[str]) -> No
         run = plan_run(Path(folder) / "sweep")
         for deed in deeds:
             if not (deed == "begin" and run.lease()) and not (
-                deed in ("end", "progress") and run.next_attempt() == 1
+                deed in ("end", "amend", "progress") and run.next_attempt() == 1
             ):
                 DEEDS[deed](run)
             assert take_a_look(run) == facts(RunDir(run.path)), "at once"

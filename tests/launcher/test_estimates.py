@@ -130,9 +130,14 @@ def test_what_was_measured_on_a_shared_gpu_is_not_slowed_down_again(sweep: Sweep
 def test_runs_that_shared_a_gpu_of_this_machine_are_known_to_have(sweep: Sweep) -> None:
     run = sweep.plan()
     facts = {"executor": "local", "runs": [run.run_id], "user": "me", **this_process()}
-    for began_s, sharing in ((100.0, 1), (200.0, 3), (900.0, 1)):
-        when = {"submitted_unix_s": began_s, "runs_per_gpu": sharing, "token": str(began_s)}
-        sweep.dir.write_submission(facts | when)
+    for began_s, sharing, host in (
+        (100.0, 1, "here"),
+        (290.0, 3, "here"),
+        (295.0, 1, "elsewhere"),
+        (310.0, 1, "here"),
+    ):
+        record = {"submitted_unix_s": began_s, "runs_per_gpu": sharing, "token": str(began_s)}
+        sweep.dir.write_submission(facts | record | {"host": host})
     sweep.measure(run, 0.3, executor="local", started_unix_s=300.0)
     estimate = Estimator(read_known(sweep.dir, "local")).estimate(run, run.read_config())
     assert estimate is not None
