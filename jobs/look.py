@@ -65,14 +65,17 @@ class SweepLook(SweepDir):
     def run(self, run_id: str) -> RunLook:
         run = self._runs.get(run_id)
         if run is None:
-            run = RunLook(f"{self.path}/{run_id}", self._kept.get(run_id))
+            run = RunLook(f"{self.path}/{run_id}")
+            if self._remembers:
+                run.remember(self._kept.get(run_id))
             self._runs[run_id] = run
         return run
 
     def look_again(self) -> None:
         """See what has changed meanwhile in runs that are not finished."""
-        for run in self._runs.values():
-            run.look_again()
+        if self._remembers:
+            for run in self._runs.values():
+                run.look_again()
 
     def keep(self) -> None:
         """If this look remembers, keep for the next one what was read of the runs at rest."""
@@ -104,16 +107,25 @@ class RunLook(RunDir):
     and is read whenever somebody asks.
     """
 
-    def __init__(self, path: str, kept: Sequence[Any] | None = None) -> None:
+    def __init__(self, path: str) -> None:
         super().__init__(path)
-        self.is_at_rest = kept is not None
+        self.is_at_rest = False
         self._stamp: Stamp | None = None
         self._records: Records = {}
-        self._is_checked = False
-        if kept is not None:
-            self._stamp, self._records = kept
+        self._is_checked = True
 
     # ---- whether it is as it was
+
+    def remember(self, kept: Sequence[Any] | None) -> None:
+        """Begin with what `kept` has returned to an earlier look, and keep it for a later one."""
+        self._is_checked = False
+        if kept is not None:
+            self.is_at_rest = True
+            self._stamp, self._records = kept
+
+    def kept(self) -> list[Any]:
+        """What was read of it, for the next look."""
+        return [self._stamp, self._records]
 
     def look_again(self) -> None:
         """Compare it anew with what is known, as soon as something is asked of it."""
@@ -127,10 +139,6 @@ class RunLook(RunDir):
         with contextlib.suppress(InputError):  # of what is damaged, the next look tells again
             self.is_at_rest = self.lease() is None and self._has_ended()
         return self.is_at_rest
-
-    def kept(self) -> list[Any]:
-        """What the constructor takes of a run at rest."""
-        return [self._stamp, self._records]
 
     def _has_ended(self) -> bool:
         if self._records.get("result"):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
+from jobs import look
 from jobs.sweep_dir import SweepDir
 from tests.launcher.conftest import Desk
 
@@ -52,6 +54,21 @@ def test_a_damaged_run_is_left_and_keeps_no_other_from_going_on(stopped: Desk) -
     assert "1.json is damaged" in told
     assert told.endswith("error: 1 of 3 sweeps failed: b\n")
     assert [submissions(name) for name in "abc"] == [2, 2, 2]
+
+
+def test_resume_reads_what_status_remembers(stopped: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(look, "WORTH_KEEPING", 1)
+    runs = SweepDir("runs/b").runs()
+    stopped.launcher("status", "b")
+    for run in runs:
+        for path in (run.path, run.path / "observed.jsonl"):
+            os.utime(path, (1e9, 1e9))
+    before = stopped.launcher("status", "b")
+    (runs[0].path / "config.json").write_text("edited in place")
+    assert stopped.launcher("status", "b") == before
+    said = stopped.launcher("resume", "b", "--dry-run", status=2)
+    assert "continue 2, leave 1" in said
+    assert "config.json is damaged" in said
 
 
 def test_what_had_a_pilot_alone_is_not_started_by_itself(desk: Desk) -> None:
