@@ -11,8 +11,10 @@ import pytest
 from tests.browser.fixtures import browser, browser_process  # noqa: F401  fixtures for all tests
 from tests.slurm_cluster.fixtures import slurm_cluster  # noqa: F401  likewise
 
-# What a shell starts in the background ignores Ctrl-C, and what the tests start would inherit that.
+# What a shell starts in the background ignores Ctrl-C, and what `nohup` starts a closed terminal.
+# What the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 os.environ["OMP_NUM_THREADS"] = "1"
