@@ -225,7 +225,8 @@ def _in_the_queue(
     submissions: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """When an attempt began to wait, if it was on SLURM, and how many runs had its GPU."""
-    job = submission_of(attempt, submissions)
+    # Without SLURM, the node is the host.
+    job = submission_of({**attempt, "host": attempt["node"]}, submissions)
     queued_s = math.nan
     if attempt["restart"] > 0:
         if previous is not None and previous["job_id"] == attempt["job_id"]:

@@ -390,6 +390,22 @@ def test_a_finished_run_that_learnt_nothing_is_marked(sweep: SweepDir) -> None:
 # ------------------------------------------------------------------------------- attempts
 
 
+def test_an_attempt_on_this_machine_waits_in_no_queue_and_knows_who_shares_its_gpu(
+    sweep: SweepDir,
+) -> None:
+    run = add_run(sweep, "resnet_small")
+    name_runs(sweep, [run])
+    (attempt,) = run.attempts()
+    assert attempt["executor"] == "local"
+    for host, sharing in ((attempt["host"], 3), ("elsewhere", 2)):
+        facts = {"executor": "local", "host": host, "runs_per_gpu": sharing, "job_id": None}
+        submitted_unix_s = attempt["started_unix_s"] - 1
+        add_submission(sweep, [run], token=host, submitted_unix_s=submitted_unix_s, **facts)
+    attempts = load_runs([sweep]).attempts
+    assert list(attempts["runs_per_gpu"]) == [3]
+    assert attempts["queued_unix_s"].isna().all()
+
+
 def test_there_is_a_row_per_attempt_with_its_wait_in_the_queue(sweep: SweepDir) -> None:
     run = begun(sweep)
     add_slurm_attempt(run, 1, 0)
