@@ -103,8 +103,8 @@ class SweepLook(SweepDir):
 class RunLook(RunDir):
     """The run, of which all is read once while it is at rest.
 
-    Else its changed options and its result are read once; the rest may change while SLURM is asked,
-    and is read whenever somebody asks.
+    Else its changed options and its result are, and all of it when it is finished; the rest may
+    change while SLURM is asked, and is read whenever somebody asks.
     """
 
     def __init__(self, path: str) -> None:
@@ -156,6 +156,9 @@ class RunLook(RunDir):
                 self._stamp, self._records = stamp, {}  # what is kept was read after its stamp
         return self.is_at_rest
 
+    def _is_final(self) -> bool:
+        return self._check() or bool(self._records.get("result"))
+
     def _forget(self) -> None:
         self.is_at_rest, self._stamp, self._records = False, None, {}
 
@@ -182,8 +185,8 @@ class RunLook(RunDir):
         return [found.st_mtime_ns, found.st_size]
 
     def _read(self, name: str, read: Callable[[], T]) -> T:
-        """What does not change while the run is at rest."""
-        if self._check() and name in self._records:
+        """What does not change while the run is at rest, nor within a look once it is finished."""
+        if self._is_final() and name in self._records:
             return self._records[name]
         self._records.pop(name, None)  # what cannot be read any more is not known
         value = self._records[name] = read()
@@ -201,13 +204,11 @@ class RunLook(RunDir):
         return self._records["options"]
 
     def is_finished(self) -> bool:
-        if self._check() or self._records.get("result"):
+        if self._is_final():
             return self._records["result"] is not None
         return super().is_finished()
 
     def read_result(self) -> Result | None:
-        if self._check() or self._records.get("result"):
-            return self._records["result"]
         return self._read("result", super().read_result)
 
     def attempts(self) -> list[Attempt]:

@@ -305,9 +305,7 @@ def _suspected(
 
 
 def _count(history: Sequence[Attempt]) -> dict[str, int]:
-    return dict(
-        Counter([Cause(attempt["cause"]).value for attempt in history if "cause" in attempt])
-    )
+    return dict(Counter(Cause(attempt["cause"]).value for attempt in history if "cause" in attempt))
 
 
 def _failed_nodes(history: Sequence[Attempt]) -> tuple[str, ...]:

@@ -118,7 +118,7 @@ def test_what_is_final_is_read_once(run: RunDir, read: list[str]) -> None:
         assert [attempt["cause"] for attempt in seen.history()] == ["finished"]
         assert seen.is_finished()
         assert seen.read_options() is seen.read_options()
-    assert [read.count(name) for name in ("result.json", "config.json")] == [1, 1]
+    assert [read.count(name) for name in ("1.json", "result.json", "config.json")] == [1, 1, 1]
 
 
 def test_what_may_change_is_read_again(run: RunDir) -> None:
