@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -159,7 +158,7 @@ class _Reader:
             )
         submissions = self._submissions()
         for record in chosen:
-            jobs = submissions[record.row["run_id"]]
+            jobs = submissions.get(record.row["run_id"], [])
             _complete(record, self.label, jobs)
             record.row["queued_unix_s"] = self._waits_since(record, jobs)
         return chosen
@@ -193,20 +192,15 @@ class _Reader:
         has_ended = ends(self.sweep.run(record.row["run_id"]).observed(), job["token"])
         return math.nan if has_begun or has_ended else submitted_s
 
-    def _submissions(self) -> Mapping[str, list[Mapping[str, Any]]]:
-        """The submissions that each run was part of, oldest first."""
-        of_runs: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    def _submissions(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+        """Those that each run was part of; none if one of them is damaged, which is said."""
         try:
-            submissions = self.sweep.submissions()
+            return self.sweep.submissions_of_runs()
         except (InputError, OSError) as error:
             self.problems.append(
                 f"how long the runs of `{self.label}` have waited is not known: {error}"
             )
-            return of_runs
-        for record in submissions.values():
-            for run_id in record["runs"]:
-                of_runs[run_id].append(record)
-        return of_runs
+            return {}
 
 
 def _complete(record: RunRecord, label: str, submissions: Sequence[Mapping[str, Any]]) -> None:
@@ -225,8 +219,7 @@ def _in_the_queue(
     submissions: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """When an attempt began to wait, if it was on SLURM, and how many runs had its GPU."""
-    # Without SLURM, the node is the host.
-    job = submission_of({**attempt, "host": attempt["node"]}, submissions)
+    job = submission_of(attempt, submissions)
     queued_s = math.nan
     if attempt["restart"] > 0:
         if previous is not None and previous["job_id"] == attempt["job_id"]:

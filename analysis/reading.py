@@ -158,7 +158,7 @@ def _size(run: RunDir, history: Sequence[Attempt], result: Result | None) -> dic
 def _attempt_row(
     attempt: Attempt, config: RunConfig, progress: Progress | None, measured: Columns
 ) -> dict[str, Any]:
-    """What the frame of attempts has of it, but for its wait in the queue."""
+    """What the frame of attempts has of it but for its wait in the queue, and its host."""
     environment = attempt.get("environment")
     ended_s = attempt.get("ended_unix_s")
     row = {
@@ -166,6 +166,7 @@ def _attempt_row(
         "executor": attempt["executor"],
         "job_id": attempt["job_id"],
         "restart": attempt["restart"],
+        "host": attempt["host"],
         "node": attempt.get("node") or attempt["host"],
         "gpus": environment["gpus"] if environment else config.gpus,
         "device": environment["device"] if environment else "",

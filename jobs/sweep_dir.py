@@ -174,6 +174,14 @@ class SweepDir:
         records = {path: read_submission(path) for path in self._submissions.glob("*.json")}
         return dict(sorted(records.items(), key=lambda item: item[1]["submitted_unix_s"]))
 
+    def submissions_of_runs(self) -> dict[str, list[dict[str, Any]]]:
+        """Those that each run was part of, oldest first; of runs that never were, nothing."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for record in self.submissions().values():
+            for run_id in record["runs"]:
+                found.setdefault(run_id, []).append(record)
+        return found
+
     def is_on_slurm(self) -> bool:
         """Whether runs of this sweep were ever given to SLURM."""
         return any(record["executor"] == "slurm" for record in self.submissions().values())

@@ -87,17 +87,14 @@ def read_known(sweep: SweepDir, executor: str) -> list[Known]:
 
     Of a run, the last one counts. One whose records are damaged tells nothing.
     """
-    submissions: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for record in sweep.submissions().values():
-        for run_id in record["runs"]:
-            submissions[run_id].append(record)
+    submissions = sweep.submissions_of_runs()
     found = []
     for run in sweep.runs():
         with contextlib.suppress(InputError):
             measured = [a for a in run.attempts() if "measured" in a and a["executor"] == executor]
             if measured:
                 last = measured[-1]
-                sharing = runs_on_gpu(last, submission_of(last, submissions[run.run_id]))
+                sharing = runs_on_gpu(last, submission_of(last, submissions.get(run.run_id, [])))
                 found.append(Known(run.run_id, run.read_config(), last, sharing))
     return found
 
