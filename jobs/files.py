@@ -27,10 +27,15 @@ class DamagedError(Exception):
     """The file is not what was written."""
 
 
-def write_atomic(path: StrPath, content: bytes | memoryview, *, sync: bool = True) -> None:
-    """Write beside, sync, rename: a reader sees the old file or the new one, never half of one."""
+def write_atomic(
+    path: StrPath, content: bytes | memoryview, *, sync: bool = True, by_way_of: StrPath = ""
+) -> None:
+    """Write beside, sync, rename: a reader sees the old file or the new one, never half of one.
+
+    Written in another folder, `by_way_of` which it comes, it changes that one's time as well.
+    """
     path = Path(path)
-    beside = _write_beside(path, content, sync=sync)
+    beside = _write_beside(path, content, sync=sync, folder=Path(by_way_of or path.parent))
     os.replace(beside, path)
     if sync:
         sync_folder(path.parent)
@@ -39,7 +44,7 @@ def write_atomic(path: StrPath, content: bytes | memoryview, *, sync: bool = Tru
 def write_exclusive(path: StrPath, content: bytes) -> None:
     """Write a file that must not be there yet; FileExistsError if it is, and nothing is changed."""
     path = Path(path)
-    beside = _write_beside(path, content, sync=True)
+    beside = _write_beside(path, content, sync=True, folder=path.parent)
     try:
         os.link(beside, path)
     finally:
@@ -47,8 +52,8 @@ def write_exclusive(path: StrPath, content: bytes) -> None:
     sync_folder(path.parent)
 
 
-def _write_beside(path: Path, content: bytes | memoryview, *, sync: bool) -> Path:
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+def _write_beside(path: Path, content: bytes | memoryview, *, sync: bool, folder: Path) -> Path:
+    beside = folder / f".{path.name}.{secrets.token_hex(4)}.tmp"
     try:
         with open(beside, "wb") as file:
             file.write(content)

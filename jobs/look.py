@@ -2,11 +2,10 @@
 
 A look that remembers does not even read, of a run at rest, what earlier ones have read. A run is at
 rest when nobody holds its lease, and it is finished or each of its attempts has said how it ended.
-Whoever goes on with it, plans it anew or takes its result away makes or replaces a file in its
-folder, which changes the folder's time. Beside that, its last job may say once more how it ended,
-which changes the time of `attempts/`, and the launcher appends to what it observes. As long as
-these are as they were, so is the rest. It is kept beside the sweep in `.status_cache/<sweep>.json`,
-which can be deleted at any time.
+Whoever goes on with it, plans it anew, says once more how it ended or takes its result away makes
+or replaces a file in its folder, which changes the folder's time. Beside that, the launcher appends
+to what it observes. As long as both are as they were, so is the rest. It is kept beside the sweep
+in `.status_cache/<sweep>.json`, which can be deleted at any time.
 
 That is for looking. What a person edits in place in the folder of a run at rest is not noticed, and
 a network's file system may tell a time late: whoever acts on what he sees does not remember.
@@ -17,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any, TypeVar
 
 import orjson
@@ -32,14 +31,14 @@ from jobs.run_records import Attempt, Progress, Result
 from jobs.sweep_dir import SweepDir
 
 FOLDER = ".status_cache"
-FORMAT = 1
+FORMAT = 2
 
 # So many runs come to rest before the file is written again.
 WORTH_KEEPING = 100
 
-# Times of change in ns, of the folder, of its `attempts/` and of the observations, and the size of
-# these in bytes; zeros for what is not there.
+# Times of change in ns, of the folder and of the observations, and the size of these in bytes.
 Stamp = list[int]
+NOTHING_OBSERVED: Stamp = [0, 0]
 
 # What was read, by a name.
 Records = dict[str, Any]
@@ -65,17 +64,17 @@ class SweepLook(SweepDir):
     def run(self, run_id: str) -> RunLook:
         run = self._runs.get(run_id)
         if run is None:
-            run = RunLook(f"{self.path}/{run_id}")
+            run = self._runs[run_id] = RunLook(f"{self.path}/{run_id}")
             if self._remembers:
                 run.remember(self._kept.get(run_id))
-            self._runs[run_id] = run
         return run
 
-    def look_again(self) -> None:
-        """See what has changed meanwhile in runs that are not finished."""
+    def look_again(self, besides: Container[RunDir] = ()) -> None:
+        """See what has changed meanwhile in runs that are not finished, `besides` some."""
         if self._remembers:
             for run in self._runs.values():
-                run.look_again()
+                if run not in besides:
+                    run.look_again()
 
     def keep(self) -> None:
         """If this look remembers, keep for the next one what was read of the runs at rest."""
@@ -112,25 +111,30 @@ class RunLook(RunDir):
         self.is_at_rest = False
         self._stamp: Stamp | None = None
         self._records: Records = {}
-        self._is_checked = True
 
     # ---- whether it is as it was
 
     def remember(self, kept: Sequence[Any] | None) -> None:
         """Begin with what `kept` has returned to an earlier look, and keep it for a later one."""
-        self._is_checked = False
         if kept is not None:
-            self.is_at_rest = True
             self._stamp, self._records = kept
+            self.is_at_rest = True
+        self._compare()
 
     def kept(self) -> list[Any]:
         """What was read of it, for the next look."""
         return [self._stamp, self._records]
 
     def look_again(self) -> None:
-        """Compare it anew with what is known, as soon as something is asked of it."""
+        """Compare it anew with what is known of it, unless it is finished."""
         if not self._records.get("result"):
-            self._is_checked = False
+            self._compare()
+
+    def _compare(self) -> None:
+        if self.is_at_rest and not self._is_unchanged():
+            self._forget()
+        if self._stamp is None and (stamp := self._settled_stamp()):
+            self._stamp, self._records = stamp, {}  # what is kept was read after its stamp
 
     def settle(self) -> bool:
         """Count it as being at rest from now on, if what was read shows that; whether it is new."""
@@ -146,59 +150,46 @@ class RunLook(RunDir):
         known = self._records
         return known.keys() >= UNFINISHED and all("cause" in each for each in known["attempts"])
 
-    def _check(self) -> bool:
-        """Whether it is at rest, as it was when it was read; comes before everything else."""
-        if not self._is_checked:
-            self._is_checked = True
-            if self.is_at_rest and not self._is_unchanged():
-                self._forget()
-            if self._stamp is None and (stamp := self._settled_stamp()):
-                self._stamp, self._records = stamp, {}  # what is kept was read after its stamp
-        return self.is_at_rest
-
     def _is_final(self) -> bool:
-        return self._check() or bool(self._records.get("result"))
+        return self.is_at_rest or bool(self._records.get("result"))
 
     def _forget(self) -> None:
         self.is_at_rest, self._stamp, self._records = False, None, {}
 
     def _is_unchanged(self) -> bool:
         assert self._stamp is not None, "it is at rest"
-        changed_ns, attempts_ns, *observed = self._stamp
+        changed_ns, *observed = self._stamp
         if _changed_ns(self.folder) != changed_ns:
             return False
-        if not self._records["result"] and _changed_ns(self._attempts) != attempts_ns:
-            return False
-        return not any(observed) or self._observed_stamp() == observed
+        return observed == NOTHING_OBSERVED or self._observed_stamp() == observed
 
     def _settled_stamp(self) -> Stamp | None:
         """None if it is not there, or may change once more without a change of its stamp."""
-        stamp = [_changed_ns(self.folder), _changed_ns(self._attempts), *self._observed_stamp()]
-        is_settled = max(stamp[:3]) < (time.time() - SETTLED_AFTER_S) * 1e9
+        stamp = [_changed_ns(self.folder), *self._observed_stamp()]
+        is_settled = max(stamp[:2]) < (time.time() - SETTLED_AFTER_S) * 1e9
         return stamp if stamp[0] and is_settled else None
 
     def _observed_stamp(self) -> Stamp:
         try:
             found = os.stat(self._observed)
         except OSError:
-            return [0, 0]
+            return NOTHING_OBSERVED
         return [found.st_mtime_ns, found.st_size]
 
-    def _read(self, name: str, read: Callable[[], T]) -> T:
+    def _read(self, name: str, read: Callable[[RunDir], T]) -> T:
         """What does not change while the run is at rest, nor within a look once it is finished."""
-        if self._is_final() and name in self._records:
+        if name in self._records and self._is_final():
             return self._records[name]
         self._records.pop(name, None)  # what cannot be read any more is not known
-        value = self._records[name] = read()
+        value = self._records[name] = read(self)
         return value
 
     # ---- what is asked of it
 
     def is_planned(self) -> bool:
-        return self._check() or super().is_planned()
+        return self.is_at_rest or super().is_planned()
 
     def read_options(self) -> Mapping[str, Any]:
-        self._check()
         if "options" not in self._records:
             self._records["options"] = super().read_options()
         return self._records["options"]
@@ -209,20 +200,26 @@ class RunLook(RunDir):
         return super().is_finished()
 
     def read_result(self) -> Result | None:
-        return self._read("result", super().read_result)
+        return self._read("result", RunDir.read_result)
 
     def attempts(self) -> list[Attempt]:
-        # Copies, because what others have found out of an attempt's end is put into it.
-        return [attempt.copy() for attempt in self._read("attempts", super().attempts)]
+        # Copies of those in which is put what others have found out of their end.
+        attempts = self._read("attempts", RunDir.attempts)
+        return [attempt if "cause" in attempt else attempt.copy() for attempt in attempts]
+
+    def history(self, seen: Sequence[Event] | None = None) -> list[Attempt]:
+        if self.is_at_rest and not self._records["result"]:
+            return self._records["attempts"]  # each has said itself how it ended
+        return super().history(seen)
 
     def read_progress(self) -> Progress | None:
-        return self._read("progress", super().read_progress)
+        return self._read("progress", RunDir.read_progress)
 
     def lease(self) -> LeaseHolder | None:
-        return None if self._check() else super().lease()
+        return None if self.is_at_rest else super().lease()
 
     def observed(self) -> list[Event]:
-        return self._read("observed", super().observed)
+        return self._read("observed", RunDir.observed)
 
     def observe(self, event: str, **facts: Any) -> None:
         super().observe(event, **facts)

@@ -174,7 +174,9 @@ class RunDir:
     def write_attempt(self, attempt: Attempt) -> None:
         """At the start of an attempt, and again at its end."""
         Path(self._attempts).mkdir(exist_ok=True)
-        write_atomic(self._attempt(attempt["attempt"]), pretty(attempt))
+        # By way of the run's folder: of thousands of runs, its time alone tells what has changed.
+        path = self._attempt(attempt["attempt"])
+        write_atomic(path, pretty(attempt), by_way_of=self.folder)
 
     def _attempt(self, number: int) -> str:
         return f"{self._attempts}/{number}.json"

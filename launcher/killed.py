@@ -43,23 +43,21 @@ class Silent:
 
 def silent_attempts(sweep: SweepDir) -> list[Silent]:
     """The attempts of a sweep's runs on SLURM of which nobody knows how they ended, if they did."""
-    records_of: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for record in sweep.submissions().values():
-        if record["executor"] == "slurm" and "job_id" in record:
-            for run_id in record["runs"]:
-                records_of[run_id].append(record)
     found: list[Silent] = []
-    for run_id, records in records_of.items():
-        with contextlib.suppress(InputError):  # the run's own status tells what is damaged
-            found += _silent(sweep.run(run_id), records)
+    for run_id, records in sweep.submissions_of_runs().items():
+        try:
+            run = sweep.run(run_id)
+            result = run.read_result()
+            if result is None or result["attempts"] > 1:
+                found += _silent(run, run.history(), records)
+        except InputError:
+            continue  # the run's own status tells what is damaged
     return found
 
 
-def _silent(run: RunDir, records: Sequence[dict[str, Any]]) -> Iterable[Silent]:
-    result = run.read_result()
-    if result is not None and result["attempts"] == 1:
-        return
-    history = run.history()
+def _silent(
+    run: RunDir, history: Sequence[Attempt], records: Sequence[dict[str, Any]]
+) -> Iterable[Silent]:
     for place, attempt in enumerate(history):
         if "cause" in attempt or attempt["executor"] != "slurm":
             continue

@@ -28,7 +28,7 @@ def label_runs(options: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     is_long = len(columns) > FEW_OPTIONS
     words = [_words(name, column, leave_out_usual=is_long) for name, column in columns.items()]
     networks = [run["model"] for run in runs]
-    seeds = [f"s{option_of(run, 'seed')}" for run in runs]
+    seeds = [f"s{seed}" for seed in _column(runs, "seed")]
     labels = zip(networks, *words, seeds, strict=True)
     return {
         run_id: " ".join(filter(None, label)) for run_id, label in zip(options, labels, strict=True)
@@ -43,15 +43,19 @@ def _columns(runs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[Any]
     changed = set().union(*runs) - {"model", "model_options", "seed"}
     for name in RunConfig.counting_fields():
         if name in changed:
-            default = option_of({}, name)
-            yield name, [run.get(name, default) for run in runs]
+            yield name, _column(runs, name)
+    given = _column(runs, "model_options")
+    if not any(given):
+        return
+    of_networks = [network_options(run["model"], own) for run, own in zip(runs, given, strict=True)]
     # What nobody says of a network tells nothing, though another network has no such option.
-    given = [run.get("model_options", {}) for run in runs]
-    said = dict.fromkeys(option for own in given for option in own)
-    networks = [run["model"] for run in runs]
-    of_networks = list(map(network_options, networks, given)) if said else []
-    for option in said:
+    for option in dict.fromkeys(option for own in given for option in own):
         yield _short(option), [values.get(option, ABSENT) for values in of_networks]
+
+
+def _column(runs: Sequence[Mapping[str, Any]], name: str) -> list[Any]:
+    default = option_of({}, name)
+    return [run.get(name, default) for run in runs]
 
 
 def _differ(column: list[Any]) -> bool:
@@ -86,6 +90,8 @@ def fit_labels(labels: Sequence[str], width: int) -> list[str]:
     The words that all have give way first, then the later words of the options' names, then these
     names, then the middle.
     """
+    if width_of(labels) <= width:
+        return list(labels)
     fitted = list(labels)
     for shorten in (*_LEGIBLE, _without_names, lambda texts: _cut(texts, width)):
         if width_of(fitted) > width:

@@ -6,13 +6,14 @@ and their comments are not kept by every site.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import os
 import re
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from jobs.errors import ExecutionError
@@ -57,7 +58,7 @@ STATES = {
 HELD_REASONS = {"JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue"}
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: there may be ten thousand, and that takes long
 class Task:
     """One start of a task as SLURM sees it; a job that is no array is its task 0.
 
@@ -101,28 +102,32 @@ class Task:
         return self.state in (State.STOPPED, State.FAILED, State.CANCELLED)
 
 
-def squeue(names: Sequence[str], since_unix_s: float = 0.0) -> list[Task]:
-    """The tasks of the jobs of these names that SLURM still has in mind, ended ones included.
+def squeue(names: Sequence[str]) -> list[Task]:
+    """The tasks of the jobs of these names that SLURM still has in mind, ended ones included."""
+    with asking_squeue(names) as answer:
+        return answer()
 
-    It is asked like `sacct`, but forgets by itself what is old, whatever `since_unix_s` says.
-    """
+
+@contextlib.contextmanager
+def asking_squeue(names: Sequence[str]) -> Iterator[Callable[[], list[Task]]]:
+    """The same, for who has something to do until it answers."""
     # %K is the task's index, or N/A where the job is no array; %F the array's id.
     columns = "%j|%F|%K|%T|%S|%N|%r"
     which = ["-t", "all", f"--name={','.join(names)}"]
-    rows = _ask_rows(["squeue", "-h", "-r", *which, "-o", columns], 7)
-    return [
-        Task(
-            name,
-            job_id,
-            int(index) if index.isdigit() else 0,
-            word,
-            reason,
-            index.isdigit(),
-            expected_unix_s=_unix_s(start),
-            node=node,
-        )
-        for name, job_id, index, word, start, node, reason in rows
-    ]
+    with _asking(["squeue", "-h", "-r", *which, "-o", columns]) as answer:
+        yield lambda: [
+            Task(
+                name,
+                job_id,
+                int(index) if index.isdigit() else 0,
+                word,
+                reason,
+                index.isdigit(),
+                expected_unix_s=_unix_s(start),
+                node=node,
+            )
+            for name, job_id, index, word, start, node, reason in _rows("squeue", answer(), 7)
+        ]
 
 
 @dataclass(frozen=True)
@@ -219,11 +224,15 @@ def task_indices(text: str) -> list[int]:
 
 
 def _ask_rows(words: Sequence[str], columns: int) -> Iterator[list[str]]:
+    return _rows(words[0], run_slurm(words), columns)
+
+
+def _rows(command: str, answer: str, columns: int) -> Iterator[list[str]]:
     """The rows of an answer, of which the last column may hold anything."""
-    for line in run_slurm(words).splitlines():
+    for line in answer.splitlines():
         row = line.split("|", columns - 1)
         if len(row) < columns:
-            raise ExecutionError(f"`{words[0]}` gave an answer that is none: {line!r}")
+            raise ExecutionError(f"`{command}` gave an answer that is none: {line!r}")
         yield row
 
 
@@ -264,21 +273,37 @@ def config_values() -> dict[str, str]:
 
 def run_slurm(words: Sequence[str]) -> str:
     """The output of one of SLURM's commands; ExecutionError with what it said if it failed."""
+    with _asking(words) as answer:
+        return answer()
+
+
+@contextlib.contextmanager
+def _asking(words: Sequence[str]) -> Iterator[Callable[[], str]]:
+    """The same, which waits for the output when it is asked for it."""
     # Times in seconds, and all tasks of an array, whatever the site or the person has chosen.
     environment = os.environ | {"SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0"}
     shown = f"`{words[0]}`"
+    pipe = subprocess.PIPE
     try:
-        done = subprocess.run(
-            words, capture_output=True, text=True, timeout=TIMEOUT_S, env=environment, check=False
-        )
+        process = subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True, env=environment)
     except FileNotFoundError:
         raise ExecutionError(f"{shown} is not on this machine; is this a login node?") from None
-    except subprocess.TimeoutExpired:
-        raise ExecutionError(f"{shown} did not answer within {TIMEOUT_S:.0f} s") from None
-    if done.returncode != 0:
-        said = done.stderr.strip() or f"status {done.returncode}"
-        raise ExecutionError(f"{shown} failed: {said}")
-    return done.stdout
+
+    def answer() -> str:
+        try:
+            output, errors = process.communicate(timeout=TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            raise ExecutionError(f"{shown} did not answer within {TIMEOUT_S:.0f} s") from None
+        if process.returncode != 0:
+            said = errors.strip() or f"status {process.returncode}"
+            raise ExecutionError(f"{shown} failed: {said}")
+        return output
+
+    with process:
+        try:
+            yield answer
+        finally:
+            process.kill()  # if it has not ended, nobody needs its answer any more
 
 
 def _unix_s(text: str) -> float:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 GOES_ON = "; goes on from its last checkpoint"
 NOUNS = {Cause.PREEMPTED: "preemption"}
+ONLY_FINISHED = {str(Cause.FINISHED): 1}
 STUCK = "stuck at chance: its top-1 is no better than guessing"
 
 # A run on a slow file system may need long to import torch, stage its data and compile.
@@ -49,7 +51,7 @@ NOT_TRAINING = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass
 class RunStatus(Standing):
     """A row of `launcher status`, and an object of `launcher status --json`.
 
@@ -95,33 +97,60 @@ def status_of_sweeps(
     With `remembers`, for a person to look at, of runs at rest what earlier looks have read counts.
     """
     looks = [SweepLook(sweep, remembers=remembers) for sweep in sweeps]
-    return status_from(looks, tasks_in_slurm(looks) if ask_slurm else {})
+    with asking_slurm(looks) if ask_slurm else contextlib.nullcontext(dict) as answer:
+        listed = [list_runs(sweep) for sweep in looks]  # SLURM may be long in answering
+        tasks = answer()
+    # Files that were read before SLURM was asked may be old by now, but not where it shows that a
+    # run waits.
+    waiting = {run for run, task in tasks.items() if task.state in (State.QUEUED, State.HELD)}
+    for sweep in looks:
+        sweep.look_again(besides=waiting)
+    return status_from(listed, tasks)
 
 
-def status_from(sweeps: Sequence[SweepLook], tasks: Mapping[RunDir, Task]) -> list[list[RunStatus]]:
+@dataclass(frozen=True)
+class ListedRuns:
+    """The runs of a sweep in the order of its matrix, and what of them does not change.
+
+    `options` are those that differ from their defaults, by run id, of runs that are not damaged.
+    """
+
+    sweep: SweepLook
+    runs: Sequence[RunDir]
+    named: Container[str]
+    options: Mapping[str, Mapping[str, Any]]
+    labels: Mapping[str, str]
+
+
+def list_runs(sweep: SweepLook) -> ListedRuns:
+    planned = {run.run_id: run for run in sweep.runs()}
+    named = dict.fromkeys(sweep.named_runs())
+    runs = [planned[run_id] for run_id in named | planned if run_id in planned]
+    options = {run.run_id: known for run in runs if (known := intact_options(run))}
+    return ListedRuns(sweep, runs, named, options, label_runs(options))
+
+
+def status_from(
+    listed: Sequence[ListedRuns], tasks: Mapping[RunDir, Task]
+) -> list[list[RunStatus]]:
     """What the files tell now, together with what SLURM has said of runs before."""
     found = []
-    for sweep in sweeps:
-        sweep.look_again()
-        named = {run_id: place for place, run_id in enumerate(sweep.named_runs())}
-        queued = queued_runs(sweep)
-        runs = sorted(sweep.runs(), key=lambda run: (named.get(run.run_id, len(named)), run.run_id))
-        options = {run.run_id: known for run in runs if (known := intact_options(run))}
-        labels = label_runs(options)
+    for each in listed:
+        queued = queued_runs(each.sweep)
         found.append(
             [
                 run_status(
                     run,
                     queued,
                     tasks.get(run),
-                    options.get(run.run_id),
-                    labels.get(run.run_id, run.run_id),
-                    named=run.run_id in named,
+                    each.options.get(run.run_id),
+                    each.labels.get(run.run_id, run.run_id),
+                    named=run.run_id in each.named,
                 )
-                for run in runs
+                for run in each.runs
             ]
         )
-        sweep.keep()
+        each.sweep.keep()
     return found
 
 
@@ -134,11 +163,19 @@ def intact_options(run: RunDir) -> Mapping[str, Any] | None:
 
 def tasks_in_slurm(sweeps: Sequence[SweepDir]) -> dict[RunDir, Task]:
     """What SLURM says of the runs that were given to it; ExecutionError if it does not answer."""
-    if not any(sweep.is_on_slurm() for sweep in sweeps):
-        return {}
-    from launcher.tasks import tasks_of_runs  # which others need not load
+    with asking_slurm(sweeps) as answer:
+        return answer()
 
-    return tasks_of_runs(sweeps)
+
+def asking_slurm(
+    sweeps: Sequence[SweepDir],
+) -> contextlib.AbstractContextManager[Callable[[], dict[RunDir, Task]]]:
+    """The same, for who has something to do until SLURM answers."""
+    if not any(sweep.is_on_slurm() for sweep in sweeps):
+        return contextlib.nullcontext(dict)
+    from launcher.tasks import asking_for_tasks  # which others need not load
+
+    return asking_for_tasks(sweeps)
 
 
 def queued_runs(sweep: SweepDir) -> set[str]:
@@ -230,7 +267,7 @@ def _finished(run: RunDir, result: Result, known: Mapping[str, Any]) -> RunStatu
         cause=Cause.FINISHED,
         attempts=result["attempts"],
         # Of most runs the only attempt is the one that finished it.
-        causes=_count(run.history()) if result["attempts"] > 1 else {Cause.FINISHED.value: 1},
+        causes=_count(run.history()) if result["attempts"] > 1 else ONLY_FINISHED,
         epoch=known["epochs"],
         done=1.0,
         test_top1=result["final_test_top1"],
@@ -305,7 +342,8 @@ def _suspected(
 
 
 def _count(history: Sequence[Attempt]) -> dict[str, int]:
-    return dict(Counter(Cause(attempt["cause"]).value for attempt in history if "cause" in attempt))
+    causes = [str(Cause(attempt["cause"])) for attempt in history if "cause" in attempt]
+    return {cause: causes.count(cause) for cause in causes}
 
 
 def _failed_nodes(history: Sequence[Attempt]) -> tuple[str, ...]:

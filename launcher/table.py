@@ -24,6 +24,7 @@ from launcher.status import RunStatus, count_states, format_duration, time_left_
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
+BAR = "━"
 BAR_WIDTH = 8
 LEGIBLE_WIDTH = 52  # labels get what they need, up to this, before other columns come in
 LABEL_WIDTH = 24  # and so much where that is not enough
@@ -75,7 +76,9 @@ class SweepTable:
             yield Text(f"  {left}")
         whole_lines, labels = _lines(shown, options.max_width)
         head, *rows = _fitting(whole_lines, options.max_width)
-        styles = ["bold", *map(_colour, shown)]
+        styles = (
+            ["bold", *map(_colour, shown)] if console.color_system else ["" for _ in whole_lines]
+        )
         for style, lines in groupby(zip(styles, [head, *rows], strict=True), itemgetter(0)):
             text = "".join(f"{line}\n" for _, line in lines)
             yield Segment(text, console.get_style(style))
@@ -116,7 +119,8 @@ def _most_moving(statuses: Sequence[RunStatus], limit: int | None) -> Sequence[R
 def _fitting(lines: Sequence[str], width: int) -> list[str]:
     """The lines, cut where they are too wide: they are never wrapped."""
     # Thousands of lines are seldom measured: most are of letters that each take one cell.
-    is_plain = all(cell_len(letter) == 1 for letter in set().union(*lines))
+    text = "".join(lines).replace(BAR, "")
+    is_plain = text.isascii() or all(cell_len(letter) == 1 for letter in set(text))
     measure = len if is_plain else cell_len
     return [line if measure(line) <= width else set_cell_size(line, width) for line in lines]
 
@@ -190,15 +194,14 @@ def _left(run: RunStatus) -> str:
 
 def _attempts_and_causes(run: RunStatus) -> str:
     """Such as `4 (2 preempted, 1 time limit)`, or `2 (stopped)` where all ended so."""
-    causes = {
-        cause.replace("_", " "): count
+    told = [
+        cause if count == run.attempts else f"{count} {cause}"
         for cause, count in run.causes.items()
         if cause != Cause.FINISHED
-    }
-    told = ", ".join(
-        cause if count == run.attempts else f"{count} {cause}" for cause, count in causes.items()
-    )
-    return f"{run.attempts} ({told})" if told else str(run.attempts)
+    ]
+    if not told:
+        return str(run.attempts)
+    return f"{run.attempts} ({', '.join(told)})".replace("_", " ")
 
 
 def _when_or_node(run: RunStatus) -> str:
@@ -229,7 +232,7 @@ def describe_start(expected_unix_s: float) -> str:
 
 _ID = _Column("id", lambda run: short_id(run.run_id))
 _STATE = _Column("state", _state)
-_BAR = _Column("", lambda run: ("━" * round(BAR_WIDTH * run.done)).ljust(BAR_WIDTH))
+_BAR = _Column("", lambda run: (BAR * round(BAR_WIDTH * run.done)).ljust(BAR_WIDTH))
 _EPOCH = _Column("epoch", _epoch, to_the_right=True)
 _TOP1 = _Column("top-1 %", _top1, to_the_right=True)
 _LEFT = _Column("left", _left, to_the_right=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import time
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,8 @@ REMEMBERED_S = 600.0
 
 def find_job(record: Mapping[str, Any]) -> str | None:
     """The id of a submission's job, by its token: from squeue, else from the accounting."""
-    asked = [record["name"]], record["submitted_unix_s"]
-    tasks = keep_first_jobs(slurm.squeue(*asked) or slurm.sacct(*asked) or [])
+    names, since_unix_s = [record["name"]], record["submitted_unix_s"]
+    tasks = keep_first_jobs(slurm.squeue(names) or slurm.sacct(names, since_unix_s) or [])
     return tasks[0].job_id if tasks else None
 
 
@@ -63,7 +63,7 @@ def is_being_submitted(record: dict[str, Any]) -> bool:
     return time.time() - record["submitted_unix_s"] < sbatch.RETRY_FOR_S + sbatch.TIMEOUT_S
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Place:
     """Where a run stands in the newest submission that holds it."""
 
@@ -90,7 +90,16 @@ class _Place:
 
 
 def tasks_of_runs(sweeps: Sequence[SweepDir]) -> dict[RunDir, slurm.Task]:
-    """What SLURM says of each unfinished run that was submitted to it.
+    """What SLURM says of each unfinished run that was submitted to it; see `asking_for_tasks`."""
+    with asking_for_tasks(sweeps) as answer:
+        return answer()
+
+
+@contextlib.contextmanager
+def asking_for_tasks(
+    sweeps: Sequence[SweepDir],
+) -> Iterator[Callable[[], dict[RunDir, slurm.Task]]]:
+    """The same, for who has something to do until SLURM answers.
 
     One squeue for everything, and one sacct for what squeue has forgotten and for why attempts
     were killed. A submission whose launcher did not live to write down the job's id is adopted.
@@ -104,7 +113,15 @@ def tasks_of_runs(sweeps: Sequence[SweepDir]) -> dict[RunDir, slurm.Task]:
         if not ended_in_slurm(place.run, place.record["token"])
     ]
     silent = [attempt for sweep in sweeps for attempt in silent_attempts(sweep)]  # before SLURM is
-    found = _ask(places, silent)
+    names = _names(places)
+    with slurm.asking_squeue(names) if places else contextlib.nullcontext(list) as queue:
+        yield lambda: _tasks(places, _complete(queue(), places, silent))
+
+
+def _tasks(
+    places: Sequence[_Place], found: Mapping[tuple[str, int], slurm.Task]
+) -> dict[RunDir, slurm.Task]:
+    """The tasks of the runs, of those that SLURM knows; what has ended is written down."""
     job_ids = {name: task.job_id for (name, _), task in found.items()}
     for submission, record in {place.submission: place.record for place in places}.items():
         if "job_id" not in record:
@@ -120,13 +137,15 @@ def tasks_of_runs(sweeps: Sequence[SweepDir]) -> dict[RunDir, slurm.Task]:
     return tasks
 
 
-def _ask(places: Sequence[_Place], silent: Sequence[Silent]) -> dict[tuple[str, int], slurm.Task]:
+def _complete(
+    shown: Sequence[slurm.Task], places: Sequence[_Place], silent: Sequence[Silent]
+) -> dict[tuple[str, int], slurm.Task]:
     """The tasks that SLURM knows, by name and index; what it tells of the dead is written down.
 
     What squeue shows, it knows best. What it does not show has ended, and the accounting tells how:
     one that waits or runs only there was lost by a controller that crashed.
     """
-    queue = _by_key(slurm.squeue(*_names_and_since(places)) if places else [])
+    queue = _by_key(shown)
     missing = [place for place in places if place.key not in queue and not place.has_ended]
     killed = [
         attempt
@@ -136,7 +155,9 @@ def _ask(places: Sequence[_Place], silent: Sequence[Silent]) -> dict[tuple[str, 
     if not missing and not killed:
         return queue
     try:
-        starts = slurm.sacct(*_names_and_since([*missing, *killed]))
+        asked: list[_Place | Silent] = [*missing, *killed]
+        since_unix_s = min(each.record["submitted_unix_s"] for each in asked)
+        starts = slurm.sacct(_names(asked), since_unix_s)
     except ExecutionError:
         if missing:
             raise
@@ -150,9 +171,8 @@ def _by_key(tasks: Sequence[slurm.Task]) -> dict[tuple[str, int], slurm.Task]:
     return {(task.name, task.index): task for task in keep_first_jobs(tasks)}
 
 
-def _names_and_since(asked: Sequence[_Place | Silent]) -> tuple[list[str], float]:
-    names = {item.record["name"] for item in asked}
-    return sorted(names), min(item.record["submitted_unix_s"] for item in asked)
+def _names(asked: Sequence[_Place | Silent]) -> list[str]:
+    return sorted({each.record["name"] for each in asked})
 
 
 def _is_at_work(silent: Silent, task: slurm.Task | None) -> bool:

@@ -21,7 +21,14 @@ from jobs.run_dir import RunDir
 from jobs.sweep_dir import SweepDir
 from launcher.selected import Selected
 from launcher.slurm import Task
-from launcher.status import RunStatus, count_states, format_duration, status_from, tasks_in_slurm
+from launcher.status import (
+    RunStatus,
+    count_states,
+    format_duration,
+    list_runs,
+    status_from,
+    tasks_in_slurm,
+)
 from launcher.table import SweepTable
 
 ASK_SLURM_S = 10.0  # a controller has other things to do
@@ -58,7 +65,10 @@ class Watch:
                 self._answer.ask_if_old()
 
     def _look(self) -> list[list[RunStatus]]:
-        return self._selected(self._sweeps, status_from(self._sweeps, self._answer.tasks))
+        for sweep in self._sweeps:
+            sweep.look_again()
+        listed = [list_runs(sweep) for sweep in self._sweeps]
+        return self._selected(self._sweeps, status_from(listed, self._answer.tasks))
 
     def _goes_on(self, statuses: Sequence[Sequence[RunStatus]]) -> bool:
         """Without an answer of SLURM, nobody knows that nothing is under way."""

@@ -51,6 +51,16 @@ def test_a_failed_write_leaves_the_old_file_and_no_leftover(tmp_path: Path) -> N
     assert os.listdir(tmp_path) == ["result.json"]
 
 
+def test_a_file_that_comes_by_way_of_another_folder_changes_the_time_of_that_one(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "attempts").mkdir()
+    os.utime(tmp_path, (1.0, 1.0))
+    write_atomic(tmp_path / "attempts" / "1.json", b"whole", by_way_of=tmp_path)
+    assert tmp_path.stat().st_mtime > 1.0
+    assert [path.name for path in tmp_path.rglob("*")] == ["attempts", "1.json"]
+
+
 def test_an_exclusive_write_never_replaces(tmp_path: Path) -> None:
     path = tmp_path / "lease"
     write_exclusive(path, b"mine")

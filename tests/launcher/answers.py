@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from jobs.errors import ExecutionError
 from jobs.processes import this_process
 from jobs.sweep_dir import SweepDir
 from launcher import slurm
@@ -18,18 +21,23 @@ class Slurm:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.queue: list[Task] = []
-        self.accounting: list[Task] = []
+        self.accounting: list[Task] | ExecutionError | None = []
         self.asked: list[str] = []
-        monkeypatch.setattr(slurm, "squeue", self.squeue)
+        monkeypatch.setattr(slurm, "asking_squeue", self.asking_squeue)
         monkeypatch.setattr(slurm, "sacct", self.sacct)
         monkeypatch.setattr(slurm, "ask_config", lambda: slurm.Config("lab", 1001))
 
-    def squeue(self, names: list[str], since_unix_s: float) -> list[Task]:
+    @contextlib.contextmanager
+    def asking_squeue(self, names: list[str]) -> Iterator[Callable[[], list[Task]]]:
         self.asked.append("squeue")
-        return [task for task in self.queue if task.name in names]
+        yield lambda: [task for task in self.queue if task.name in names]
 
-    def sacct(self, names: list[str], since_unix_s: float) -> list[Task]:
+    def sacct(self, names: list[str], since_unix_s: float) -> list[Task] | None:
         self.asked.append("sacct")
+        if isinstance(self.accounting, ExecutionError):
+            raise self.accounting
+        if self.accounting is None:
+            return None
         return [task for task in self.accounting if task.name in names]
 
 

@@ -402,5 +402,5 @@ def test_an_sbatch_that_was_stopped_in_a_full_cluster_may_have_come_through(
     sweep: SweepDir, answering_sbatch: Sbatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answering_sbatch.errors = [sbatch.FullError("Slurm temporarily unable to accept job")]
-    monkeypatch.setattr(slurm, "squeue", lambda names, _: [Task(names[0], "99", 0, "PENDING")])
+    monkeypatch.setattr(slurm, "squeue", lambda names: [Task(names[0], "99", 0, "PENDING")])
     assert submit(sweep, sweep.named_runs()) == ["99"]

@@ -13,36 +13,12 @@ from jobs.errors import ExecutionError
 from jobs.processes import this_process
 from jobs.run_dir import RunDir
 from jobs.sweep_dir import SweepDir, sweep_of
-from launcher import slurm
 from launcher.slurm import Task
 from launcher.status import RunStatus, sweep_status
+from tests.launcher.answers import Slurm
 from tests.launcher.conftest import add_attempt
 
 LONG_AGO = {"started_unix_s": 1001.0}
-
-
-class Slurm:
-    """Answers in place of squeue and sacct, and counts the questions."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.queue: list[Task] = []
-        self.accounting: list[Task] | ExecutionError | None = []
-        self.asked: list[str] = []
-        monkeypatch.setattr(slurm, "squeue", self.squeue)
-        monkeypatch.setattr(slurm, "sacct", self.sacct)
-        monkeypatch.setattr(slurm, "ask_config", lambda: slurm.Config("lab", 1001))
-
-    def squeue(self, names: list[str], since_unix_s: float = 0.0) -> list[Task]:
-        self.asked.append("squeue")
-        return [task for task in self.queue if task.name in names]
-
-    def sacct(self, names: list[str], since_unix_s: float) -> list[Task] | None:
-        self.asked.append("sacct")
-        if isinstance(self.accounting, ExecutionError):
-            raise self.accounting
-        if self.accounting is None:
-            return None
-        return [task for task in self.accounting if task.name in names]
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,10 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.errors import ExecutionError
+from jobs.errors import ExecutionError, InputError
 from launcher import slurm
 from launcher.plan import State
-from launcher.slurm import STATES, Config, Task, ask_config, sacct, squeue, task_indices
+from launcher.slurm import (
+    STATES,
+    Config,
+    Task,
+    ask_config,
+    asking_squeue,
+    sacct,
+    squeue,
+    task_indices,
+)
 from tests.fake_slurm import FakeSlurm
 from tests.fake_slurm.programs import write_indices
 
@@ -113,6 +123,16 @@ def test_a_command_that_fails_is_told_in_slurms_words(tools: Path) -> None:
     tool(tools, "squeue", 'echo "Unable to contact slurm controller" >&2; exit 1')
     with pytest.raises(ExecutionError, match="`squeue` failed: Unable to contact slurm controller"):
         squeue(["a-1"])
+
+
+def test_squeue_works_while_something_else_is_done_and_is_ended_with_it(tools: Path) -> None:
+    tool(tools, "squeue", f"touch {tools}/begun; exec sleep 60")
+    began_s = time.monotonic()
+    with pytest.raises(InputError, match="something else"), asking_squeue(["a"]):
+        while not (tools / "begun").exists():
+            time.sleep(0.01)
+        raise InputError("something else")
+    assert time.monotonic() - began_s < 30
 
 
 def test_a_command_that_hangs_or_is_missing_is_told(
