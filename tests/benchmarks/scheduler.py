@@ -94,8 +94,7 @@ def make_sweep(folder: Path, count: int, fake: FakeSlurm) -> SweepDir:
         run_ids = sweep.named_runs()
         for start in range(0, len(run_ids), ARRAY):
             submit(sweep, run_ids[start : start + ARRAY], fake)
-        for run in sweep.runs():
-            train_half(run)
+        train_halves(sweep)
     return sweep
 
 
@@ -121,12 +120,19 @@ def submit(sweep: SweepDir, run_ids: Sequence[str], fake: FakeSlurm) -> None:
     )
 
 
-def train_half(run: RunDir) -> None:
+def train_halves(sweep: SweepDir) -> None:
+    """Each run has had one attempt at it, and waits for the next."""
+    for record in sweep.submissions().values():
+        for place, run_id in enumerate(record["runs"]):
+            train_half(sweep.run(run_id), f"{record['job_id']}_{place}")
+
+
+def train_half(run: RunDir, job_id: str) -> None:
     attempt = Attempt(
         attempt=1,
         started_unix_s=time.time() - 900,
         executor="slurm",
-        job_id="77_0",
+        job_id=job_id,
         restart=0,
         host="n1",
         pid=1,
@@ -156,7 +162,7 @@ def train_half(run: RunDir) -> None:
     )  # fmt: skip
 
 
-def finish(runs: Sequence[RunDir]) -> None:
+def finish(runs: Sequence[RunDir], fake: FakeSlurm) -> None:
     with mock.patch("os.fsync"):
         for run in runs:
             run.write_result(
@@ -166,6 +172,7 @@ def finish(runs: Sequence[RunDir]) -> None:
                     wall_s=1000.0, attempts=1, weights_sha256="0" * 64, time_unix_s=time.time(),
                 )
             )  # fmt: skip
+    fake.forget({run.attempts()[-1]["job_id"] for run in runs})
 
 
 # ------------------------------------------------------------------------------- the commands
@@ -247,9 +254,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         yardstick = [shell.time(sys.executable, "-c", "import pydantic") for _ in range(6)][1:]
         pydantic_s = statistics.median(times.wall for times in yardstick)
         print(f"{len(runs)} runs in arrays of {ARRAY}; `import pydantic` takes {pydantic_s:.2f} s")
-        finish(runs[::2])
+        finish(runs[::2], fake)
         measure_status(shell, "half pending", "<= 2 commands", given.repeats)
-        finish(runs[1::2])
+        finish(runs[1::2], fake)
         measure_status(shell, "all terminal", "0 commands", given.repeats)
         words = ("submit", "sweep.yaml")
         shell.measure("submit, nothing to do", "0 commands", given.repeats, *words)

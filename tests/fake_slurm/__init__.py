@@ -16,6 +16,7 @@ import getpass
 import json
 import os
 import sys
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,13 @@ class FakeSlurm:
             assert found, f"there is no task {task_id}"
             for task in found:
                 task |= {"word": word, "reason": reason, **facts}
+
+    def forget(self, task_ids: Collection[str]) -> None:
+        """These tasks ended well, and so long ago that the controller has forgotten them."""
+        with self._state() as state:
+            for task in state["tasks"]:
+                if programs.task_id(task) in task_ids:
+                    task |= {"word": "COMPLETED", "in_squeue": False}
 
     def requeue(self, task_id: str, word: str) -> None:
         """A start of the task has ended with this word, and it waits for the next one."""
