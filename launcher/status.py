@@ -234,18 +234,19 @@ def _unfinished(
     last = history[-1] if history else None
     attempts = idle_attempts(history[:-1] if state is State.RUNNING else history)
     unbegun = [] if state.is_under_way else jobs_before_it_began(history, seen, task)
-    cause = Cause(last["cause"]) if last and "cause" in last else None
+    causes = _causes(history)
+    ended = causes[-1] if last and "cause" in last else None
     is_current = progress and progress["attempt"] == len(history)
     current = progress if state is State.RUNNING and is_current else None
     status = RunStatus(
         run.run_id,
         state,
         STUCK if current and current.get("stuck_at_chance") else detail,
-        cause=unbegun[0] if unbegun else cause,
+        cause=unbegun[0] if unbegun else ended,
         idle=(*unbegun, *attempts),
         code=last.get("code", "") if last else "",
         attempts=len(history),
-        causes=_count(history),
+        causes=_count(causes),
         failed_nodes=_failed_nodes(history),
         **_where(last, holder, task),
         **_waiting(state, task),
@@ -267,7 +268,7 @@ def _finished(run: RunDir, result: Result, known: Mapping[str, Any]) -> RunStatu
         cause=Cause.FINISHED,
         attempts=result["attempts"],
         # Of most runs the only attempt is the one that finished it.
-        causes=_count(run.history()) if result["attempts"] > 1 else ONLY_FINISHED,
+        causes=_count(_causes(run.history())) if result["attempts"] > 1 else ONLY_FINISHED,
         epoch=known["epochs"],
         done=1.0,
         test_top1=result["final_test_top1"],
@@ -341,9 +342,13 @@ def _suspected(
     return replace(status, detail=detail, suspect=True)
 
 
-def _count(history: Sequence[Attempt]) -> dict[str, int]:
-    causes = [str(Cause(attempt["cause"])) for attempt in history if "cause" in attempt]
-    return {cause: causes.count(cause) for cause in causes}
+def _causes(history: Sequence[Attempt]) -> list[Cause]:
+    """How the attempts ended that have."""
+    return [Cause(attempt["cause"]) for attempt in history if "cause" in attempt]
+
+
+def _count(causes: Sequence[Cause]) -> dict[str, int]:
+    return {str(cause): causes.count(cause) for cause in causes}
 
 
 def _failed_nodes(history: Sequence[Attempt]) -> tuple[str, ...]:
@@ -455,7 +460,7 @@ def jobs_before_it_began(
 
 def _nth(history: Sequence[Attempt], cause: Cause) -> str:
     """Such as `node failure`, `2nd node failure`."""
-    number = _count(history)[cause]
+    number = _causes(history).count(cause)
     ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10 * (number % 100 not in (11, 12, 13)), "th")
     word = NOUNS.get(cause, cause.replace("_", " "))
     return f"{number}{ending} {word}" if number > 1 else word
