@@ -11,7 +11,6 @@ import os
 import re
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -76,8 +75,7 @@ class SweepDir:
         if not self.path.is_dir():
             return []
         entries = (entry for entry in os.scandir(self.path) if entry.name not in besides)
-        found = (self.run(entry.name) for entry in entries if entry.is_dir())
-        return sorted(found, key=lambda run: run.run_id)
+        return [self.run(name) for name in sorted(entry.name for entry in entries if entry.is_dir())]
 
     def changed_unix_s(self) -> float:
         """When the last file of the sweep or of one of its runs was made or replaced."""
@@ -98,6 +96,8 @@ class SweepDir:
             for run_id, config in configs.items()
             if not (run := self.run(run_id)).is_planned_as(config, resources.get(run_id, {}))
         ]
+        from concurrent.futures import ThreadPoolExecutor  # which looking need not load
+
         # Side by side, because each waits for the disk, often longer than it works.
         with ThreadPoolExecutor(WRITERS) as pool:
             list(pool.map(write, new))
