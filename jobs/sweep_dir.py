@@ -75,7 +75,9 @@ class SweepDir:
         if not self.path.is_dir():
             return []
         entries = (entry for entry in os.scandir(self.path) if entry.name not in besides)
-        return [self.run(name) for name in sorted(entry.name for entry in entries if entry.is_dir())]
+        return [
+            self.run(name) for name in sorted(entry.name for entry in entries if entry.is_dir())
+        ]
 
     def changed_unix_s(self) -> float:
         """When the last file of the sweep or of one of its runs was made or replaced."""
