@@ -24,7 +24,7 @@ import orjson
 from jobs.config import defaults_digest
 from jobs.errors import InputError
 from jobs.events import Event
-from jobs.files import SETTLED_AFTER_S, read_json, write_atomic
+from jobs.files import SETTLED_AFTER_S, read_json, remove_file, write_atomic
 from jobs.lease import LeaseHolder
 from jobs.run_dir import RunDir
 from jobs.run_records import Attempt, Progress, Result
@@ -90,6 +90,13 @@ class SweepLook(SweepDir):
         with contextlib.suppress(OSError):  # a sweep that belongs to a colleague, or a full disk
             self._file.parent.mkdir(exist_ok=True)
             write_atomic(self._file, content, sync=False)
+            self._remove_orphans()
+
+    def _remove_orphans(self) -> None:
+        """Remove what was kept of sweeps that were removed since."""
+        for kept in self._file.parent.glob("*.json"):
+            if not (self.path.parent / kept.stem).exists():
+                remove_file(kept)
 
     def _read_kept(self) -> Mapping[str, Any]:
         with contextlib.suppress(InputError, OSError, LookupError, TypeError):

@@ -283,6 +283,20 @@ def test_runs_that_come_to_rest_a_few_at_a_time_are_kept_when_they_are_many(
     assert len(json.loads(kept_file(run).read_bytes())["runs"]) == 3
 
 
+def test_of_a_sweep_that_was_removed_nothing_stays(run: RunDir) -> None:
+    other = plan_run(run.path.parents[1] / "other")
+    for each in (run, other):
+        stop(each)
+        age(each)
+        take_a_look(each)
+    assert kept_file(other).exists()
+    shutil.rmtree(other.path.parent)
+    kept_file(run).unlink()
+    take_a_look(run)
+    assert kept_file(run).exists()
+    assert not kept_file(other).exists()
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", "{}"])
 def test_a_damaged_file_is_as_good_as_none(run: RunDir, content: str) -> None:
     stop(run)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,9 @@ from jobs.sweep_dir import SweepDir
 from launcher.cli import app
 
 OUTPUT = Path("output.txt")
+
+# The launcher, and the run that it trains.
+Endless = tuple[subprocess.Popen[bytes], RunDir]
 
 
 def launcher(*words: str | Path, status: int = 0) -> subprocess.CompletedProcess[str]:
@@ -37,7 +41,8 @@ def launcher(*words: str | Path, status: int = 0) -> subprocess.CompletedProcess
     return done
 
 
-def start_endless(matrix: Path) -> tuple[subprocess.Popen[bytes], RunDir]:
+@pytest.fixture
+def endless(matrix: Path) -> Iterator[Endless]:
     """A submission with a run that does not end by itself, in a session like a terminal's own."""
     words = ["submit", str(matrix), "--set", "epochs=100000", "--workers", "1"]
     words += ["--executor", "local"]
@@ -48,14 +53,24 @@ def start_endless(matrix: Path) -> tuple[subprocess.Popen[bytes], RunDir]:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    sweep = SweepDir(Path("runs/tiny"))
+    sweep = SweepDir(Path("runs/tiny").absolute())
+    try:
+        yield process, _wait_for_a_run(sweep)
+    finally:  # a test that failed leaves them at work
+        process.kill()
+        process.wait()
+        for run in sweep.runs():
+            if (holder := run.holder()) is not None:
+                os.kill(holder["pid"], signal.SIGKILL)
+
+
+def _wait_for_a_run(sweep: SweepDir) -> RunDir:
     deadline_s = time.monotonic() + 60
     while time.monotonic() < deadline_s:
         for run in sweep.runs():
             if run.holder() is not None and run.read_progress() is not None:
-                return process, run
+                return run
         time.sleep(0.05)
-    process.kill()
     raise AssertionError("no run began")
 
 
@@ -216,9 +231,11 @@ def test_cells_no_longer_named_are_left_alone_and_shown_as_such(matrix: Path) ->
 # ---- stopping and going on
 
 
-def test_ctrl_c_in_a_terminal_saves_and_resume_goes_on(matrix: Path) -> None:
+def test_ctrl_c_in_a_terminal_saves_and_resume_goes_on(
+    endless: Endless,
+) -> None:
     """A terminal sends Ctrl-C to every process of the group, not to the launcher alone."""
-    process, run = start_endless(matrix)
+    process, run = endless
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(timeout=60) == 130
     said = OUTPUT.read_text()
@@ -231,15 +248,19 @@ def test_ctrl_c_in_a_terminal_saves_and_resume_goes_on(matrix: Path) -> None:
     assert "start" in plan
 
 
-def test_a_closed_terminal_stops_gracefully_too(matrix: Path) -> None:
-    process, run = start_endless(matrix)
+def test_a_closed_terminal_stops_gracefully_too(
+    endless: Endless,
+) -> None:
+    process, run = endless
     os.killpg(process.pid, signal.SIGHUP)
     process.wait(timeout=60)
     assert run.attempts()[0]["cause"] == "stopped"
 
 
-def test_after_the_launcher_was_killed_its_runs_go_on_and_status_says_so(matrix: Path) -> None:
-    process, run = start_endless(matrix)
+def test_after_the_launcher_was_killed_its_runs_go_on_and_status_says_so(
+    endless: Endless,
+) -> None:
+    process, run = endless
     process.kill()
     process.wait()
     rows = {row["run_id"]: row for row in json.loads(launcher("status", "--json").stdout)}
@@ -250,8 +271,8 @@ def test_after_the_launcher_was_killed_its_runs_go_on_and_status_says_so(matrix:
     assert run.attempts()[0]["cause"] == "stopped"
 
 
-def test_what_was_cancelled_stays_cancelled_until_asked_for(matrix: Path) -> None:
-    process, run = start_endless(matrix)
+def test_what_was_cancelled_stays_cancelled_until_asked_for(matrix: Path, endless: Endless) -> None:
+    process, run = endless
     said = launcher("cancel", "tiny").stdout
     assert "tiny: cancelled 2 runs, 1 of them running" in said
     process.wait(timeout=60)
