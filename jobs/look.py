@@ -54,7 +54,6 @@ class SweepLook(SweepDir):
 
     def __init__(self, sweep: SweepDir, *, remembers: bool = False) -> None:
         super().__init__(sweep.path)
-        self._prefix = f"{sweep.path}/"
         place = sweep.path.resolve()
         self._file = place.parent / FOLDER / f"{place.name}.json"
         self._remembers = remembers
@@ -65,7 +64,7 @@ class SweepLook(SweepDir):
     def run(self, run_id: str) -> RunLook:
         run = self._runs.get(run_id)
         if run is None:
-            run = self._runs[run_id] = RunLook(f"{self._prefix}{run_id}")
+            run = self._runs[run_id] = RunLook(f"{self.path}/{run_id}")
             if self._remembers:
                 run.remember(self._kept.get(run_id))
         return run

@@ -88,6 +88,7 @@ class SweepDir:
         self, configs: Mapping[str, RunConfig], resources: Mapping[str, Mapping[str, Any]]
     ) -> None:
         """Plan runs, by their names, with what some of them ask for alone."""
+        from concurrent.futures import ThreadPoolExecutor  # which looking need not load
 
         def write(run: RunDir) -> None:
             run.write_config(configs[run.run_id])
@@ -98,8 +99,6 @@ class SweepDir:
             for run_id, config in configs.items()
             if not (run := self.run(run_id)).is_planned_as(config, resources.get(run_id, {}))
         ]
-        from concurrent.futures import ThreadPoolExecutor  # which looking need not load
-
         # Side by side, because each waits for the disk, often longer than it works.
         with ThreadPoolExecutor(WRITERS) as pool:
             list(pool.map(write, new))

@@ -231,9 +231,7 @@ def test_cells_no_longer_named_are_left_alone_and_shown_as_such(matrix: Path) ->
 # ---- stopping and going on
 
 
-def test_ctrl_c_in_a_terminal_saves_and_resume_goes_on(
-    endless: Endless,
-) -> None:
+def test_ctrl_c_in_a_terminal_saves_and_resume_goes_on(endless: Endless) -> None:
     """A terminal sends Ctrl-C to every process of the group, not to the launcher alone."""
     process, run = endless
     os.killpg(process.pid, signal.SIGINT)
@@ -248,18 +246,14 @@ def test_ctrl_c_in_a_terminal_saves_and_resume_goes_on(
     assert "start" in plan
 
 
-def test_a_closed_terminal_stops_gracefully_too(
-    endless: Endless,
-) -> None:
+def test_a_closed_terminal_stops_gracefully_too(endless: Endless) -> None:
     process, run = endless
     os.killpg(process.pid, signal.SIGHUP)
     process.wait(timeout=60)
     assert run.attempts()[0]["cause"] == "stopped"
 
 
-def test_after_the_launcher_was_killed_its_runs_go_on_and_status_says_so(
-    endless: Endless,
-) -> None:
+def test_after_the_launcher_was_killed_its_runs_go_on_and_status_says_so(endless: Endless) -> None:
     process, run = endless
     process.kill()
     process.wait()
