@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import os
 import secrets
 import time
@@ -37,7 +36,7 @@ import jobs.run_dir
 import jobs.run_records
 from analysis.columns import MEASURED, Epochs, gather, join
 from analysis.reading import RunRecord
-from jobs.files import SETTLED_AFTER_S
+from jobs.files import SETTLED_AFTER_S, digest_of
 from jobs.run_dir import FileStamp
 from jobs.sweep_dir import SweepDir
 
@@ -190,7 +189,4 @@ def _changed_unix_s(stamps: Iterable[FileStamp]) -> float:
 @functools.cache
 def _version() -> str:
     """Of the code that a record went through."""
-    digest = hashlib.sha256()
-    for module in _READERS:
-        digest.update(Path(module.__file__ or "").read_bytes())
-    return digest.hexdigest()
+    return digest_of(module.__file__ or "" for module in _READERS)

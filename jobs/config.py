@@ -509,13 +509,6 @@ def option_of(changed: Mapping[str, Any], name: str) -> Any:
 
 
 @functools.cache
-def defaults_digest() -> str:
-    """A digest of all defaults: with others, the same changed options mean something else."""
-    defaults = vars(_defaults())
-    return _sha256(defaults | {"schema": SCHEMA, "data_dir": str(defaults["data_dir"])})
-
-
-@functools.cache
 def _defaults() -> RunConfig:
     """What a stored configuration does not say; copying it costs a fifth of making another one."""
     return RunConfig.model_construct(model="")

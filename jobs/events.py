@@ -34,8 +34,9 @@ def released_unix_s(events: Iterable[Event]) -> float:
 
 def ends(events: Iterable[Event], token: str | None = None) -> list[Event]:
     """How SLURM ended the run's jobs, or the one of a submission, the last end last."""
-    ended = (event for event in events if event["event"] == "ended")
-    return [event for event in ended if token in (None, event["token"])]
+    return [
+        event for event in events if event["event"] == "ended" and token in (None, event["token"])
+    ]
 
 
 def explain(attempts: Sequence[Attempt], events: Iterable[Event]) -> None:

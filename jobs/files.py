@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
-import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ def write_exclusive(path: StrPath, content: bytes) -> None:
 
 
 def _write_beside(path: Path, content: bytes | memoryview, *, sync: bool, folder: Path) -> Path:
-    beside = folder / f".{path.name}.{secrets.token_hex(4)}.tmp"
+    beside = folder / f".{path.name}.{os.urandom(4).hex()}.tmp"
     try:
         with open(beside, "wb") as file:
             file.write(content)
@@ -157,6 +157,14 @@ def read_bytes(path: StrPath) -> bytes:
         return b"".join(parts)
     finally:
         os.close(descriptor)
+
+
+def digest_of(paths: Iterable[StrPath]) -> str:
+    """Of the contents of files, such as the code on which the meaning of a cache depends."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(read_bytes(path))
+    return digest.hexdigest()
 
 
 def numbers_in(folder: StrPath, suffix: str = ".json") -> list[int]:

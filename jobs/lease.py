@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
-import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -64,7 +63,7 @@ def take_lease(
     """
     cluster, job_id, restart = job
     holder = LeaseHolder(
-        token=secrets.token_hex(8),
+        token=os.urandom(8).hex(),
         cluster=cluster,
         job_id=job_id,
         restart=restart,
@@ -154,7 +153,7 @@ def claimed(path: Path, sweep_name: str) -> Iterator[None]:
 def _remove_dead(path: StrPath, held: Mapping[str, Any]) -> bool:
     """Remove the lease or the claim of a dead holder; False if it is another's by now."""
     path = Path(path)
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    aside = path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
     try:
         os.rename(path, aside)
     except FileNotFoundError:

@@ -4,8 +4,9 @@ A look that remembers does not even read, of a run at rest, what earlier ones ha
 rest when nobody holds its lease, and it is finished or each of its attempts has said how it ended.
 Whoever goes on with it, plans it anew, says once more how it ended or takes its result away makes
 or replaces a file in its folder, which changes the folder's time. Beside that, the launcher appends
-to what it observes. As long as both are as they were, so is the rest. It is kept beside the sweep
-in `.status_cache/<sweep>.json`, which can be deleted at any time.
+to what it observes. As long as both are as they were, so is the rest. What follows from the files
+of a run is kept in their place, in `.status_cache/<sweep>.json` beside the sweep, which can be
+deleted at any time.
 
 That is for looking. What a person edits in place in the folder of a run at rest is not noticed, and
 a network's file system may tell a time late: whoever acts on what he sees does not remember.
@@ -17,21 +18,20 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
 
-from jobs.config import defaults_digest
 from jobs.errors import InputError
 from jobs.events import Event
-from jobs.files import SETTLED_AFTER_S, read_json, remove_file, write_atomic
+from jobs.files import SETTLED_AFTER_S, digest_of, read_json, remove_file, write_atomic
 from jobs.lease import LeaseHolder
 from jobs.run_dir import RunDir
 from jobs.run_records import Attempt, Progress, Result
 from jobs.sweep_dir import SweepDir
 
 FOLDER = ".status_cache"
-FORMAT = 2
 
 # So many runs come to rest before the file is written again.
 WORTH_KEEPING = 100
@@ -40,24 +40,42 @@ WORTH_KEEPING = 100
 Stamp = list[int]
 NOTHING_OBSERVED: Stamp = [0, 0]
 
-# What was read, by a name.
+# What was read of a run or told of it, by a name.
 Records = dict[str, Any]
 
-# What must have been read of a run that is not finished before it is kept.
+# What must have been read of a run that is not finished before it counts as being at rest.
 UNFINISHED = {"result", "attempts", "observed", "progress"}
+
+# What is not kept: it is long, and what was told of it is.
+NOT_KEPT = {"options", "result", "attempts", "progress"}
 
 T = TypeVar("T")
 
 
-class SweepLook(SweepDir):
-    """The sweep, with each of its runs as one object as long as the look lasts."""
+def code_version(*files: str) -> str:
+    """Of the code that tells what is kept: all that lies beside these files, and beside this."""
+    folders = sorted({Path(file).parent for file in (__file__, *files)})
+    return digest_of(path for folder in folders for path in sorted(folder.glob("*.py")))
 
-    def __init__(self, sweep: SweepDir, *, remembers: bool = False) -> None:
+
+def tell_once(run: RunDir, name: str, tell: Callable[[RunDir], T]) -> T:
+    """What follows from a run's own files, as JSON has it; a look tells it once while it can."""
+    return run.tell_once(name, tell) if isinstance(run, RunLook) else tell(run)
+
+
+class SweepLook(SweepDir):
+    """The sweep, with each of its runs as one object as long as the look lasts.
+
+    It remembers what looks have told before that have the same `version`, that of the code which
+    tells it; without one it remembers nothing.
+    """
+
+    def __init__(self, sweep: SweepDir, version: str = "") -> None:
         super().__init__(sweep.path)
         place = sweep.path.resolve()
         self._file = place.parent / FOLDER / f"{place.name}.json"
-        self._remembers = remembers
-        self._kept = self._read_kept() if remembers else {}
+        self._version = version
+        self._told, self._kept = self._read_kept() if version else ({}, {})
         self._unkept = 0
         self._runs: dict[str, RunLook] = {}
 
@@ -65,27 +83,37 @@ class SweepLook(SweepDir):
         run = self._runs.get(run_id)
         if run is None:
             run = self._runs[run_id] = RunLook(f"{self.path}/{run_id}")
-            if self._remembers:
+            if self._version:
                 run.remember(self._kept.get(run_id))
         return run
 
+    def recall(self, name: str, key: str) -> Any:
+        """What was told of the whole sweep under this name and key, as JSON has it, if it was."""
+        told = self._told.get(name)
+        return told[1] if told is not None and told[0] == key else None
+
+    def remember(self, name: str, key: str, told: Sequence[Any]) -> None:
+        """Such as something of each run; in place of what was told under another key."""
+        self._told[name] = [key, told]
+        self._unkept += len(told)
+
     def look_again(self, besides: Container[RunDir] = ()) -> None:
         """See what has changed meanwhile in runs that are not finished, `besides` some."""
-        if self._remembers:
+        if self._version:
             for run in self._runs.values():
-                if run not in besides:
+                if not run.has_result and run not in besides:
                     run.look_again()
 
     def keep(self) -> None:
         """If this look remembers, keep for the next one what was read of the runs at rest."""
-        if not self._remembers:
+        if not self._version:
             return
         self._unkept += sum(run.settle() for run in self._runs.values())
         if self._unkept < WORTH_KEEPING:
             return
         self._unkept = 0
         kept = {run_id: run.kept() for run_id, run in self._runs.items() if run.is_at_rest}
-        content = orjson.dumps({"format": FORMAT, "defaults": defaults_digest(), "runs": kept})
+        content = orjson.dumps({"version": self._version, "sweep": self._told, "runs": kept})
         with contextlib.suppress(OSError):  # a sweep that belongs to a colleague, or a full disk
             self._file.parent.mkdir(exist_ok=True)
             write_atomic(self._file, content, sync=False)
@@ -97,13 +125,12 @@ class SweepLook(SweepDir):
             if not (self.path.parent / kept.stem).exists():
                 remove_file(kept)
 
-    def _read_kept(self) -> Mapping[str, Any]:
+    def _read_kept(self) -> tuple[dict[str, Any], Mapping[str, Any]]:
         with contextlib.suppress(InputError, OSError, LookupError, TypeError):
             found = read_json(self._file)
-            # To other code, the same options may mean something else.
-            if (found["format"], found["defaults"]) == (FORMAT, defaults_digest()):
-                return found["runs"]
-        return {}
+            if found["version"] == self._version:
+                return found["sweep"], found["runs"]
+        return {}, {}
 
 
 class RunLook(RunDir):
@@ -116,6 +143,7 @@ class RunLook(RunDir):
     def __init__(self, path: str) -> None:
         super().__init__(path)
         self.is_at_rest = False
+        self.has_result = False
         self._stamp: Stamp | None = None
         self._records: Records = {}
 
@@ -124,20 +152,17 @@ class RunLook(RunDir):
     def remember(self, kept: Sequence[Any] | None) -> None:
         """Begin with what `kept` has returned to an earlier look, and keep it for a later one."""
         if kept is not None:
-            self._stamp, self._records = kept
+            self._stamp, self.has_result, self._records = kept
             self.is_at_rest = True
-        self._compare()
+        self.look_again()
 
     def kept(self) -> list[Any]:
-        """What was read of it, for the next look."""
-        return [self._stamp, self._records]
+        """What is known of it, for the next look."""
+        known = {name: value for name, value in self._records.items() if name not in NOT_KEPT}
+        return [self._stamp, self.has_result, known]
 
     def look_again(self) -> None:
-        """Compare it anew with what is known of it, unless it is finished."""
-        if not self._records.get("result"):
-            self._compare()
-
-    def _compare(self) -> None:
+        """Compare it anew with what is known of it."""
         if self.is_at_rest and not self._is_unchanged():
             self._forget()
         if self._stamp is None and (stamp := self._settled_stamp()):
@@ -145,30 +170,30 @@ class RunLook(RunDir):
 
     def settle(self) -> bool:
         """Count it as being at rest from now on, if what was read shows that; whether it is new."""
-        if self.is_at_rest or self._stamp is None or "options" not in self._records:
+        if self.is_at_rest or self._stamp is None or not self._records.keys() - NOT_KEPT:
             return False
         with contextlib.suppress(InputError):  # of what is damaged, the next look tells again
             self.is_at_rest = self.lease() is None and self._has_ended()
         return self.is_at_rest
 
     def _has_ended(self) -> bool:
-        if self._records.get("result"):
+        if self.has_result:
             return True
         known = self._records
         return known.keys() >= UNFINISHED and all("cause" in each for each in known["attempts"])
 
     def _is_final(self) -> bool:
-        return self.is_at_rest or bool(self._records.get("result"))
+        return self.is_at_rest or self.has_result
 
     def _forget(self) -> None:
-        self.is_at_rest, self._stamp, self._records = False, None, {}
+        self.is_at_rest, self.has_result, self._stamp, self._records = False, False, None, {}
 
     def _is_unchanged(self) -> bool:
-        assert self._stamp is not None, "it is at rest"
-        changed_ns, *observed = self._stamp
-        if _changed_ns(self.folder) != changed_ns:
+        stamp = self._stamp
+        assert stamp is not None, "it is at rest"
+        if _changed_ns(self.folder) != stamp[0]:
             return False
-        return observed == NOTHING_OBSERVED or self._observed_stamp() == observed
+        return stamp[1:] == NOTHING_OBSERVED or self._observed_stamp() == stamp[1:]
 
     def _settled_stamp(self) -> Stamp | None:
         """None if it is not there, or may change once more without a change of its stamp."""
@@ -183,12 +208,12 @@ class RunLook(RunDir):
             return NOTHING_OBSERVED
         return [found.st_mtime_ns, found.st_size]
 
-    def _read(self, name: str, read: Callable[[RunDir], T]) -> T:
+    def tell_once(self, name: str, tell: Callable[[RunDir], T]) -> T:
         """What does not change while the run is at rest, nor within a look once it is finished."""
         if name in self._records and self._is_final():
             return self._records[name]
         self._records.pop(name, None)  # what cannot be read any more is not known
-        value = self._records[name] = read(self)
+        value = self._records[name] = tell(self)
         return value
 
     # ---- what is asked of it
@@ -202,31 +227,34 @@ class RunLook(RunDir):
         return self._records["options"]
 
     def is_finished(self) -> bool:
-        if self._is_final():
-            return self._records["result"] is not None
-        return super().is_finished()
+        return self.has_result if self._is_final() else super().is_finished()
 
     def read_result(self) -> Result | None:
-        return self._read("result", RunDir.read_result)
+        if self.has_result:
+            return self.tell_once("result", RunDir.read_result)
+        if self.is_at_rest:
+            return None
+        result = self._records["result"] = super().read_result()
+        if result is not None:
+            self.has_result = True
+            # What was read before it was finished does not say so.
+            known = self._records.items()
+            self._records = {name: told for name, told in known if name in ("options", "result")}
+        return result
 
     def attempts(self) -> list[Attempt]:
         # Copies of those in which is put what others have found out of their end.
-        attempts = self._read("attempts", RunDir.attempts)
+        attempts = self.tell_once("attempts", RunDir.attempts)
         return [attempt if "cause" in attempt else attempt.copy() for attempt in attempts]
 
-    def history(self, seen: Sequence[Event] | None = None) -> list[Attempt]:
-        if self.is_at_rest and not self._records["result"]:
-            return self._records["attempts"]  # each has said itself how it ended
-        return super().history(seen)
-
     def read_progress(self) -> Progress | None:
-        return self._read("progress", RunDir.read_progress)
+        return self.tell_once("progress", RunDir.read_progress)
 
     def lease(self) -> LeaseHolder | None:
         return None if self.is_at_rest else super().lease()
 
     def observed(self) -> list[Event]:
-        return self._read("observed", RunDir.observed)
+        return self.tell_once("observed", RunDir.observed)
 
     def observe(self, event: str, **facts: Any) -> None:
         super().observe(event, **facts)

@@ -13,13 +13,12 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from jobs import events, lease
 from jobs.causes import Cause
-from jobs.config import RunConfig, changed_document, changed_options, read_document
 from jobs.errors import InputError
 from jobs.events import Event
 from jobs.files import (
@@ -37,6 +36,9 @@ from jobs.files import (
 )
 from jobs.lease import LeaseHolder
 from jobs.run_records import Attempt, EpochMetrics, Imported, Progress, Resolved, Result
+
+if TYPE_CHECKING:
+    from jobs.config import RunConfig  # with pydantic, which looking at runs need not load
 
 # Of a file: its path in the run directory, inode, size in bytes and time of change in ns.
 FileStamp = tuple[str, int, int, int]
@@ -83,6 +85,7 @@ class RunDir:
     _imported = _Record("imported.json")
     _metrics = _Record(metrics.name)
     _result = _Record(result.name)
+    _needs_resume = _Record(needs_resume.name)
 
     def __init__(self, path: StrPath) -> None:
         self.folder = os.fspath(path).rstrip("/")
@@ -118,6 +121,8 @@ class RunDir:
 
         Raises InputError if the file was edited since it was written.
         """
+        from jobs.config import changed_document
+
         if not self.is_planned():
             self.path.mkdir(parents=True, exist_ok=True)
             write_atomic(self._config, pretty(config.to_document()))
@@ -127,6 +132,8 @@ class RunDir:
 
     def read_config(self) -> RunConfig:
         """The configuration as it was planned; InputError if the file was edited since."""
+        from jobs.config import read_document
+
         document = read_json(self._config)
         try:
             return read_document(document, self.run_id)
@@ -135,6 +142,8 @@ class RunDir:
 
     def read_options(self) -> Mapping[str, Any]:
         """The options of its configuration that differ from their defaults, as JSON has them."""
+        from jobs.config import changed_options
+
         return changed_options(self.read_config())
 
     # ---- what it asks for beyond its sweep: written by the launcher with each matrix
@@ -298,6 +307,11 @@ class RunDir:
 
     def observed(self) -> list[Event]:
         return list(read_records(self._observed, ("event", "time_unix_s")))
+
+    # ---- whether its last job could not be requeued: marked by the job
+
+    def is_left_behind(self) -> bool:
+        return os.path.exists(self._needs_resume)
 
     # ---- lease: who may write here
 

@@ -13,10 +13,8 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from attention_models import UnknownNameError
-from jobs.config import RunConfig
 from jobs.errors import InputError
 from jobs.files import (
     numbers_in,
@@ -30,6 +28,9 @@ from jobs.files import (
 from jobs.lease import claimed
 from jobs.processes import Process
 from jobs.run_dir import RunDir
+
+if TYPE_CHECKING:
+    from jobs.config import RunConfig
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
@@ -273,6 +274,8 @@ def find_sweep(name_or_path: str, runs: Path) -> SweepDir:
         sweep = SweepDir(candidate)
         if sweep.exists():
             return sweep
+    from attention_models import UnknownNameError  # with all networks
+
     names = [sweep.name for sweep in all_sweeps(runs)]
     unknown = UnknownNameError("sweep", name_or_path, names, "launcher list")
     raise InputError(f"{unknown} (looked in {runs})")

@@ -13,7 +13,8 @@ from jobs.processes import this_host
 from jobs.run_dir import RunDir
 from jobs.sweep_dir import SweepDir
 from launcher.plan import State
-from launcher.status import RunStatus, sweep_status
+from launcher.run_status import RunStatus
+from launcher.status import sweep_status
 
 WAIT_S = 60.0
 POLL_S = 0.1

@@ -13,6 +13,7 @@ from typing import Any
 
 from jobs.causes import SLURM_CAUSES, Cause
 from jobs.errors import InputError
+from jobs.look import tell_once
 from jobs.run_dir import RunDir
 from jobs.run_records import Attempt
 from jobs.sweep_dir import SweepDir, submission_of
@@ -45,27 +46,30 @@ def silent_attempts(sweep: SweepDir) -> list[Silent]:
     """The attempts of a sweep's runs on SLURM of which nobody knows how they ended, if they did."""
     found: list[Silent] = []
     for run_id, records in sweep.submissions_of_runs().items():
+        run = sweep.run(run_id)
         try:
-            run = sweep.run(run_id)
-            result = run.read_result()
-            if result is None or result["attempts"] > 1:
-                found += _silent(run, run.history(), records)
+            silent = tell_once(run, "silent", _silent)
         except InputError:
             continue  # the run's own status tells what is damaged
+        for attempt, is_last, seen_unix_s in silent:
+            index = attempt["job_id"].partition("_")[2]
+            if (record := submission_of(attempt, records)) is not None:
+                found.append(Silent(run, attempt, is_last, seen_unix_s, record, int(index or 0)))
     return found
 
 
-def _silent(
-    run: RunDir, history: Sequence[Attempt], records: Sequence[dict[str, Any]]
-) -> Iterable[Silent]:
+def _silent(run: RunDir) -> list[tuple[Attempt, bool, float]]:
+    """The attempts of a run of which that holds, whether each is the last, and its last sign."""
+    result = run.read_result()
+    if result is not None and result["attempts"] == 1:
+        return []
+    history, found = run.history(), []
     for place, attempt in enumerate(history):
-        if "cause" in attempt or attempt["executor"] != "slurm":
-            continue
-        index = attempt["job_id"].partition("_")[2]
-        if (record := submission_of(attempt, records)) is not None:
+        if "cause" not in attempt and attempt["executor"] == "slurm":
             is_last = place == len(history) - 1
             seen_s = _last_sign(run, attempt) if is_last else history[place + 1]["started_unix_s"]
-            yield Silent(run, attempt, is_last, seen_s, record, int(index or 0))
+            found.append((attempt, is_last, seen_s))
+    return found
 
 
 def _last_sign(run: RunDir, attempt: Attempt) -> float:

@@ -35,7 +35,7 @@ from jobs.run_dir import RunDir
 from jobs.sweep_dir import SweepDir
 from jobs.train_job import TrainJob
 from launcher.plan import State
-from launcher.status import run_status
+from launcher.run_status import run_status
 
 POLL_S = 0.1
 REPEAT_STOP_S = 1.0

@@ -19,16 +19,11 @@ from jobs.events import ends
 from jobs.run_dir import RunDir
 from jobs.run_records import Attempt
 from jobs.sweep_dir import SweepDir, all_sweeps, sweep_of
-from launcher.labels import label_runs, short_id, with_short_names
+from launcher.durations import format_duration
+from launcher.fitting import short_id, with_short_names
 from launcher.plan import State
-from launcher.status import (
-    RunStatus,
-    format_duration,
-    intact_options,
-    queued_runs,
-    run_status,
-    tasks_in_slurm,
-)
+from launcher.run_status import RunStatus, run_status
+from launcher.status import labels_of, look_at, queued_runs, tasks_in_slurm
 from launcher.table import describe_start, short_gpu
 
 FOLLOW_S = 0.3
@@ -97,9 +92,9 @@ def _labels(sweeps: Sequence[SweepDir]) -> dict[Path, str]:
     """What tells each run from the others of its sweep, but for damaged ones."""
     labels: dict[Path, str] = {}
     for sweep in sweeps:
-        options = {run.run_id: known for run in sweep.runs() if (known := intact_options(run))}
-        of_sweep = label_runs(options)
-        labels |= {sweep.run(run_id).path: label for run_id, label in of_sweep.items()}
+        runs = {run.run_id: run for run in sweep.runs()}
+        of_sweep = labels_of(look_at(sweep, remembers=True), runs)
+        labels |= {runs[run_id].path: label for run_id, label in of_sweep.items()}
     return labels
 
 

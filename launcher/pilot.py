@@ -22,10 +22,10 @@ from jobs.run_dir import RunDir
 from jobs.run_records import Attempt
 from jobs.sweep_dir import SweepDir
 from launcher.cluster import LocalProfile, Profile, SlurmProfile, write_minutes
+from launcher.durations import format_duration
 from launcher.estimates import Estimate, Estimator, read_known, show_seconds
-from launcher.labels import short_id
+from launcher.fitting import short_id
 from launcher.plan import STARTING, State
-from launcher.status import format_duration
 from launcher.submit import (
     Submission,
     check_data,

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from jobs.errors import ExecutionError
 from jobs.sweep_dir import SweepDir
-from launcher.status import RunStatus, status_of_sweeps
+from launcher.run_status import RunStatus
+from launcher.status import status_of_sweeps
 
 PLAIN_WIDTH = 160
 

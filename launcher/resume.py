@@ -9,8 +9,8 @@ from jobs.errors import InputError
 from jobs.sweep_dir import SweepDir
 from launcher.cluster import Profile, SlurmProfile
 from launcher.plan import STARTING, Action, Policy, plan
+from launcher.run_status import RunStatus
 from launcher.show import show_jobs, show_limits, show_plan
-from launcher.status import RunStatus
 from launcher.submit import (
     advise_on_nodes,
     check_gpus,

@@ -7,15 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.config import RunConfig
 from jobs.errors import InputError
 from jobs.run_dir import RunDir
-from jobs.selection import Key, select
 from jobs.sweep_dir import SweepDir
 from launcher.plan import Standing
-from launcher.status import RunStatus
+from launcher.run_status import RunStatus
 
 if TYPE_CHECKING:
+    from jobs.config import RunConfig
+    from jobs.selection import Key
     from launcher.submit import Submission
 
 
@@ -67,6 +67,8 @@ def select_actions(only: str | None, submission: Submission) -> Submission:
 
 
 def _select(only: str, known: Mapping[Key, Mapping[str, Any]]) -> list[Key]:
+    from jobs.selection import select  # with all options, which nobody needs who selects nothing
+
     try:
         return select(only, known)
     except InputError as error:

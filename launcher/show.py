@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from jobs.config import RunConfig, missing_data
 from jobs.sweep_dir import SweepDir
 from launcher.cluster import AUTO, Profile, SlurmProfile
-from launcher.labels import short_id
+from launcher.fitting import short_id
 from launcher.plan import Action, summarise
-from launcher.status import FAR_S
+from launcher.run_status import FAR_S
 
 if TYPE_CHECKING:
     from launcher.arrays import Array

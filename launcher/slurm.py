@@ -90,16 +90,21 @@ class Task:
         """As SLURM's commands take it."""
         return f"{self.job_id}_{self.index}" if self.is_array else self.job_id
 
-    @functools.cached_property
+    @property
     def state(self) -> State:
-        is_held = self.reason in HELD_REASONS or self.reason.endswith((" held", " held state"))
-        if self.word == "PENDING" and is_held:
-            return State.HELD
-        return STATES.get(self.word, State.RUNNING)
+        return _state(self.word, self.reason)
 
     @property
     def is_over(self) -> bool:
         return self.state in (State.STOPPED, State.FAILED, State.CANCELLED)
+
+
+@functools.cache  # of thousands of tasks, few differ in both
+def _state(word: str, reason: str) -> State:
+    is_held = reason in HELD_REASONS or reason.endswith((" held", " held state"))
+    if word == "PENDING" and is_held:
+        return State.HELD
+    return STATES.get(word, State.RUNNING)
 
 
 def squeue(names: Sequence[str]) -> list[Task]:
@@ -140,7 +145,7 @@ class Job:
 
     @property
     def state(self) -> State:
-        return Task("", "", 0, self.word, self.reason).state
+        return _state(self.word, self.reason)
 
     @property
     def is_over(self) -> bool:

@@ -28,7 +28,8 @@ from launcher.cluster import (
 )
 from launcher.matrix import Matrix
 from launcher.plan import STARTING, Action, Policy, Standing, State, Verb, plan
-from launcher.status import RunStatus, sweep_status
+from launcher.run_status import RunStatus
+from launcher.status import sweep_status
 
 
 def choose_profile(

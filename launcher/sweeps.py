@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from jobs.sweep_dir import SweepDir
+from launcher.durations import format_duration
 from launcher.plan import State
-from launcher.status import format_duration, status_of_sweeps
+from launcher.status import status_of_sweeps
 
 IMPORTED = "imported"
 

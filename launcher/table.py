@@ -17,9 +17,11 @@ from rich.segment import Segment
 from rich.text import Text
 
 from jobs.causes import Cause
-from launcher.labels import fit_labels, least_width, short_id, width_of
+from launcher.durations import format_duration
+from launcher.fitting import fit_labels, least_width, short_id, width_of
 from launcher.plan import State
-from launcher.status import RunStatus, count_states, format_duration, time_left_s
+from launcher.run_status import RunStatus
+from launcher.status import count_states, time_left_s
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult

@@ -16,19 +16,13 @@ from rich.live import Live
 from rich.text import Text
 
 from jobs.errors import ExecutionError, InputError
-from jobs.look import SweepLook
 from jobs.run_dir import RunDir
 from jobs.sweep_dir import SweepDir
+from launcher.durations import format_duration
+from launcher.run_status import RunStatus
 from launcher.selected import Selected
 from launcher.slurm import Task
-from launcher.status import (
-    RunStatus,
-    count_states,
-    format_duration,
-    list_runs,
-    status_from,
-    tasks_in_slurm,
-)
+from launcher.status import count_states, list_runs, look_at, status_from, tasks_in_slurm
 from launcher.table import SweepTable
 
 ASK_SLURM_S = 10.0  # a controller has other things to do
@@ -42,7 +36,7 @@ class Watch:
     def __init__(
         self, sweeps: Sequence[SweepDir], selected: Selected, console: Console, *, show_all: bool
     ) -> None:
-        self._sweeps, self._selected = [SweepLook(s, remembers=True) for s in sweeps], selected
+        self._sweeps, self._selected = [look_at(s, remembers=True) for s in sweeps], selected
         self._console, self._show_all = console, show_all
         self._answer = _Answer(sweeps)
         self._told = ""
@@ -100,7 +94,7 @@ class _Answer:
         self.tasks: dict[RunDir, Task] = {}
         self.error = ""
         # Not those of the page, since they are looked at in another thread.
-        self._sweeps = [SweepLook(sweep, remembers=True) for sweep in sweeps]
+        self._sweeps = [look_at(sweep, remembers=True) for sweep in sweeps]
         self._asked_s = 0.0
         self._answered_s = time.monotonic()
         self._asking: threading.Thread | None = None

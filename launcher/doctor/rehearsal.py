@@ -24,12 +24,14 @@ from jobs.sweep_dir import SweepDir
 from launcher.cancel import cancel_sweep
 from launcher.cluster import Cluster, Resources, SlurmProfile
 from launcher.doctor.findings import COLOURS, Verdict
+from launcher.durations import format_duration
 from launcher.freeze import remove_read_only
 from launcher.matrix import read_matrix
 from launcher.plan import Action, State
 from launcher.printing import make_console
+from launcher.run_status import RunStatus
 from launcher.slurm import run_slurm
-from launcher.status import RunStatus, format_duration, sweep_status
+from launcher.status import sweep_status
 from launcher.submit import choose_profile, plan_submission, submit_to_slurm
 from launcher.tasks import open_tasks
 

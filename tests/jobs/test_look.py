@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jobs import config, look, run_dir
+from jobs import look, run_dir
 from jobs.errors import InputError
-from jobs.look import SweepLook
+from jobs.look import SweepLook, code_version, tell_once
 from jobs.run_dir import RunDir
 from jobs.run_records import Progress, Result
 from jobs.sweep_dir import sweep_of
@@ -88,11 +88,19 @@ def facts(run: RunDir) -> list[Any]:
     ]
 
 
+def told(run: RunDir) -> list[Any]:
+    return tell_once(run, "facts", facts)
+
+
+def remembering(run: RunDir) -> SweepLook:
+    return SweepLook(sweep_of(run), "of this code")
+
+
 def take_a_look(run: RunDir) -> list[Any]:
     """What a new look says of the run, which is kept for the next one."""
-    sweep = SweepLook(sweep_of(run), remembers=True)
+    sweep = remembering(run)
     (found,) = sweep.runs()
-    seen = facts(found)
+    seen = told(found)
     sweep.keep()
     return seen
 
@@ -143,10 +151,19 @@ def test_what_the_look_itself_writes_down_it_sees(run: RunDir) -> None:
     stop(run)
     age(run)
     take_a_look(run)
-    (seen,) = SweepLook(sweep_of(run), remembers=True).runs()
+    (seen,) = remembering(run).runs()
     assert not seen.is_cancelled()
     seen.observe("cancelled")
     assert seen.is_cancelled()
+
+
+def test_what_was_told_before_a_run_finished_is_told_anew(run: RunDir) -> None:
+    (seen,) = SweepLook(sweep_of(run)).runs()
+    stop(run)
+    assert told(seen)[3] is False
+    run.write_result(RESULT)
+    assert seen.read_result() == RESULT
+    assert told(seen) == facts(RunDir(run.path))
 
 
 # ------------------------------------------------------------------------------- from look to look
@@ -178,6 +195,18 @@ def test_of_a_run_at_rest_the_next_look_reads_nothing(
     assert read == []
 
 
+@pytest.mark.parametrize("is_finished", [False, True])
+def test_what_is_not_kept_can_still_be_asked_for(run: RunDir, is_finished: bool) -> None:
+    stop(run)
+    if is_finished:
+        run.write_result(RESULT)
+    age(run)
+    before = take_a_look(run)
+    (seen,) = remembering(run).runs()
+    assert facts(seen) == before == facts(RunDir(run.path))
+    assert not json.loads(kept_file(run).read_bytes())["runs"][run.run_id][2].keys() & look.NOT_KEPT
+
+
 CHANGES: dict[str, Callable[[RunDir], object]] = {
     "it goes on": lambda run: run.take_lease("here", "1", 0),
     "it went on": lambda run: [run.release_lease(run.take_lease("here", "1", 0)), stop(run, 2)],
@@ -201,14 +230,14 @@ def test_a_change_is_seen_by_the_next_look_and_by_this_one_when_it_looks_again(
         run.observe("released")
     age(run)
     before = take_a_look(run)
-    sweep = SweepLook(sweep_of(run), remembers=True)
+    sweep = remembering(run)
     (seen,) = sweep.runs()
-    assert facts(seen) == before
+    assert told(seen) == before
     change(run)
     sweep.look_again()
     now = facts(RunDir(run.path))
     assert now != before
-    assert facts(seen) == take_a_look(run) == now
+    assert told(seen) == facts(seen) == take_a_look(run) == now
 
 
 def test_a_result_that_somebody_takes_away_is_missed(run: RunDir) -> None:
@@ -240,10 +269,10 @@ def test_what_is_not_at_rest_is_not_kept(
     disturb(run)
     if "it has just changed" not in request.node.name:
         age(run)
-    sweep = SweepLook(sweep_of(run), remembers=True)
+    sweep = remembering(run)
     for seen in sweep.runs():
         try:
-            facts(seen)
+            told(seen)
         except InputError:
             assert "it is damaged" in request.node.name
     sweep.keep()
@@ -259,9 +288,9 @@ def test_few_runs_are_not_worth_a_file(run: RunDir, monkeypatch: pytest.MonkeyPa
     other = plan_run(run.path.parent, seed=5)
     for each in (run, other):
         age(each)
-    sweep = SweepLook(sweep_of(run), remembers=True)
+    sweep = remembering(run)
     for each in sweep.runs():
-        facts(each)
+        told(each)
     sweep.keep()
     assert json.loads(kept_file(run).read_bytes())["runs"].keys() == {run.run_id, other.run_id}
 
@@ -271,14 +300,14 @@ def test_runs_that_come_to_rest_a_few_at_a_time_are_kept_when_they_are_many(
 ) -> None:
     monkeypatch.setattr(look, "WORTH_KEEPING", 3)
     runs = [run, plan_run(run.path.parent, seed=5), plan_run(run.path.parent, seed=6)]
-    sweep = SweepLook(sweep_of(run), remembers=True)
+    sweep = remembering(run)
     for number, each in enumerate(runs):
         assert not kept_file(run).exists()
         stop(each)
         age(each)
         sweep.look_again()
         for seen in sweep.runs()[: number + 1]:
-            facts(seen)
+            told(seen)
         sweep.keep()
     assert len(json.loads(kept_file(run).read_bytes())["runs"]) == 3
 
@@ -306,19 +335,39 @@ def test_a_damaged_file_is_as_good_as_none(run: RunDir, content: str) -> None:
     assert take_a_look(run) == before
 
 
-def test_what_code_with_other_defaults_has_kept_does_not_count(
-    run: RunDir, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_other_code_has_kept_does_not_count(run: RunDir) -> None:
     stop(run)
     age(run)
     before = take_a_look(run)
     kept = json.loads(kept_file(run).read_bytes())
-    kept["runs"][run.run_id][1]["options"] = {"model": "another"}
+    kept["runs"][run.run_id][2]["facts"] = ["others"]
     kept_file(run).write_text(json.dumps(kept))
-    assert take_a_look(run) != before, "the file is used"
-    kept_file(run).write_text(json.dumps(kept | {"defaults": "others"}))
+    assert take_a_look(run) == ["others"], "the file is used"
+    kept_file(run).write_text(json.dumps(kept | {"version": "of other code"}))
     assert take_a_look(run) == before
-    assert json.loads(kept_file(run).read_bytes())["defaults"] == config.defaults_digest()
+    assert json.loads(kept_file(run).read_bytes())["version"] == "of this code"
+
+
+def test_the_version_is_that_of_all_code_beside_the_files(tmp_path: Path) -> None:
+    (tmp_path / "teller.py").write_text("told = 1")
+    (tmp_path / "other.py").write_text("told = 2")
+    versions = {code_version(), code_version(str(tmp_path / "teller.py"))}
+    (tmp_path / "other.py").write_text("told = 3")
+    versions.add(code_version(str(tmp_path / "teller.py")))
+    (tmp_path / "notes.txt").write_text("no code")
+    assert code_version(str(tmp_path / "teller.py")) in versions
+    assert len(versions) == 3
+
+
+def test_what_was_told_of_the_sweep_is_recalled_by_its_key(run: RunDir) -> None:
+    sweep = remembering(run)
+    assert sweep.recall("labels", "1") is None
+    sweep.remember("labels", "1", ["a"])
+    assert sweep.recall("labels", "1") == ["a"]
+    sweep.keep()
+    assert remembering(run).recall("labels", "1") == ["a"]
+    assert remembering(run).recall("labels", "2") is None
+    assert SweepLook(sweep_of(run)).recall("labels", "1") is None
 
 
 def test_where_nothing_can_be_written_nothing_is_kept(run: RunDir) -> None:

@@ -20,6 +20,8 @@ from jobs.sweep_dir import SweepDir, all_sweeps
 from launcher import slurm
 from launcher.cli import app
 from launcher.matrix import Matrix, read_matrix
+from launcher.plan import State
+from launcher.run_status import run_status
 from launcher.submit import plan_submission
 from tests.fake_slurm import FakeSlurm
 
@@ -52,6 +54,12 @@ def add_attempt(run: RunDir, **end: Any) -> None:
         host="here", pid=1, user="me", code="",
     )  # fmt: skip
     run.write_attempt({**start, **end})  # type: ignore[typeddict-item]
+
+
+def state_of(run: RunDir) -> tuple[State, str]:
+    """Where a run stands, and what is said of it, when SLURM knows nothing of it."""
+    status = run_status(run, queued=set())
+    return status.state, status.detail
 
 
 def submit_by_hand(sweep: SweepDir, fake: FakeSlurm) -> str:
@@ -128,6 +136,11 @@ def sweep(matrix: Path, tmp_path: Path) -> SweepDir:
     submission = plan_submission(read_matrix(matrix), tmp_path / "runs")
     submission.write()
     return submission.sweep
+
+
+@pytest.fixture
+def run(sweep: SweepDir) -> RunDir:
+    return sweep.runs()[0]
 
 
 @pytest.fixture

@@ -97,6 +97,22 @@ def test_help_and_plan_load_no_torch(matrix: Path) -> None:
     assert not {"torch", "pandas", "matplotlib"} & set(said.split())
 
 
+def test_a_look_at_runs_that_it_remembers_loads_no_pydantic(sweep: SweepDir) -> None:
+    code = (
+        "import sys; sys.argv = ['launcher', 'status', '--runs', sys.argv[1]]\n"
+        "from jobs import look; look.WORTH_KEEPING = 1\n"
+        "from launcher.cli import app\n"
+        "app(standalone_mode=False); print(*sys.modules)"
+    )
+    for run in sweep.runs():
+        os.utime(run.path, (1e9, 1e9))
+    words = [sys.executable, "-c", code, str(sweep.path.parent)]
+    wide = os.environ | {"COLUMNS": "160"}  # labels that must be shortened need all options' names
+    first, second = (subprocess.check_output(words, text=True, env=wide) for _ in range(2))
+    assert "pydantic" in first.split()
+    assert not {"pydantic", "torch"} & set(second.split())
+
+
 def test_only_selects_in_every_command_and_what_selects_nothing_is_a_mistake(
     sweep: SweepDir, matrix: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

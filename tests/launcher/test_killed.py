@@ -13,8 +13,9 @@ from jobs.errors import ExecutionError
 from jobs.processes import this_process
 from jobs.run_dir import RunDir
 from jobs.sweep_dir import SweepDir, sweep_of
+from launcher.run_status import RunStatus
 from launcher.slurm import Task
-from launcher.status import RunStatus, sweep_status
+from launcher.status import sweep_status
 from tests.launcher.answers import Slurm
 from tests.launcher.conftest import add_attempt
 

@@ -19,7 +19,8 @@ from launcher import local
 from launcher.local import LocalQueue, Worker, local_gpus, make_workers
 from launcher.matrix import read_matrix
 from launcher.plan import State
-from launcher.status import run_status, sweep_status
+from launcher.run_status import run_status
+from launcher.status import sweep_status
 from launcher.submit import plan_submission
 from tests.launcher.conftest import add_attempt
 from tests.launcher.probe import Probe, environments, heard

@@ -16,7 +16,7 @@ from jobs.errors import InputError
 from jobs.processes import this_process
 from jobs.run_dir import RunDir
 from jobs.sweep_dir import SweepDir, sweep_of
-from launcher.labels import short_id
+from launcher.fitting import short_id
 from launcher.logs import (
     _Follower,
     _read_from,

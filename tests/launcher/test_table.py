@@ -8,9 +8,10 @@ import pytest
 from rich.console import Console
 
 from jobs.sweep_dir import SweepDir
-from launcher.labels import short_id
+from launcher.fitting import short_id
 from launcher.plan import State
-from launcher.status import RunStatus, sweep_status
+from launcher.run_status import RunStatus
+from launcher.status import sweep_status
 from launcher.table import SweepTable
 from tests.launcher.conftest import add_attempt
 

@@ -19,7 +19,7 @@ from launcher.doctor.findings import Verdict
 from launcher.doctor.rehearsal import Rehearsal, StepError, rehearse
 from launcher.plan import State
 from launcher.printing import make_console
-from launcher.status import RunStatus
+from launcher.run_status import RunStatus
 from tests.launcher.conftest import add_attempt
 from tests.slurm_cluster import SlurmCluster
 
