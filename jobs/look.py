@@ -32,6 +32,7 @@ from jobs.run_records import Attempt, Progress, Result
 from jobs.sweep_dir import SweepDir
 
 FOLDER = ".status_cache"
+SOURCE = Path(__file__).parents[1]
 
 # So many runs come to rest before the file is written again.
 WORTH_KEEPING = 100
@@ -52,10 +53,9 @@ NOT_KEPT = {"options", "result", "attempts", "progress"}
 T = TypeVar("T")
 
 
-def code_version(*files: str) -> str:
-    """Of the code that tells what is kept: all that lies beside these files, and beside this."""
-    folders = sorted({Path(file).parent for file in (__file__, *files)})
-    return digest_of(path for folder in folders for path in sorted(folder.glob("*.py")))
+def code_version(*packages: str) -> str:
+    """Of the code that tells what is kept: the modules of some of our packages."""
+    return digest_of(path for name in packages for path in sorted((SOURCE / name).glob("*.py")))
 
 
 def tell_once(run: RunDir, name: str, tell: Callable[[RunDir], T]) -> T:
@@ -144,6 +144,7 @@ class RunLook(RunDir):
         super().__init__(path)
         self.is_at_rest = False
         self.has_result = False
+        self._has_news = False
         self._stamp: Stamp | None = None
         self._records: Records = {}
 
@@ -169,15 +170,19 @@ class RunLook(RunDir):
             self._stamp, self._records = stamp, {}  # what is kept was read after its stamp
 
     def settle(self) -> bool:
-        """Count it as being at rest from now on, if what was read shows that; whether it is new."""
-        if self.is_at_rest or self._stamp is None or not self._records.keys() - NOT_KEPT:
+        """Count it as being at rest from now on, if what was read shows that.
+
+        Whether it is, and more was told of it than is kept.
+        """
+        if not self._has_news or self._stamp is None:
             return False
         with contextlib.suppress(InputError):  # of what is damaged, the next look tells again
             self.is_at_rest = self.lease() is None and self._has_ended()
+        self._has_news = not self.is_at_rest
         return self.is_at_rest
 
     def _has_ended(self) -> bool:
-        if self.has_result:
+        if self._is_final():
             return True
         known = self._records
         return known.keys() >= UNFINISHED and all("cause" in each for each in known["attempts"])
@@ -186,7 +191,8 @@ class RunLook(RunDir):
         return self.is_at_rest or self.has_result
 
     def _forget(self) -> None:
-        self.is_at_rest, self.has_result, self._stamp, self._records = False, False, None, {}
+        self.is_at_rest = self.has_result = self._has_news = False
+        self._stamp, self._records = None, {}
 
     def _is_unchanged(self) -> bool:
         stamp = self._stamp
@@ -214,6 +220,7 @@ class RunLook(RunDir):
             return self._records[name]
         self._records.pop(name, None)  # what cannot be read any more is not known
         value = self._records[name] = tell(self)
+        self._has_news |= name not in NOT_KEPT
         return value
 
     # ---- what is asked of it

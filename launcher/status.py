@@ -55,7 +55,7 @@ def look_at(sweep: SweepDir, *, remembers: bool) -> SweepLook:
 
 @functools.cache
 def _version() -> str:
-    return code_version(__file__)
+    return code_version("attention_models", "jobs", "launcher")
 
 
 @dataclass(frozen=True)

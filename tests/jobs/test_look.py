@@ -207,6 +207,18 @@ def test_what_is_not_kept_can_still_be_asked_for(run: RunDir, is_finished: bool)
     assert not json.loads(kept_file(run).read_bytes())["runs"][run.run_id][2].keys() & look.NOT_KEPT
 
 
+def test_what_a_later_look_tells_of_a_run_at_rest_is_kept_too(run: RunDir) -> None:
+    stop(run)
+    age(run)
+    take_a_look(run)
+    for answer in ("at first", "later"):
+        sweep = remembering(run)
+        (seen,) = sweep.runs()
+        assert tell_once(seen, "asked later", lambda run, answer=answer: answer) == "at first"
+        sweep.keep()
+    assert told(remembering(run).runs()[0]) == facts(run)
+
+
 CHANGES: dict[str, Callable[[RunDir], object]] = {
     "it goes on": lambda run: run.take_lease("here", "1", 0),
     "it went on": lambda run: [run.release_lease(run.take_lease("here", "1", 0)), stop(run, 2)],
@@ -348,15 +360,18 @@ def test_what_other_code_has_kept_does_not_count(run: RunDir) -> None:
     assert json.loads(kept_file(run).read_bytes())["version"] == "of this code"
 
 
-def test_the_version_is_that_of_all_code_beside_the_files(tmp_path: Path) -> None:
-    (tmp_path / "teller.py").write_text("told = 1")
-    (tmp_path / "other.py").write_text("told = 2")
-    versions = {code_version(), code_version(str(tmp_path / "teller.py"))}
-    (tmp_path / "other.py").write_text("told = 3")
-    versions.add(code_version(str(tmp_path / "teller.py")))
-    (tmp_path / "notes.txt").write_text("no code")
-    assert code_version(str(tmp_path / "teller.py")) in versions
-    assert len(versions) == 3
+def test_the_version_is_that_of_all_modules_of_the_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert code_version("jobs") != code_version("jobs", "launcher")
+    monkeypatch.setattr(look, "SOURCE", tmp_path)
+    (tmp_path / "tellers").mkdir()
+    (tmp_path / "tellers" / "one.py").write_text("told = 1")
+    before = code_version("tellers")
+    (tmp_path / "tellers" / "notes.txt").write_text("no code")
+    assert code_version("tellers") == before
+    (tmp_path / "tellers" / "other.py").write_text("told = 2")
+    assert code_version("tellers") != before
 
 
 def test_what_was_told_of_the_sweep_is_recalled_by_its_key(run: RunDir) -> None:
