@@ -12,6 +12,7 @@ from rich.table import Table
 from jobs.sweep_dir import SweepDir
 from launcher.durations import format_duration
 from launcher.plan import State
+from launcher.selected import Selected
 from launcher.status import status_of_sweeps
 
 IMPORTED = "imported"
@@ -27,13 +28,20 @@ class SweepSummary:
     changed_unix_s: float
 
 
-def summarise_sweeps(sweeps: Sequence[SweepDir]) -> list[SweepSummary]:
-    """What the sweeps hold; the one that changed last comes first. SLURM is not asked."""
+def summarise_sweeps(sweeps: Sequence[SweepDir], only: str | None = None) -> list[SweepSummary]:
+    """What the sweeps hold; the one that changed last comes first. SLURM is not asked.
+
+    With `only`, the runs that it selects, which no imported one can be, and the sweeps that have
+    some.
+    """
     found = []
-    found_statuses = status_of_sweeps(sweeps, ask_slurm=False, remembers=True)
-    for sweep, statuses in zip(sweeps, found_statuses, strict=True):
+    all_statuses = status_of_sweeps(sweeps, ask_slurm=False, remembers=True)
+    for sweep, statuses in zip(sweeps, Selected(only)(sweeps, all_statuses), strict=True):
         states = [str(status.state) for status in statuses]
-        states += [IMPORTED for _ in sweep.imported_runs()]
+        if only is None:
+            states += [IMPORTED for _ in sweep.imported_runs()]
+        elif not states:
+            continue
         summary = SweepSummary(
             sweep.name, len(states), dict(Counter(states)), sweep.changed_unix_s()
         )

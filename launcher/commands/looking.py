@@ -68,13 +68,16 @@ def status(
 
 def list_command(
     runs: Runs = Path("runs"),
+    only: Only = None,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON list, for programs")] = False,
 ) -> None:
     """All sweeps, the newest first: how many runs are in which state, and the last change.
 
     The files alone tell, so that it is quick; `launcher status` asks SLURM too.
 
-    Example:
+    Examples:
+
+        launcher list --only 'model == resnet50 and state == failed'
 
         launcher list --json | jq '.[] | select(.states.failed) | .sweep'
     """
@@ -86,7 +89,7 @@ def list_command(
 
     asked = find_sweeps(None, runs, imported=True)
     failures = Failures(len(asked))
-    summaries = summarise_sweeps(intact_sweeps(asked, failures))
+    summaries = summarise_sweeps(intact_sweeps(asked, failures), only)
     if as_json:
         print_records([asdict(summary) for summary in summaries])
     else:

@@ -126,10 +126,11 @@ def test_only_selects_in_every_command_and_what_selects_nothing_is_a_mistake(
         (["cancel", "tiny", *chosen], "cancelled 1 run"),
         (["list"], "cancelled 1, planned 1"),
         (["list", "--json"], '"runs": 2'),
+        (["list", "--json", *chosen], '"runs": 1,'),
     ):
         app(words, standalone_mode=False)
         assert said in capsys.readouterr().out
-    for words in (submit, resume, ["status"], ["cancel", "tiny"], ["logs"]):
+    for words in (submit, resume, ["status"], ["cancel", "tiny"], ["list"], ["logs"]):
         with pytest.raises(InputError, match=r"^--only 'seed > 1': it selects no run: seed is 0$"):
             app([*words, "--only", "seed > 1"], standalone_mode=False)
 
