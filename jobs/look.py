@@ -1,11 +1,12 @@
 """A look at a sweep: much is asked of each of its runs, and what cannot change is read once.
 
-A look that remembers does not even read, of a run at rest, what earlier ones have read. A run is at
-rest when nobody holds its lease, and it is finished or each of its attempts has said how it ended.
+A look that remembers does not even read, of a run at rest, what earlier ones have told of it. A run
+is at rest when nobody holds its lease, and it is finished or each of its attempts has said how it
+ended.
 Whoever goes on with it, plans it anew, says once more how it ended or takes its result away makes
 or replaces a file in its folder, which changes the folder's time. Beside that, the launcher appends
-to what it observes. As long as both are as they were, so is the rest. What follows from the files
-of a run is kept in their place, in `.status_cache/<sweep>.json` beside the sweep, which can be
+to what it observes. As long as both are as they were, so is what follows from its files. That is
+kept, and not the files' content, in `.status_cache/<sweep>.jsonl` beside the sweep, which can be
 deleted at any time.
 
 That is for looking. What a person edits in place in the folder of a run at rest is not noticed, and
@@ -18,6 +19,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,7 +27,7 @@ import orjson
 
 from jobs.errors import InputError
 from jobs.events import Event
-from jobs.files import SETTLED_AFTER_S, digest_of, read_json, remove_file, write_atomic
+from jobs.files import SETTLED_AFTER_S, digest_of, read_bytes, remove_file, write_atomic
 from jobs.lease import LeaseHolder
 from jobs.run_dir import RunDir
 from jobs.run_records import Attempt, Progress, Result
@@ -54,8 +56,16 @@ T = TypeVar("T")
 
 
 def code_version(*packages: str) -> str:
-    """Of the code that tells what is kept: the modules of some of our packages."""
-    return digest_of(path for name in packages for path in sorted((SOURCE / name).glob("*.py")))
+    """Of the code that tells what is kept, the modules of some of our packages.
+
+    Empty if that cannot be read: then nothing is remembered.
+    """
+    folders = [SOURCE / package for package in packages]
+    try:
+        # Editors have files beside theirs whose names begin with a dot.
+        return digest_of(path for folder in folders for path in sorted(folder.glob("[!.]*.py")))
+    except OSError:
+        return ""
 
 
 def tell_once(run: RunDir, name: str, tell: Callable[[RunDir], T]) -> T:
@@ -73,7 +83,7 @@ class SweepLook(SweepDir):
     def __init__(self, sweep: SweepDir, version: str = "") -> None:
         super().__init__(sweep.path)
         place = sweep.path.resolve()
-        self._file = place.parent / FOLDER / f"{place.name}.json"
+        self._file = place.parent / FOLDER / f"{place.name}.jsonl"
         self._version = version
         self._told, self._kept = self._read_kept() if version else ({}, {})
         self._unkept = 0
@@ -97,6 +107,11 @@ class SweepLook(SweepDir):
         self._told[name] = [key, told]
         self._unkept += len(told)
 
+    def forget_options(self) -> None:
+        """Read the runs' options anew, since they may have been planned anew."""
+        for run in self._runs.values():
+            run.forget_options()
+
     def look_again(self, besides: Container[RunDir] = ()) -> None:
         """See what has changed meanwhile in runs that are not finished, `besides` some."""
         if self._version:
@@ -105,7 +120,7 @@ class SweepLook(SweepDir):
                     run.look_again()
 
     def keep(self) -> None:
-        """If this look remembers, keep for the next one what was read of the runs at rest."""
+        """If this look remembers, keep for the next one what was told of the runs at rest."""
         if not self._version:
             return
         self._unkept += sum(run.settle() for run in self._runs.values())
@@ -113,24 +128,31 @@ class SweepLook(SweepDir):
             return
         self._unkept = 0
         kept = {run_id: run.kept() for run_id, run in self._runs.items() if run.is_at_rest}
-        content = orjson.dumps({"version": self._version, "sweep": self._told, "runs": kept})
+        content = orjson.dumps({"sweep": self._told, "runs": kept})
         with contextlib.suppress(OSError):  # a sweep that belongs to a colleague, or a full disk
             self._file.parent.mkdir(exist_ok=True)
-            write_atomic(self._file, content, sync=False)
+            write_atomic(self._file, self._head(content) + b"\n" + content, sync=False)
             self._remove_orphans()
 
     def _remove_orphans(self) -> None:
         """Remove what was kept of sweeps that were removed since."""
-        for kept in self._file.parent.glob("*.json"):
+        for kept in self._file.parent.glob("*.jsonl"):
             if not (self.path.parent / kept.stem).exists():
                 remove_file(kept)
 
     def _read_kept(self) -> tuple[dict[str, Any], Mapping[str, Any]]:
-        with contextlib.suppress(InputError, OSError, LookupError, TypeError):
-            found = read_json(self._file)
-            if found["version"] == self._version:
-                return found["sweep"], found["runs"]
-        return {}, {}
+        try:
+            head, _, content = read_bytes(self._file).partition(b"\n")
+        except OSError:
+            return {}, {}
+        if head != self._head(content):
+            return {}, {}  # of other code, or damaged
+        kept = orjson.loads(content)
+        return kept["sweep"], kept["runs"]
+
+    def _head(self, content: bytes) -> bytes:
+        digest = sha256(content).hexdigest()
+        return orjson.dumps({"version": self._version, "sha256": digest})
 
 
 class RunLook(RunDir):
@@ -232,6 +254,9 @@ class RunLook(RunDir):
         if "options" not in self._records:
             self._records["options"] = super().read_options()
         return self._records["options"]
+
+    def forget_options(self) -> None:
+        self._records.pop("options", None)
 
     def is_finished(self) -> bool:
         return self.has_result if self._is_final() else super().is_finished()

@@ -133,7 +133,9 @@ class SweepDir:
     def newest_matrix(self) -> tuple[int, str] | None:
         """The number and the text of the newest version, if there is one."""
         numbers = numbers_in(self._matrices, ".yaml")
-        return (numbers[-1], self._matrix(numbers[-1]).read_text()) if numbers else None
+        if not numbers:
+            return None
+        return numbers[-1], self._matrix(numbers[-1]).read_text(errors="replace")
 
     def named_runs(self) -> list[str]:
         """The runs that the newest version of the matrix names, in its order.

@@ -87,8 +87,11 @@ class RunStatus(Standing):
 STATES = {state: state for state in State}
 CAUSES = {cause: cause for cause in Cause}
 
-# What of a run at rest is not kept, but for its state.
-USUAL = vars(RunStatus("", State.PLANNED)) | {"state": None}
+# Kept beside the fields of a run at rest: the job in which it will not go on.
+LEFT_JOB = "left_job"
+
+# What is not kept of the fields; but the state is.
+USUAL = vars(RunStatus("", State.PLANNED)) | {"state": None, LEFT_JOB: None}
 
 
 def run_status(
@@ -119,12 +122,15 @@ def _facts(run: RunDir, task: Task | None, *, is_queued: bool) -> dict[str, Any]
     holder = None if waits or run.is_finished() else _holder(run, ended)
     if holder is not None:
         return _at_work(run, task, holder)
-    after = f"at rest after {ended.id} {ended.word}" if ended else "at rest"
-    rest = _typed(tell_once(run, after, functools.partial(_at_rest, ended=ended)))
+    rest, left_job = _rest(run, ended)
     if rest["state"] is State.FINISHED:
         return rest
-    if task is None or task is ended or _has_left(run, rest, task):
-        starts = is_queued and not _is_cancelled(run, rest)
+    if task is not None and left_job == task.id and run.holder() is None:
+        # Others still need the job; for this run it has ended.
+        ended, rest = task, _rest(run, task)[0]
+    if task is None or task is ended:
+        is_cancelled = rest["state"] is State.CANCELLED and events.is_cancelled(run.observed())
+        starts = is_queued and not is_cancelled
         return rest | {"state": State.QUEUED, "detail": ""} if starts else rest
     return rest | _waiting(task) if waits else _at_work(run, task, holder)
 
@@ -143,35 +149,13 @@ def _holder(run: RunDir, ended: Task | None) -> LeaseHolder | None:
     return None if job_id and holder["job_id"] == job_id else holder
 
 
-def _has_left(run: RunDir, rest: Mapping[str, Any], task: Task) -> bool:
-    """Whether it will not go on in its job, which other runs still need."""
-    if rest.get("job_id") != task.id:
-        return False
-    return rest.get("cause") in NOT_RETRIED or (
-        rest.get("cause") is Cause.CANCELLED and _is_cancelled(run, rest)
-    )
-
-
-def _is_cancelled(run: RunDir, rest: Mapping[str, Any]) -> bool:
-    return rest["state"] is State.CANCELLED and events.is_cancelled(run.observed())
-
-
-def _at_rest(run: RunDir, ended: Task | None) -> dict[str, Any]:
-    """The fields that are not as usual, as JSON has them, when nobody works on the run.
+def _rest(run: RunDir, ended: Task | None) -> tuple[dict[str, Any], str]:
+    """The fields when nobody works on the run, and the job, if there is one, that it has left.
 
     SLURM shows how its last job has `ended`, or nothing of it.
     """
-    options, result = run.read_options(), run.read_result()
-    facts = _size(options)
-    if result is not None:
-        facts |= _finished(run, result, facts["epochs"])
-    else:
-        facts |= _unfinished(run, ended)
-    return {name: value for name, value in facts.items() if value != USUAL[name]}
-
-
-def _typed(kept: Mapping[str, Any]) -> dict[str, Any]:
-    """What JSON has kept of such fields, as it was."""
+    name = f"at rest after {ended.id} {ended.word}" if ended is not None else "at rest"
+    kept = tell_once(run, name, functools.partial(_at_rest, ended=ended))
     fields = {**kept, "state": STATES[kept["state"]]}
     if "cause" in kept:
         fields["cause"] = CAUSES[kept["cause"]]
@@ -179,7 +163,18 @@ def _typed(kept: Mapping[str, Any]) -> dict[str, Any]:
         fields["idle"] = tuple(CAUSES[cause] for cause in kept["idle"])
     if "failed_nodes" in kept:
         fields["failed_nodes"] = tuple(kept["failed_nodes"])
-    return fields
+    return fields, fields.pop(LEFT_JOB, "")
+
+
+def _at_rest(run: RunDir, ended: Task | None) -> dict[str, Any]:
+    """The same as JSON has it, without what is as usual."""
+    options, result = run.read_options(), run.read_result()
+    facts = _size(options)
+    if result is not None:
+        facts |= _finished(run, result, facts["epochs"])
+    else:
+        facts |= _unfinished(run, ended)
+    return {name: value for name, value in facts.items() if value != USUAL[name]}
 
 
 def _size(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -222,6 +217,9 @@ def _unfinished(run: RunDir, ended: Task | None) -> dict[str, Any]:
     if state is State.STOPPED and run.is_left_behind():
         detail += "; it could not be requeued"
     facts = _so_far(history, run.read_progress())
+    is_cancelled = facts["cause"] is Cause.CANCELLED and events.is_cancelled(seen)
+    if facts["cause"] in NOT_RETRIED or is_cancelled:
+        facts[LEFT_JOB] = history[-1]["job_id"]
     if ended is not None:
         facts["job_id"] = ended.id
     unbegun = jobs_before_it_began(history, seen, ended)
@@ -248,7 +246,7 @@ def _at_work(run: RunDir, task: Task | None, holder: LeaseHolder | None) -> dict
         "eta_s": current["eta_s"] if current else None,
         "host": holder["host"] if holder is not None else "",
     }
-    if task is not None:
+    if task is not None and not task.is_over:
         facts |= {"job_id": task.id, "node": task.node or facts["node"]}
     # A job that is suspended, or leaves its node, is silent for good reason.
     if task is None or task.word == "RUNNING":

@@ -35,7 +35,7 @@ def status_of_sweeps(
 ) -> list[list[RunStatus]]:
     """The same for several sweeps, with one round of questions to SLURM, if it has any of them.
 
-    With `remembers`, for a person to look at, of runs at rest what earlier looks have read counts.
+    With `remembers`, for a person to look at, of runs at rest what earlier looks have told counts.
     """
     looks = [look_at(sweep, remembers=remembers) for sweep in sweeps]
     with asking_slurm(looks) if ask_slurm else contextlib.nullcontext(dict) as answer:
@@ -60,7 +60,7 @@ def _version() -> str:
 
 @dataclass(frozen=True)
 class ListedRuns:
-    """The runs of a sweep in the order of its matrix, and the labels of those not damaged."""
+    """The runs of a sweep in the order of its matrix, and their labels; see `labels_of`."""
 
     sweep: SweepLook
     runs: Sequence[RunDir]
@@ -75,23 +75,26 @@ def list_runs(sweep: SweepLook) -> ListedRuns:
     return ListedRuns(sweep, runs, named, labels_of(sweep, planned))
 
 
-def labels_of(sweep: SweepLook, runs: Mapping[str, RunDir]) -> Mapping[str, str]:
-    """What tells each run from the others, by its name, but for damaged ones.
+def labels_of(sweep: SweepLook, runs: Mapping[str, RunDir]) -> dict[str, str]:
+    """What tells each run from the others, by its name, but for runs that were damaged then.
 
-    The names stand for all that labels tell but the number of GPUs, which a newer version of the
-    matrix may have changed.
+    The names of the runs and the matrix stand for all that labels tell. Without a matrix, the
+    number of GPUs could be another one, and nothing is remembered.
     """
     matrix = sweep.newest_matrix()
-    key = f"{matrix[0] if matrix else 0} {sha256(' '.join(runs).encode()).hexdigest()}"
-    if matrix and (labels := sweep.recall("labels", key)):
-        return dict(zip(runs, labels, strict=True))
+    key = sha256("\n".join([*map(str, matrix or ()), *runs]).encode()).hexdigest()
+    if matrix and (kept := sweep.recall("labels", key)):
+        labels = dict(zip(runs, kept, strict=True))
+        damaged = [name for name, label in labels.items() if label is None]
+        if not any(intact_options(runs[name]) for name in damaged):
+            return {name: label for name, label in labels.items() if label is not None}
     from launcher.labels import label_runs
 
-    labels = label_runs(
-        {name: known for name, run in runs.items() if (known := intact_options(run))}
-    )
-    if len(labels) == len(runs):
-        sweep.remember("labels", key, list(labels.values()))
+    sweep.forget_options()
+    options = {name: known for name, run in runs.items() if (known := intact_options(run))}
+    labels = label_runs(options)
+    if matrix:
+        sweep.remember("labels", key, [labels.get(name) for name in runs])
     return labels
 
 

@@ -15,6 +15,8 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+import jobs.config
+import launcher.labels
 from jobs.errors import ExecutionError, InputError
 from jobs.run_dir import RunDir
 from jobs.sweep_dir import SweepDir
@@ -24,6 +26,9 @@ from launcher.selected import Selected
 from launcher.slurm import Task
 from launcher.status import count_states, list_runs, look_at, status_from, tasks_in_slurm
 from launcher.table import SweepTable
+
+# A watch may last for days, in which the code changes: what it may need is loaded when it begins.
+LOADED = (jobs.config, launcher.labels)
 
 ASK_SLURM_S = 10.0  # a controller has other things to do
 LOOK_S = 1.0

@@ -106,7 +106,13 @@ def take_a_look(run: RunDir) -> list[Any]:
 
 
 def kept_file(run: RunDir) -> Path:
-    return run.path.parents[1] / look.FOLDER / f"{run.path.parent.name}.json"
+    return run.path.parents[1] / look.FOLDER / f"{run.path.parent.name}.jsonl"
+
+
+def kept_runs(run: RunDir) -> dict[str, Any]:
+    """What is kept of each run of the sweep."""
+    runs: dict[str, Any] = json.loads(kept_file(run).read_bytes().splitlines()[1])["runs"]
+    return runs
 
 
 def stop(run: RunDir, number: int = 1) -> None:
@@ -204,7 +210,7 @@ def test_what_is_not_kept_can_still_be_asked_for(run: RunDir, is_finished: bool)
     before = take_a_look(run)
     (seen,) = remembering(run).runs()
     assert facts(seen) == before == facts(RunDir(run.path))
-    assert not json.loads(kept_file(run).read_bytes())["runs"][run.run_id][2].keys() & look.NOT_KEPT
+    assert not kept_runs(run)[run.run_id][2].keys() & look.NOT_KEPT
 
 
 def test_what_a_later_look_tells_of_a_run_at_rest_is_kept_too(run: RunDir) -> None:
@@ -304,7 +310,7 @@ def test_few_runs_are_not_worth_a_file(run: RunDir, monkeypatch: pytest.MonkeyPa
     for each in sweep.runs():
         told(each)
     sweep.keep()
-    assert json.loads(kept_file(run).read_bytes())["runs"].keys() == {run.run_id, other.run_id}
+    assert kept_runs(run).keys() == {run.run_id, other.run_id}
 
 
 def test_runs_that_come_to_rest_a_few_at_a_time_are_kept_when_they_are_many(
@@ -321,7 +327,7 @@ def test_runs_that_come_to_rest_a_few_at_a_time_are_kept_when_they_are_many(
         for seen in sweep.runs()[: number + 1]:
             told(seen)
         sweep.keep()
-    assert len(json.loads(kept_file(run).read_bytes())["runs"]) == 3
+    assert len(kept_runs(run)) == 3
 
 
 def test_of_a_sweep_that_was_removed_nothing_stays(run: RunDir) -> None:
@@ -338,26 +344,31 @@ def test_of_a_sweep_that_was_removed_nothing_stays(run: RunDir) -> None:
     assert not kept_file(other).exists()
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "null", "{}"])
-def test_a_damaged_file_is_as_good_as_none(run: RunDir, content: str) -> None:
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda content: b"",
+    "other JSON": lambda content: b"[]",
+    "cut": lambda content: content[:-9],
+    "longer": lambda content: content + b"{}",
+    "changed": lambda content: content.replace(b'"facts":[', b'"facts":[0,'),
+    "of another kind": lambda content: content.replace(b'"runs":{', b'"runs":0,"no":{'),
+    "of other code": lambda content: content.replace(b"of this code", b"of that code"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_file_is_as_good_as_none(
+    run: RunDir, read: list[str], damage: Callable[[bytes], bytes]
+) -> None:
     stop(run)
     age(run)
     before = take_a_look(run)
-    kept_file(run).write_text(content)
+    content = kept_file(run).read_bytes()
+    kept_file(run).write_bytes(damage(content))
+    assert kept_file(run).read_bytes() != content
+    read.clear()
     assert take_a_look(run) == before
-
-
-def test_what_other_code_has_kept_does_not_count(run: RunDir) -> None:
-    stop(run)
-    age(run)
-    before = take_a_look(run)
-    kept = json.loads(kept_file(run).read_bytes())
-    kept["runs"][run.run_id][2]["facts"] = ["others"]
-    kept_file(run).write_text(json.dumps(kept))
-    assert take_a_look(run) == ["others"], "the file is used"
-    kept_file(run).write_text(json.dumps(kept | {"version": "of other code"}))
-    assert take_a_look(run) == before
-    assert json.loads(kept_file(run).read_bytes())["version"] == "of this code"
+    assert "config.json" in read
+    assert kept_file(run).read_bytes() == content
 
 
 def test_the_version_is_that_of_all_modules_of_the_packages(
@@ -369,9 +380,12 @@ def test_the_version_is_that_of_all_modules_of_the_packages(
     (tmp_path / "tellers" / "one.py").write_text("told = 1")
     before = code_version("tellers")
     (tmp_path / "tellers" / "notes.txt").write_text("no code")
+    (tmp_path / "tellers" / ".#one.py").symlink_to("me@here.1")  # as Emacs has it
     assert code_version("tellers") == before
     (tmp_path / "tellers" / "other.py").write_text("told = 2")
     assert code_version("tellers") != before
+    (tmp_path / "tellers" / "gone.py").symlink_to("nowhere")
+    assert code_version("tellers") == ""
 
 
 def test_what_was_told_of_the_sweep_is_recalled_by_its_key(run: RunDir) -> None:

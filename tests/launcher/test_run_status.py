@@ -173,6 +173,27 @@ def test_a_queued_run_says_why_in_plain_words_and_when_slurm_means_to_start_it(
     assert run_status(run, set(), far).expected_start_unix_s is None, "SLURM cannot tell"
 
 
+def test_a_run_that_has_left_a_job_that_goes_on_is_told_by_its_own_end(run: RunDir) -> None:
+    """Also where the node's clock is behind, and a job before has ended after its beginning."""
+    run.observe("ended", token="t0", word="NODE_FAIL", job_id="76", nodes="", shown=False)
+    failed = {"cause": "code_error", "message": "KeyError: 'x'"}
+    add_attempt(run, executor="slurm", job_id="77", started_unix_s=time.time() - 20, **failed)
+    for word in ("RUNNING", "PENDING"):
+        status = run_status(run, set(), replace(SLURM_TASK, word=word))
+        assert (status.state, status.detail) == (State.FAILED, "code_error: KeyError: 'x'")
+    again = replace(SLURM_TASK, word="PENDING", job_id="78")
+    assert run_status(run, set(), again).state is State.QUEUED
+    run.take_lease("here", "77", 0)
+    assert run_status(run, set(), replace(SLURM_TASK, word="PENDING")).state is State.QUEUED
+
+
+def test_a_run_that_is_trained_elsewhere_than_its_ended_job_is_where_it_is(run: RunDir) -> None:
+    add_attempt(run)
+    run.take_lease("local", "1", 0)
+    status = run_status(run, set(), replace(SLURM_TASK, word="TIMEOUT"))
+    assert (status.state, status.node, status.job_id) == (State.RUNNING, "here", "")
+
+
 # ------------------------------------------------------------------------------- what is remembered
 
 DEEDS: dict[str, Callable[[RunDir], object]] = {

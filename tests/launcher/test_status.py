@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Callable
 
 import pytest
 
@@ -9,7 +11,14 @@ from jobs.processes import this_process
 from jobs.sweep_dir import SweepDir
 from launcher.plan import State
 from launcher.run_status import RunStatus
-from launcher.status import status_of_sweeps, sweep_status, time_left_s
+from launcher.status import (
+    list_runs,
+    look_at,
+    status_from,
+    status_of_sweeps,
+    sweep_status,
+    time_left_s,
+)
 
 
 def test_runs_of_a_living_queue_are_queued_and_those_of_a_dead_one_are_not(sweep: SweepDir) -> None:
@@ -121,25 +130,53 @@ def test_the_next_look_at_runs_at_rest_reads_none_of_their_files(
     assert {status.label for status in before} == {"resnet_small s0", "sresnet_small s0"}
 
 
-@pytest.mark.usefixtures("_few_are_kept")
-def test_labels_are_told_anew_when_the_matrix_is_another_one(sweep: SweepDir) -> None:
+@pytest.fixture
+def on_gpus(sweep: SweepDir) -> Callable[[int], None]:
+    """Plan the first run on so many GPUs, which changes no result and not its name."""
     run, other = (run.read_config() for run in sweep.runs())
-    changed = [run.model_copy(update={"bn": "sync", "gpus": gpus}) for gpus in (2, 4)]
-    assert changed[0].run_id == changed[1].run_id, "the number changes no result"
-    labels = []
-    for config in changed:
+
+    def plan(gpus: int) -> None:
+        config = run.model_copy(update={"bn": "sync", "gpus": gpus})
         configs = {each.run_id: each for each in (config, other)}
         sweep.write_configs(configs, {})
-        sweep.add_matrix(f"on {config.gpus} GPUs", configs)
+        sweep.add_matrix(f"on {gpus} GPUs", configs)
+
+    return plan
+
+
+@pytest.mark.usefixtures("_few_are_kept")
+@pytest.mark.parametrize("is_first", [False, True], ids=["a newer matrix", "in a new folder"])
+def test_labels_are_told_anew_when_the_matrix_is_another_one(
+    sweep: SweepDir, on_gpus: Callable[[int], None], is_first: bool
+) -> None:
+    labels = []
+    for gpus in (2, 4):
+        if is_first:
+            shutil.rmtree(sweep.path / "matrices")
+        on_gpus(gpus)
         labels.append(take_a_look(sweep)[0].label)
     assert labels == [f"resnet_small gpus={gpus} bn=sync s0" for gpus in (2, 4)]
 
 
 @pytest.mark.usefixtures("_few_are_kept")
-def test_labels_without_a_damaged_run_are_not_kept(sweep: SweepDir) -> None:
+def test_a_look_that_lasts_sees_what_a_newer_matrix_says(
+    sweep: SweepDir, on_gpus: Callable[[int], None]
+) -> None:
+    lasting = look_at(sweep, remembers=True)
+    for gpus in (2, 4):
+        on_gpus(gpus)
+        lasting.look_again()
+        [found] = status_from([list_runs(lasting)], {})
+        assert (found[0].gpus, found[0].label) == (gpus, f"resnet_small gpus={gpus} bn=sync s0")
+
+
+@pytest.mark.usefixtures("_few_are_kept")
+def test_a_damaged_run_has_its_label_when_it_is_mended(sweep: SweepDir) -> None:
     config = sweep.runs()[0].path / "config.json"
     text = config.read_text()
     config.write_text("{")
-    assert take_a_look(sweep)[0].label == config.parent.name
+    for _ in range(2):
+        labels = [status.label for status in take_a_look(sweep)]
+        assert labels == [config.parent.name, "sresnet_small s0"]
     config.write_text(text)
     assert take_a_look(sweep)[0].label == "resnet_small s0"
