@@ -66,6 +66,7 @@ IDLE_LIMITS: Mapping[Cause, int] = {
     Cause.TIME_LIMIT: 3,
     Cause.TASK_LOST: 3,
     Cause.NOT_BEGUN: 3,
+    Cause.DATA_MISSING: 3,
     Cause.NODE_FAILURE: 5,
     Cause.UNKNOWN: 5,
 }

@@ -43,6 +43,12 @@ class DeviceError(TrainingError):
     cause = Cause.DEVICE_UNFIT
 
 
+class WorkerKilledError(TrainingError):
+    """A process that loads images was killed, as the system does where memory is short."""
+
+    cause = Cause.OUT_OF_MEMORY
+
+
 class NonFiniteLossError(TrainingError):
     """The training loss is infinite or not a number."""
 

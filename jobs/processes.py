@@ -1,4 +1,4 @@
-"""Telling a process from a later one that got its id, on Linux."""
+"""Processes: telling one from a later one with its id, on Linux; and where SLURM's are asked."""
 
 from __future__ import annotations
 
@@ -7,6 +7,15 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
+
+# By these a person has SLURM's programs show other jobs, or other clusters, than they would.
+PERSONAL = ("SQUEUE_", "SACCT_", "SACCTMGR_", "SCANCEL_", "SCONTROL_", "SINFO_", "SLURM_CLUSTERS")
+
+
+def environment_to_ask_slurm() -> dict[str, str]:
+    """In which SLURM's programs tell the same whoever asks: all jobs, and times in seconds."""
+    known = {name: value for name, value in os.environ.items() if not name.startswith(PERSONAL)}
+    return known | {"SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0"}
 
 
 class Process(TypedDict):

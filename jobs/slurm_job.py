@@ -36,6 +36,7 @@ from jobs.causes import SLURM_CAUSES, Cause, describe_idle, idle_attempts, is_gi
 from jobs.distributed import ALONE, join_tasks
 from jobs.errors import ExecutionError
 from jobs.lease import LeaseHolder
+from jobs.processes import environment_to_ask_slurm
 from jobs.run_dir import RunDir
 from jobs.run_records import Attempt
 from jobs.sweep_dir import SweepDir, read_submission
@@ -164,7 +165,8 @@ def leave(run: RunDir, warning_s: float, others: Sequence[RunDir] = ()) -> None:
         # What was told first, before another run that shares the job could end it, is kept.
         if facts is not None and attempt["cause"] == Cause.STOPPED:
             attempt["cause"] = why_stopped(facts, attempt, warning_s)
-        if facts is not None and facts.state != "RUNNING":
+        # That SLURM knows nothing of a job that runs decides nothing.
+        if facts is not None and facts.state not in ("RUNNING", ""):
             _write(run, attempt)
             _leave_now(f"SLURM says {facts.state}")
         if is_given_up(idle := idle_attempts(of_this_job)):
@@ -334,7 +336,7 @@ def _ask(timeout_s: float, *words: str) -> subprocess.CompletedProcess[str] | No
     """What one of SLURM's tools says; None if it is not there or does not answer in time."""
     if timeout_s <= 0:
         return None
-    environment = os.environ | {"SLURM_TIME_FORMAT": "%s"}
+    environment = environment_to_ask_slurm()
     try:
         return subprocess.run(
             words, capture_output=True, text=True, timeout=timeout_s, env=environment, check=False

@@ -73,10 +73,19 @@ def causes_of(history: Sequence[Attempt]) -> list[Cause]:
     return [Cause(attempt["cause"]) for attempt in history if "cause" in attempt]
 
 
-def failed_nodes(history: Sequence[Attempt]) -> tuple[str, ...]:
-    """By attempt. Of a job on several nodes, SLURM does not say which one has failed."""
+def failed_nodes(history: Sequence[Attempt], seen: Sequence[Event]) -> tuple[str, ...]:
+    """By attempt, and by job that ended before there was one.
+
+    Of a job on several nodes, SLURM does not say which one has failed.
+    """
     bad = (Cause.NODE_FAILURE, Cause.DEVICE_UNFIT)
     nodes = [a.get("node", "") for a in history if a.get("cause") in bad]
+    begun = {attempt["job_id"] for attempt in history}
+    nodes += [
+        end["nodes"]
+        for end in events.ends(seen)
+        if SLURM_CAUSES.get(end["word"]) in bad and end["job_id"] not in begun
+    ]
     return tuple(node for node in nodes if re.fullmatch(r"[\w.-]+", node))
 
 

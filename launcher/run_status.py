@@ -67,7 +67,7 @@ class RunStatus(Standing):
     gpus: int = 1
     attempts: int = 0
     causes: Mapping[str, int] = field(default_factory=dict)  # how many attempts ended so
-    failed_nodes: tuple[str, ...] = ()  # a node for each attempt that it failed, or did not suit
+    failed_nodes: tuple[str, ...] = ()  # for each attempt or job that one failed, or did not suit
     epoch: int = 0
     epochs: int = 0
     done: float = 0.0
@@ -216,7 +216,7 @@ def _unfinished(run: RunDir, ended: Task | None) -> dict[str, Any]:
     state, detail = where_it_rests(history, seen, ended)
     if state is State.STOPPED and run.is_left_behind():
         detail += "; it could not be requeued"
-    facts = _so_far(history, run.read_progress())
+    facts = _so_far(history, seen, run.read_progress())
     is_cancelled = facts["cause"] is Cause.CANCELLED and events.is_cancelled(seen)
     if facts["cause"] in NOT_RETRIED or is_cancelled:
         facts[LEFT_JOB] = history[-1]["job_id"]
@@ -232,10 +232,12 @@ def _unfinished(run: RunDir, ended: Task | None) -> dict[str, Any]:
 
 
 def _at_work(run: RunDir, task: Task | None, holder: LeaseHolder | None) -> dict[str, Any]:
+    """The fields when somebody holds its lease, or SLURM has begun a job for it."""
     from jobs.config import option_of
 
-    history, progress, options = run.history(), run.read_progress(), run.read_options()
-    facts = _size(options) | _so_far(history, progress)
+    seen, progress, options = run.observed(), run.read_progress(), run.read_options()
+    history = run.history(seen)
+    facts = _size(options) | _so_far(history, seen, progress)
     is_current = progress is not None and progress["attempt"] == len(history)
     current = progress if is_current else None
     is_stuck = current is not None and current.get("stuck_at_chance")
@@ -255,8 +257,10 @@ def _at_work(run: RunDir, task: Task | None, holder: LeaseHolder | None) -> dict
     return facts
 
 
-def _so_far(history: Sequence[Attempt], progress: Progress | None) -> dict[str, Any]:
-    """What the attempts tell, and the progress that they have made."""
+def _so_far(
+    history: Sequence[Attempt], seen: Sequence[events.Event], progress: Progress | None
+) -> dict[str, Any]:
+    """What the attempts tell, the jobs that ended before, and the progress that was made."""
     causes = causes_of(history)
     last: Mapping[str, Any] = history[-1] if history else {}
     facts = {
@@ -264,7 +268,7 @@ def _so_far(history: Sequence[Attempt], progress: Progress | None) -> dict[str, 
         "code": last.get("code", ""),
         "attempts": len(history),
         "causes": _count(causes),
-        "failed_nodes": failed_nodes(history),
+        "failed_nodes": failed_nodes(history, seen),
         "node": last.get("node") or last.get("host", ""),
         "gpu": last.get("environment", {}).get("device", ""),
         "job_id": last["job_id"] if last.get("executor") == "slurm" else "",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-import os
 import re
 import subprocess
 import time
@@ -17,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from jobs.errors import ExecutionError
+from jobs.processes import environment_to_ask_slurm
 from launcher.plan import State
 
 TIMEOUT_S = 60.0
@@ -285,8 +285,7 @@ def run_slurm(words: Sequence[str]) -> str:
 @contextlib.contextmanager
 def _asking(words: Sequence[str]) -> Iterator[Callable[[], str]]:
     """The same, which waits for the output when it is asked for it."""
-    # Times in seconds, and all tasks of an array, whatever the site or the person has chosen.
-    environment = os.environ | {"SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0"}
+    environment = environment_to_ask_slurm()
     shown = f"`{words[0]}`"
     pipe = subprocess.PIPE
     try:

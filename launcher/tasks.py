@@ -274,11 +274,12 @@ def _open_places(sweep: SweepDir) -> list[_Place]:
 
 
 def _write_down(run: RunDir, token: str, task: slurm.Task) -> None:
+    is_shown = not (task.has_begun or task.has_ended)  # by squeue; the accounting knows when
     facts = {
         "word": task.word,
         "job_id": task.id,
-        "nodes": task.reason,
-        "shown": not (task.has_begun or task.has_ended),  # by squeue; the accounting knows when
+        "nodes": task.node if is_shown else task.reason,
+        "shown": is_shown,
     }
     if any(facts.items() <= event.items() for event in _written_ends(run, token)):
         return

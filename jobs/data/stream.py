@@ -14,10 +14,10 @@ import multiprocessing
 import os
 import signal
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from itertools import cycle
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import connection, forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -34,8 +34,11 @@ from jobs.data.feed import Batches, Loading, Part, evaluation_batches, training_
 from jobs.data.image_folder import Listing, read_image
 from jobs.data.mixing import MixingDraw, draw_mixing, mix
 from jobs.distributed import Tasks
-from jobs.errors import ExecutionError, InputError
+from jobs.errors import ExecutionError, InputError, WorkerKilledError
 from jobs.seeds import derive_seed
+
+# A worker whose pipe has closed has ended, or will be seen to have ended, within this time.
+WORKER_ENDS_WITHIN_S = 5.0
 
 # So many parts each worker is asked for at once: one to work on, and one to go on with.
 PARTS_AHEAD = 2
@@ -235,13 +238,20 @@ def load_in_workers(
         while asked:
             yield asked.popleft().recv()
     except (EOFError, OSError):
-        raise ExecutionError(
+        said = (
             "a process that loads images has ended. If memory was short, or what /dev/shm may "
             "hold, ask for more, or for fewer workers"
-        ) from None
+        )
+        raise (WorkerKilledError if _was_killed(processes) else ExecutionError)(said) from None
     finally:
         atexit.unregister(end)
         end()
+
+
+def _was_killed(processes: Sequence[ForkServerProcess]) -> bool:
+    """Whether one was ended as the system does it where memory, or shared memory, is short."""
+    connection.wait([process.sentinel for process in processes], timeout=WORKER_ENDS_WITHIN_S)
+    return any(process.exitcode in (-signal.SIGKILL, -signal.SIGBUS) for process in processes)
 
 
 def _start_worker(images: ImageParts, processes: list[ForkServerProcess]) -> Connection:

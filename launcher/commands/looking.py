@@ -9,8 +9,10 @@ from typing import Annotated
 
 import typer
 
+from jobs.errors import InputError
 from launcher.commands.options import Only, Runs, Sweeps, find_sweeps
 
+REHEARSAL_WAIT = "30m"
 LISTED_RUNS = 40  # in a terminal; a pipe gets all
 
 
@@ -41,12 +43,14 @@ def status(
     from launcher.selected import Selected
     from launcher.table import SweepTable
 
+    if watch and as_json:
+        raise InputError("--watch shows tables, and --json is one list; give one of them")
     asked = find_sweeps(sweeps, runs)
     failures = Failures(len(asked))
     found = intact_sweeps(asked, failures)
     selected = Selected(only)
     console = make_console()
-    if watch and not as_json:
+    if watch:
         from launcher.watch import Watch
 
         Watch(found, selected, console, show_all=show_all).follow()
@@ -144,6 +148,11 @@ def logs(
     from launcher.printing import make_console, status_or_files
     from launcher.selected import Selected
 
+    of_one_log = follow or attempt is not None
+    if failed and (of_one_log or attempts):
+        raise InputError("--failed shows several logs; with it go --only, --tail and --runs")
+    if attempts and (of_one_log or tail is not None):
+        raise InputError("--attempts lists all starts; --attempt, --follow and --tail are for a log")
     if failed:
         asked = find_sweeps([run] if run else None, runs)
         failures = Failures(len(asked))
@@ -179,7 +188,7 @@ def doctor(
     ] = False,
     wait: Annotated[
         str, typer.Option(metavar="TIME", help="rehearsal: how long the job may wait in the queue")
-    ] = "30m",
+    ] = REHEARSAL_WAIT,
     keep: Annotated[
         bool, typer.Option("--keep", help="rehearsal: keep its folder also if all went well")
     ] = False,
@@ -192,7 +201,8 @@ def doctor(
     with the profile cannot work.
 
     With --rehearse, a tiny training is submitted, stopped as SLURM stops jobs, requeued, resumed
-    and finished, each step with its time. Ctrl-C cancels it.
+    and finished, each step with its time. That shows, too, that a node sees the runs folder and can
+    write to it. Ctrl-C cancels it.
 
     Examples:
 
@@ -205,6 +215,10 @@ def doctor(
     from launcher.doctor.findings import Verdict, print_json, report, summary, worst
     from launcher.printing import make_console
 
+    if rehearse and as_json:
+        raise InputError("--rehearse tells each step as it happens; --json is for what is read")
+    if not rehearse and (keep or wait != REHEARSAL_WAIT):
+        raise InputError("--wait and --keep are for --rehearse")
     found = read_cluster(cluster)
     if rehearse:
         from launcher.doctor.rehearsal import rehearse as rehearse_with

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from jobs import processes
-from jobs.processes import is_running, this_process
+from jobs.processes import environment_to_ask_slurm, is_running, this_process
 
 
 def test_this_process_is_running_and_a_later_one_with_its_id_is_another() -> None:
@@ -45,3 +45,14 @@ def test_a_process_that_the_site_hides_counts_as_running(monkeypatch: pytest.Mon
     assert not is_running({**me, "pid": 2**22 + 1})
     monkeypatch.setattr(os, "kill", refused)
     assert is_running({**me, "pid": 1})
+
+
+def test_what_a_person_has_chosen_to_see_of_slurm_does_not_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chosen = {"SQUEUE_PARTITION": "high", "SACCT_FORMAT": "End", "SLURM_CLUSTERS": "other"}
+    for name, value in {**chosen, "SLURM_CONF": "here", "SLURM_TIME_FORMAT": "%H:%M"}.items():
+        monkeypatch.setenv(name, value)
+    environment = environment_to_ask_slurm()
+    assert not chosen.keys() & environment.keys()
+    assert (environment["SLURM_CONF"], environment["SLURM_TIME_FORMAT"]) == ("here", "%s")

@@ -104,7 +104,6 @@ def test_a_task_of_an_array_requeues_itself_and_not_the_array(
         (squeue("PREEMPTED"), "preempted"),
         (squeue("COMPLETING").replace("None", "TimeLimit"), "time_limit"),
         (squeue("COMPLETING").replace("None", "NonZeroExitCode"), "stopped"),
-        ("true", "stopped"),  # forgotten
     ],
 )
 def test_when_slurm_has_decided_the_job_only_leaves_and_says_why(
@@ -115,6 +114,15 @@ def test_when_slurm_has_decided_the_job_only_leaves_and_says_why(
     assert "leaving" in leave_in_a_process(run).stdout
     assert run.attempts()[-1]["cause"] == cause
     assert not (tools / "asked").exists()
+
+
+def test_that_slurm_shows_nothing_of_the_job_decides_nothing(tools: Path, run: RunDir) -> None:
+    """It may be hidden from whoever asks."""
+    tool(tools, "squeue", "true")
+    tool(tools, "scontrol", f"touch {tools}/asked")
+    assert "requeued: leaving" in leave_in_a_process(run).stdout
+    assert run.attempts()[-1]["cause"] == "stopped"
+    assert (tools / "asked").exists()
     assert not run.needs_resume.exists()
 
 

@@ -135,6 +135,24 @@ def test_only_selects_in_every_command_and_what_selects_nothing_is_a_mistake(
             app([*words, "--only", "seed > 1"], standalone_mode=False)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["status", "--watch", "--json"],
+        ["logs", "--failed", "--follow"],
+        ["logs", "--failed", "--attempts"],
+        ["logs", "tiny", "--attempts", "--tail", "3"],
+        ["doctor", "--rehearse", "--json"],
+        ["doctor", "--wait", "2h"],
+        ["doctor", "--keep"],
+    ],
+    ids=" ".join,
+)
+def test_an_option_that_would_do_nothing_is_a_mistake(words: list[str], sweep: SweepDir) -> None:
+    with pytest.raises(InputError, match=r"--\w+ .*--\w+"):
+        app(words, standalone_mode=False)
+
+
 # ---- the main path
 
 

@@ -111,3 +111,15 @@ def test_a_job_that_completed_without_a_result_is_told_as_such(run: RunDir) -> N
         State.STOPPED,
         "SLURM says COMPLETED, but there is no result; goes on from its last checkpoint",
     )
+
+
+def test_a_node_that_failed_before_the_run_began_is_told_too(run: RunDir) -> None:
+    add_attempt(run, cause="node_failure", node="n1", executor="slurm", job_id="77_0")
+    for job_id, word, nodes in (
+        ("77_0", "NODE_FAIL", "n1"),  # the attempt's own job
+        ("78_0", "BOOT_FAIL", "n7"),
+        ("79_0", "NODE_FAIL", "n[1-2]"),
+        ("80_0", "FAILED", "n3"),
+    ):
+        run.observe("ended", token=f"t{job_id}", word=word, job_id=job_id, nodes=nodes, shown=False)
+    assert run_status(run, set()).failed_nodes == ("n1", "n7")

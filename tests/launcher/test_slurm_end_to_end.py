@@ -53,7 +53,13 @@ class Lab:
         self.matrix = folder / "sweep.yaml"
         self.matrix.write_text(MATRIX)
         self.sweep = SweepDir(folder / "runs" / "sweep")
-        self.environment = cluster.env | {"COLUMNS": "150"}
+        # With what a person may have set to see other jobs; what is submitted inherits it.
+        personal = {
+            "SQUEUE_PARTITION": "high",
+            "SQUEUE_STATES": "COMPLETED",
+            "SACCT_FORMAT": "JobID",
+        }
+        self.environment = cluster.env | personal | {"COLUMNS": "150"}
         self.profile()
 
     def profile(self, **changes: Any) -> None:

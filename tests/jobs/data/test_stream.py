@@ -27,7 +27,7 @@ from jobs.data.mixing import draw_mixing, mix
 from jobs.data.resident import ResidentFeed
 from jobs.data.stream import ImageParts, Request, StreamedFeed, training_transform
 from jobs.distributed import ALONE, Tasks
-from jobs.errors import ExecutionError, InputError
+from jobs.errors import ExecutionError, InputError, WorkerKilledError
 from jobs.seeds import derive_seed
 from tests.jobs.conftest import plan_run
 from tests.jobs.data.photographs import pieces
@@ -468,7 +468,7 @@ def test_a_worker_that_is_killed_ends_the_stream_with_a_reason(data_dir: Path) -
     (worker,) = workers_of(psutil.Process())
     worker.kill()
     with pytest.raises(
-        ExecutionError, match=r"^a process that loads images has ended\. .*workers$"
+        WorkerKilledError, match=r"^a process that loads images has ended\. .*workers$"
     ):
         list(in_order(feed, batch=1))
     assert workers_of(psutil.Process()) == []
