@@ -152,7 +152,7 @@ def logs(
     if failed and (of_one_log or attempts):
         raise InputError("--failed shows several logs; with it go --only, --tail and --runs")
     if attempts and (of_one_log or tail is not None):
-        raise InputError("--attempts lists all starts; --attempt, --follow and --tail are for a log")
+        raise InputError("--attempts lists all starts; --attempt, --follow, --tail are for a log")
     if failed:
         asked = find_sweeps([run] if run else None, runs)
         failures = Failures(len(asked))
