@@ -8,6 +8,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 from rich.table import Table
@@ -17,7 +18,7 @@ from jobs.causes import Cause
 from jobs.errors import ExecutionError, InputError
 from jobs.events import ends
 from jobs.run_dir import RunDir
-from jobs.run_records import Attempt
+from jobs.run_records import Attempt, Progress
 from jobs.sweep_dir import SweepDir, all_sweeps, sweep_of
 from launcher.durations import format_duration
 from launcher.fitting import short_id, with_short_names
@@ -176,20 +177,36 @@ def _read_from(path: Path, position: int) -> tuple[str, int]:
 
 
 def attempts_table(run: RunDir) -> Table:
-    """A row for each attempt: when, where, from which step to which, and why it ended."""
+    """A row for each attempt: when, where, from which step to which, and why it ended.
+
+    Of one that was killed the last step is not known: `9+` is one that it has reached at least.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     for name in ("", "began", "lasted", "host", "GPU", "steps", "cause"):
         table.add_column(name, overflow="fold", no_wrap=name not in ("host", "GPU"))
     table.add_column("", overflow="fold", min_width=16)
     history = run.history()
-    holder = run.holder()
-    for attempt in history:
-        goes_on = attempt is history[-1] and holder is not None
-        table.add_row(*map(Text, _row(attempt, "running" if goes_on else Cause.UNKNOWN)))
+    progress, holder = run.read_progress(), run.holder()
+    for attempt, later in zip_longest(history, history[1:]):
+        otherwise = "running" if later is None and holder is not None else Cause.UNKNOWN
+        table.add_row(*map(Text, _row(attempt, _steps(attempt, later, progress), otherwise)))
     return table
 
 
-def _row(attempt: Attempt, otherwise: str) -> tuple[str, ...]:
+def _steps(attempt: Attempt, later: Attempt | None, progress: Progress | None) -> str:
+    if "first_step" not in attempt:
+        return ""
+    if "last_step" in attempt:
+        return f"{attempt['first_step']}-{attempt['last_step']}"
+    reached = [attempt["first_step"]]
+    if later is not None and "first_step" in later:
+        reached.append(later["first_step"])  # it had saved
+    if progress is not None and progress["attempt"] == attempt["attempt"]:
+        reached.append(progress["step"])
+    return f"{attempt['first_step']}-{max(reached)}+"
+
+
+def _row(attempt: Attempt, steps: str, otherwise: str) -> tuple[str, ...]:
     began = time.localtime(attempt["started_unix_s"])
     ended_s = attempt.get("ended_unix_s")
     gpu = short_gpu(attempt["environment"]["device"]) if "environment" in attempt else ""
@@ -200,9 +217,7 @@ def _row(attempt: Attempt, otherwise: str) -> tuple[str, ...]:
         "" if ended_s is None else format_duration(ended_s - attempt["started_unix_s"]),
         attempt.get("node") or attempt["host"],
         f"{gpu} ({ids})" if gpu and ids else gpu or ids or "",
-        f"{attempt['first_step']}-{attempt.get('last_step', '?')}"
-        if "first_step" in attempt
-        else "",
+        steps,
         attempt.get("cause", otherwise),
         attempt.get("message", ""),
     )

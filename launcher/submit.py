@@ -338,6 +338,12 @@ def jobs_to_wait_for(sweep: SweepDir) -> list[str]:
     return sorted({task.job_id for task in open_tasks(sweep)}, key=int)
 
 
+def runs_without_a_job(sweep: SweepDir) -> int:
+    """How many runs of a sweep were never submitted: who waits for it does not wait for them."""
+    submitted = sweep.submissions_of_runs()
+    return sum(run.run_id not in submitted and not run.is_finished() for run in sweep.runs())
+
+
 def check_data(sweep: SweepDir, run_ids: Sequence[str]) -> None:
     """InputError if files that runs begin with are missing on this machine, once for all runs."""
     for run in map(sweep.run, run_ids):

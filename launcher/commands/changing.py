@@ -118,6 +118,7 @@ def submit(
         jobs_to_wait_for,
         plan_submission,
         run_profiles,
+        runs_without_a_job,
         settle_wishes,
     )
 
@@ -128,7 +129,8 @@ def submit(
     asked = settle_wishes(asked, known.profile(name, fitting))
     profiles = run_profiles(asked, chosen)
     _check_slurm_options(chosen, {"--after": after, "--mail": mail, "--test-only": test_only})
-    jobs = jobs_to_wait_for(find_sweeps([after], runs)[0]) if after else []
+    before = find_sweeps([after], runs)[0] if after else None
+    jobs = jobs_to_wait_for(before) if before else []
     planned = plan_submission(
         asked, runs, chosen.executor, release_cancelled=cancelled, retry_failed=failed
     )
@@ -158,12 +160,14 @@ def submit(
         show_jobs(profiles, gpus)
     if (left_out := len(asked.runs) - len(submission.actions)) and not pilot:
         print(f"  {left_out} more in the matrix, which --only leaves as they are, or planned")
-    if after and gpus:
+    if before and gpus:
         print(
             f"  they wait for job {' and '.join(jobs)} of {after}"
             if jobs
             else f"  {after} has nothing under way, so there is nothing to wait for"
         )
+        if jobs and (count := runs_without_a_job(before)):
+            print(f"  but not for {count} of its runs, which have no job yet")
     if submission.unnamed:
         count = len(submission.unnamed)
         verb = "run of this sweep is" if count == 1 else "runs of this sweep are"

@@ -5,6 +5,7 @@ import math
 import re
 import shutil
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from jobs.causes import Cause
 from jobs.errors import InputError
 from jobs.processes import this_process
 from jobs.run_dir import RunDir
+from jobs.run_records import Progress
 from jobs.sweep_dir import SweepDir, sweep_of
 from launcher.fitting import short_id
 from launcher.logs import (
@@ -163,9 +165,26 @@ def test_the_attempts_of_a_run_are_a_table_of_where_they_were_and_why_they_ended
     assert re.search(
         r"^1 .* 2 min +n2 +V100 \(3\) +0-66 +preempted +SIGUSR2 after step 66 *$", first
     )
-    assert re.search(r"^2 .* n7 +66-\? +node_failure SLURM says NODE_FAIL *$", second)
+    assert re.search(r"^2 .* n7 +66-66\+ +node_failure SLURM says NODE_FAIL *$", second)
     assert re.search(r"^3 .* here +running *$", third)
     run.release_lease(holder)
+
+
+def test_of_killed_attempts_the_steps_are_told_that_they_reached_at_least(run: RunDir) -> None:
+    add_attempt(run, first_step=0)
+    add_attempt(run, first_step=40)
+    run.write_progress(
+        Progress(
+            attempt=2, epoch=1, epochs=2, step=55, steps=99, eta_s=1.0, test_top1=1.0,
+            time_unix_s=time.time(),
+        )
+    )  # fmt: skip
+    console = Console(file=io.StringIO(), width=160)
+    console.print(attempts_table(run))
+    assert isinstance(console.file, io.StringIO)
+    _, first, second = console.file.getvalue().splitlines()
+    assert " 0-40+ " in first
+    assert " 40-55+ " in second
 
 
 def test_a_run_is_found_by_its_label_and_the_only_run_of_a_sweep_by_the_sweep(

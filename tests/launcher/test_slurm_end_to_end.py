@@ -309,7 +309,7 @@ def test_a_run_on_a_lost_node_goes_on_elsewhere_from_its_last_checkpoint(
     lab.environment["PATH"] = f"{lab.folder}/bin:{lab.environment['PATH']}"
     assert lab.status()[0]["causes"] == {"node_failure": 1, "finished": 1}
     said = lab.launcher("logs", "--attempts", run.run_id)
-    assert re.search(rf"{node} .* 0-\? +node_failure SLURM says NODE_FAIL\n", said)
+    assert re.search(rf"{node} .* 0-\d+\+ +node_failure SLURM says NODE_FAIL\n", said)
 
 
 def test_a_preempted_run_on_two_nodes_is_requeued_and_ends_as_if_nothing_had_happened(

@@ -471,3 +471,13 @@ def test_the_estimate_of_the_start_counts_jobs_and_leaves_out_what_they_wait_for
     assert desk.launcher(*asked, "--after", "sweep").endswith(
         "  but not before job 77 has ended, which SLURM leaves out here\n"
     )
+
+
+def test_who_waits_for_a_sweep_is_told_of_its_runs_that_have_no_job_yet(desk: Desk) -> None:
+    desk.fake.limit(3, "QOSMaxSubmitJobPerUserLimit")
+    desk.submit(7)
+    planned = desk.states().count("planned")
+    assert planned >= 4
+    asked = ["submit", "sweep.yaml", "--set", "name=next", "--after", "sweep", "--dry-run"]
+    said = desk.launcher(*asked)
+    assert f"of sweep\n  but not for {planned} of its runs, which have no job yet\n" in said
