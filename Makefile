@@ -3,9 +3,9 @@
 # make test SLURM=install    install both from Debian's packages first (as root), and skip nothing
 # make check     format, lint, types
 # make bench     networks and layers beside their references, as ratios of time and memory; what the
-#                trainer costs, and what stopping it does; what the launcher costs, and a table of
-#                many runs; then whether LambdaResNets train, if data/ holds CIFAR-10 (or with
-#                CIFAR10=FILE.npz)
+#                trainer costs, and what stopping it does; what the launcher costs, how much sooner
+#                slices start, on private clusters if there is a SLURM, and a table of many runs;
+#                then whether LambdaResNets train, if data/ holds CIFAR-10 (or with CIFAR10=FILE.npz)
 # make chaos     half an hour of hundreds of faults on a private real SLURM while small runs train,
 #                and a judge of what is left; MINUTES=5 SEED=7 for another storm, or the same again
 # make install   what the others call first; a second call does nothing
@@ -50,6 +50,7 @@ bench: $(INSTALLED)-test
 	$(BIN)/python -m tests.benchmarks.launcher
 	$(BIN)/python -m tests.benchmarks.submission
 	$(BIN)/python -m tests.benchmarks.scheduler
+	$(BIN)/python -m tests.benchmarks.slices
 	$(BIN)/python -m tests.benchmarks.analysis
 	$(BIN)/python -m tests.benchmarks.lambda_training --bf16 $(if $(CIFAR10),--cifar10 $(CIFAR10))
 

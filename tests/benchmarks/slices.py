@@ -38,7 +38,7 @@ from pathlib import Path
 
 from jobs.run_dir import RunDir
 from jobs.sweep_dir import SweepDir
-from tests.slurm_cluster import SlurmCluster, wait_for
+from tests.slurm_cluster import SlurmCluster, available, wait_for
 
 TOP = Path(__file__).parents[2]
 WHOLE = {"time": "500:00:00"}
@@ -186,6 +186,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--slice", default="5m", help="idle; default: %(default)s")
     given = parser.parse_args(arguments)
     both = given.busy == given.idle
+    if missing := available():
+        print(f"slices: skipped, since there is no private SLURM: {missing}")
+        return
     with ExitStack() as at_end:
         folder = Path(at_end.enter_context(tempfile.TemporaryDirectory()))
         clusters = [at_end.enter_context(SlurmCluster()) for _ in range(2)]
