@@ -149,7 +149,7 @@ def _holder(run: RunDir, ended: Task | None) -> LeaseHolder | None:
     return None if job_id and holder["job_id"] == job_id else holder
 
 
-def _rest(run: RunDir, ended: Task | None) -> tuple[dict[str, Any], str]:
+def _rest(run: RunDir, ended: Task | None) -> tuple[dict[str, Any], str | None]:
     """The fields when nobody works on the run, and the job, if there is one, that it has left.
 
     SLURM shows how its last job has `ended`, or nothing of it.
@@ -163,7 +163,7 @@ def _rest(run: RunDir, ended: Task | None) -> tuple[dict[str, Any], str]:
         fields["idle"] = tuple(CAUSES[cause] for cause in kept["idle"])
     if "failed_nodes" in kept:
         fields["failed_nodes"] = tuple(kept["failed_nodes"])
-    return fields, fields.pop(LEFT_JOB, "")
+    return fields, fields.pop(LEFT_JOB, None)
 
 
 def _at_rest(run: RunDir, ended: Task | None) -> dict[str, Any]:

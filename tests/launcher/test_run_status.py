@@ -187,6 +187,13 @@ def test_a_run_that_has_left_a_job_that_goes_on_is_told_by_its_own_end(run: RunD
     assert run_status(run, set(), replace(SLURM_TASK, word="PENDING")).state is State.QUEUED
 
 
+def test_a_job_that_has_no_id_yet_is_not_one_that_the_run_has_left(run: RunDir) -> None:
+    unknown = replace(SLURM_TASK, job_id="", word="PENDING")
+    assert run_status(run, set(), unknown).state is State.QUEUED
+    add_attempt(run, cause="stopped", executor="slurm", job_id="76")
+    assert run_status(run, set(), unknown).state is State.QUEUED
+
+
 def test_a_run_that_is_trained_elsewhere_than_its_ended_job_is_where_it_is(run: RunDir) -> None:
     add_attempt(run)
     run.take_lease("local", "1", 0)
