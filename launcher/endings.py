@@ -81,11 +81,12 @@ def failed_nodes(history: Sequence[Attempt], seen: Sequence[Event]) -> tuple[str
     bad = (Cause.NODE_FAILURE, Cause.DEVICE_UNFIT)
     nodes = [a.get("node", "") for a in history if a.get("cause") in bad]
     begun = {attempt["job_id"] for attempt in history}
-    nodes += [
-        end["nodes"]
+    before = {  # squeue and the accounting may both have told of one job
+        end["token"]: end["nodes"]
         for end in events.ends(seen)
         if SLURM_CAUSES.get(end["word"]) in bad and end["job_id"] not in begun
-    ]
+    }
+    nodes += before.values()
     return tuple(node for node in nodes if re.fullmatch(r"[\w.-]+", node))
 
 

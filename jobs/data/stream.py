@@ -238,11 +238,11 @@ def load_in_workers(
         while asked:
             yield asked.popleft().recv()
     except (EOFError, OSError):
-        said = (
+        kind = WorkerKilledError if _was_killed(processes) else ExecutionError
+        raise kind(
             "a process that loads images has ended. If memory was short, or what /dev/shm may "
             "hold, ask for more, or for fewer workers"
-        )
-        raise (WorkerKilledError if _was_killed(processes) else ExecutionError)(said) from None
+        ) from None
     finally:
         atexit.unregister(end)
         end()

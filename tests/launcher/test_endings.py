@@ -118,6 +118,7 @@ def test_a_node_that_failed_before_the_run_began_is_told_too(run: RunDir) -> Non
     for job_id, word, nodes in (
         ("77_0", "NODE_FAIL", "n1"),  # the attempt's own job
         ("78_0", "BOOT_FAIL", "n7"),
+        ("78_0", "BOOT_FAIL", "n7"),  # told by squeue, and later by the accounting
         ("79_0", "NODE_FAIL", "n[1-2]"),
         ("80_0", "FAILED", "n3"),
     ):
