@@ -24,7 +24,7 @@ _NOT_SAVED = (
 _OUTCOMES: Mapping[Cause, str] = {
     **dict.fromkeys(_SAVED, STOPPED),
     **dict.fromkeys(_NOT_SAVED, "killed"),
-    **dict.fromkeys(NOT_RETRIED | {Cause.DATA_MISSING}, "failed"),
+    **dict.fromkeys(NOT_RETRIED | {Cause.DATA_MISSING, Cause.STORAGE_FAILED}, "failed"),
     Cause.FINISHED: "finished",
     Cause.CANCELLED: "cancelled",
 }

@@ -35,7 +35,9 @@ class Cause(StrEnum):
     STUCK_AT_CHANCE = "stuck_at_chance"
     NO_PROGRESS = "no_progress"  # restarted again and again without a step
 
-    DATA_MISSING = "data_missing"  # which may be there by now
+    # Would not, once that is mended.
+    DATA_MISSING = "data_missing"
+    STORAGE_FAILED = "storage_failed"  # a full disk or quota, or a file system that does not answer
 
     __hash__ = str.__hash__  # as that of its text, which it is equal to, and faster than Enum's
 
@@ -58,6 +60,9 @@ NOT_RETRIED = frozenset(
     }
 )
 
+# Neither told to stop nor killed: where runs share a job, it goes on for the others.
+ENDED_BY_ITSELF = NOT_RETRIED | {Cause.DATA_MISSING, Cause.STORAGE_FAILED}
+
 # So many attempts in a row may end so without a step of progress. A job cannot tell the failure of
 # a node, which is not its fault, from other kills, so these have more.
 IDLE_LIMITS: Mapping[Cause, int] = {
@@ -67,9 +72,13 @@ IDLE_LIMITS: Mapping[Cause, int] = {
     Cause.TASK_LOST: 3,
     Cause.NOT_BEGUN: 3,
     Cause.DATA_MISSING: 3,
+    Cause.STORAGE_FAILED: 3,
     Cause.NODE_FAILURE: 5,
     Cause.UNKNOWN: 5,
 }
+
+# An attempt that ended so has saved what it reached.
+_SAVED = (Cause.TIME_LIMIT, Cause.PREEMPTED, Cause.STOPPED)
 
 # SLURM's words for how a job ended, where they tell why; REQUEUED only says by whom.
 SLURM_CAUSES: Mapping[str, Cause] = {
@@ -91,21 +100,27 @@ SLURM_CAUSES: Mapping[str, Cause] = {
 def idle_attempts(attempts: Sequence[Mapping[str, Any]]) -> list[Cause]:
     """The causes of the ended attempts, newest first, since the last one that made progress.
 
-    What a killed attempt had saved shows in where the next one began; until then it counts neither
-    way. One that ended in a way that no limit is for begins the count anew.
+    What a killed attempt had saved, or one that failed, shows in where the next one began; until
+    then it counts neither way. One that ended in a way that no limit is for begins the count anew.
     """
     idle = []
-    next_step: int | None = None
+    next_began: tuple[int, int] | None = None
     for attempt in reversed(attempts):
         cause = Cause(attempt.get("cause", Cause.UNKNOWN))
-        began = attempt.get("first_step")
-        reached = attempt.get("last_step", next_step)
-        if cause not in IDLE_LIMITS or (None not in (began, reached) and reached > began):
+        began = _place(attempt, "first")
+        reached = (_place(attempt, "last") if cause in _SAVED else None) or next_began
+        if cause not in IDLE_LIMITS or (began and reached and reached > began):
             break
         if began is None or reached is not None:
             idle.append(cause)
-        next_step = next_step if began is None else began
+        next_began = began or next_began
     return idle
+
+
+def _place(attempt: Mapping[str, Any], which: str) -> tuple[int, int] | None:
+    """Where it began or ended: the step, and the finished batches of an evaluation after that."""
+    step = attempt.get(f"{which}_step")
+    return None if step is None else (step, attempt.get(f"{which}_eval_batch", 0))
 
 
 def is_given_up(idle: Sequence[Cause], limits: Mapping[Cause, int] = IDLE_LIMITS) -> bool:

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
+import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 import orjson
 import torch
@@ -24,13 +27,24 @@ AUTOCAST_TYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 VOLTA, TURING = (7, 0), (7, 5)
 TORCH_FOR_VOLTA = "'torch<2.11' 'torchvision<0.26'"
 
+# A GPU is a file here, such as nvidia0. Those of a private cluster, on which one tries the project,
+# are not: there, runs train on the CPU.
+DEVICES = Path("/dev")
+
+# How CUDA_VISIBLE_DEVICES hides all GPUs: by a person, and by SLURM from a job that asked for none.
+NO_GPUS = ("", "-1", "NoDevFiles")
+
 
 def find_device(local_rank: int = 0) -> torch.device:
     """The GPU if there is one, else the CPU; DeviceError for a GPU that torch cannot use.
 
     Of the GPUs that several tasks on a node see, each takes another.
     """
-    if not torch.cuda.is_available():
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")  # torch may warn of the driver; that alone ends nothing
+        is_available = torch.cuda.is_available()
+    if not is_available:
+        check_no_gpu_is_given()
         return torch.device("cpu")
     device = torch.device("cuda", local_rank % torch.cuda.device_count())
     torch.cuda.set_device(device)
@@ -41,6 +55,26 @@ def find_device(local_rank: int = 0) -> torch.device:
         torch.__version__,
     )
     return device
+
+
+def check_no_gpu_is_given() -> None:
+    """DeviceError if this process was given GPUs, which torch cannot use: the CPU is far slower."""
+    of_job = os.environ.get("SLURM_JOB_GPUS", "")
+    given = os.environ.get("CUDA_VISIBLE_DEVICES", of_job)
+    # The job's are counted on the node, the process's perhaps among those of the job.
+    files = [DEVICES / f"nvidia{number}" for number in re.findall(r"\d+", of_job or given)]
+    if given in NO_GPUS or not any(file.exists() for file in files):
+        return
+    try:
+        torch.cuda.init()
+        reason = "it does not say why"
+    except (AssertionError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+    raise DeviceError(
+        f"GPU {given} was given to this process, and torch {torch.__version__} cannot use it: "
+        f"{reason}. `launcher doctor` says which torch suits; to train on the CPU, hide the GPU "
+        "with CUDA_VISIBLE_DEVICES="
+    )
 
 
 def check_kernels(

@@ -42,8 +42,9 @@ def is_running(process: Mapping[str, Any]) -> bool:
         return False
     try:
         state, start_ticks = _state_and_start(process["pid"])
-    except FileNotFoundError:
-        # Some sites hide the processes of others, and only those.
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        # It has ended, perhaps between open and read. Or it is another's: some sites hide those, or
+        # let nobody look at them.
         return _exists_but_is_hidden(process["pid"])
     return state not in "ZX" and start_ticks == process["start_ticks"]
 

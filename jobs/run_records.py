@@ -49,11 +49,13 @@ class Attempt(TypedDict):
     macs: NotRequired[int]
     steps_per_epoch: NotRequired[int]
     first_step: NotRequired[int]
+    first_eval_batch: NotRequired[int]  # of the evaluation after that step, if it began within one
     measured: NotRequired[Measured]
     ended_unix_s: NotRequired[float]
     cause: NotRequired[str]
     message: NotRequired[str]
     last_step: NotRequired[int]
+    last_eval_batch: NotRequired[int]  # if it was stopped within an evaluation
 
 
 class Resolved(TypedDict):

@@ -180,6 +180,8 @@ def _train(
     attempt["environment"], attempt["precision"] = environment, precision
     attempt["params"], attempt["macs"] = counts.params, counts.macs
     attempt["steps_per_epoch"], attempt["first_step"] = len(batches), loop.step
+    if loop.eval_batch:
+        attempt["first_eval_batch"] = loop.eval_batch
     if tasks.leads:
         run.write_attempt(attempt)
         if not kept and config.says_auto:
@@ -248,6 +250,8 @@ def _train(
         wish = SAVE if tasks.leads and checkpoint_timer.is_due() else GO_ON
         agreed = tasks.agree(LEAVE if stop.is_set else wish)
         if agreed == LEAVE:
+            if loop.eval_batch:
+                attempt["last_eval_batch"] = loop.eval_batch
             write_pace()
             save()
             show_progress()

@@ -7,15 +7,14 @@ handlers stand, so that a stop in those seconds is not lost.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
-import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from subprocess import DEVNULL
 from types import FrameType
 from typing import IO, TYPE_CHECKING
 
@@ -28,6 +27,7 @@ from jobs.errors import DeviceError, InputError, MissingDataError, NoProgressErr
 from jobs.lease import LeaseHolder
 from jobs.run_dir import RunDir
 from jobs.run_records import Attempt
+from jobs.source_code import code_version
 
 if TYPE_CHECKING:
     from jobs.train import Display
@@ -39,6 +39,26 @@ OUT_OF_MEMORY_WORDS = ("DefaultCPUAllocator", "CUDA error: out of memory", "_STA
 LOST_TASK_WORDS = (
     *("Connection closed by peer", "Connection reset by peer", "Broken pipe", "ncclRemoteError"),
     "Timed out waiting",
+)
+
+# How a disk, its quota or a network file system fails, whatever the code does.
+STORAGE_ERRORS = frozenset(
+    {
+        *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EREMOTEIO),
+        *(errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN),
+    }
+)
+
+# The same where it is told on in other errors: by torch, and by what reads images.
+STORAGE_WORDS = (
+    "PytorchStreamWriter failed writing file",
+    *map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE)),
+)
+
+# How CUDA says that a GPU is broken. What an error of the code may also do to it is not among them.
+BROKEN_GPU_WORDS = (
+    *("uncorrectable ECC error", "uncorrectable NVLink error", "hardware stack error"),
+    *("busy or unavailable", "no CUDA-capable device"),
 )
 
 STOP_SIGNALS = (signal.SIGUSR2, signal.SIGTERM)
@@ -267,6 +287,10 @@ def describe_error(error: Exception, config: RunConfig) -> tuple[Cause, str]:
     lost = isinstance(error, RuntimeError) and any(words in message for words in LOST_TASK_WORDS)
     if config.gpus > 1 and lost:
         return Cause.TASK_LOST, f"another task of the job has ended, or hangs: {message}"
+    if isinstance(error, RuntimeError) and any(words in message for words in BROKEN_GPU_WORDS):
+        return Cause.NODE_FAILURE, message
+    if is_storage_failure(error):
+        return Cause.STORAGE_FAILED, message
     if not is_out_of_memory(error):
         return Cause.CODE_ERROR, message
     parts = f" in {config.accumulate_steps} parts" if config.accumulate_steps > 1 else ""
@@ -280,6 +304,13 @@ def is_out_of_memory(error: Exception) -> bool:
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
         or any(words in str(error) for words in OUT_OF_MEMORY_WORDS)
+    )
+
+
+def is_storage_failure(error: Exception) -> bool:
+    """The system's error, or one that repeats its words."""
+    return getattr(error, "errno", None) in STORAGE_ERRORS or any(
+        words in str(error) for words in STORAGE_WORDS
     )
 
 
@@ -318,17 +349,3 @@ def add_place(attempt: Attempt) -> None:
 def cluster_name(executor: str) -> str:
     """The cluster that a lease is tied to; outside of SLURM, the executor."""
     return os.environ.get("SLURM_CLUSTER_NAME", executor) if executor == "slurm" else executor
-
-
-def code_version() -> str:
-    """The frozen code's hash, or the commit with `+` for uncommitted changes, or nothing."""
-    top = Path(__file__).resolve().parents[1]
-    if top.parent.name == "code" and (top / "HEAD").exists():
-        return top.name
-    git = ["git", "-C", str(Path(__file__).parent)]
-    try:
-        commit = subprocess.check_output([*git, "rev-parse", "--short=12", "HEAD"], stderr=DEVNULL)
-        changes = subprocess.check_output([*git, "status", "--porcelain", "-uno"], stderr=DEVNULL)
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return commit.decode().strip() + ("+" if changes else "")

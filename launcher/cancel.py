@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING
 
 from jobs.errors import ExecutionError
 from jobs.lease import LeaseHolder
@@ -13,8 +14,11 @@ from jobs.processes import this_host
 from jobs.run_dir import RunDir
 from jobs.sweep_dir import SweepDir
 from launcher.plan import State
-from launcher.run_status import RunStatus
+from launcher.run_status import RunStatus, run_status
 from launcher.status import sweep_status
+
+if TYPE_CHECKING:
+    from launcher.slurm import Task
 
 WAIT_S = 60.0
 POLL_S = 0.1
@@ -68,13 +72,19 @@ def _cancel_jobs(sweep: SweepDir, run_ids: Collection[str] | None) -> list[str]:
         ids = {task.id for task in open_tasks(sweep)}
     else:
         found = {run: task for run, task in tasks_of_runs([sweep]).items() if not task.is_over}
-        needed = {task.id for run, task in found.items() if not run.is_cancelled()}
+        needed = {task.id for run, task in found.items() if _is_needed(run, task)}
         chosen = {run.run_id: task.id for run, task in found.items() if run.run_id in run_ids}
         ids = set(chosen.values()) - needed
         sharing = [run_id for run_id, task_id in chosen.items() if task_id in needed]
     if ids:
         slurm.scancel(sorted(ids))
     return sharing
+
+
+def _is_needed(run: RunDir, task: Task) -> bool:
+    """Whether the run is not over in this job, which others may share."""
+    state = run_status(run, queued=(), task=task).state
+    return not run.is_cancelled() and (state.is_under_way or state is State.HELD)
 
 
 def _stop(run: RunDir, holder: LeaseHolder, problems: list[str]) -> bool:

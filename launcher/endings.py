@@ -109,7 +109,10 @@ def _how_it_ended(history: Sequence[Attempt], released_unix_s: float) -> tuple[S
         case Cause.TIME_LIMIT | Cause.PREEMPTED:
             return State.STOPPED, f"{_nth(history, cause)}: {message}"
         case Cause.NODE_FAILURE:
-            return State.STOPPED, f"{_nth(history, cause)} on {last.get('node', '?')}{GOES_ON}"
+            node = last.get("node") or last.get("host", "?")
+            first_line = "" if message.startswith("SLURM says") else message.partition("\n")[0]
+            why = f": {first_line}" if first_line else ""
+            return State.STOPPED, f"{_nth(history, cause)} on {node}{why}{GOES_ON}"
         case _:
             return State.FAILED, f"{cause}: {message}"
 

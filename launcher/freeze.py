@@ -7,24 +7,19 @@ included, with the commit they come from and what was changed since.
 from __future__ import annotations
 
 import getpass
-import hashlib
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 from jobs.errors import InputError
+from jobs.source_code import PACKAGES, SOURCE, ask_git, hash_of, source_files
 from jobs.sweep_dir import SweepDir, check_private
-
-# What a job imports. The launcher is not among them: it runs where it was typed.
-PACKAGES = ("attention_models", "jobs")
-SOURCE = Path(__file__).resolve().parents[1]
 
 
 def freeze_code(sweep: SweepDir, source: Path = SOURCE) -> Path:
     """The sweep's copy of the code as it is now; its folder is named by the content's hash."""
-    files = _source_files(source)
-    frozen = sweep.code_folder(_hash(source, files))
+    files = source_files(source)
+    frozen = sweep.code_folder(hash_of(source, files))
     if frozen.exists() and frozen.stat().st_uid != os.getuid():
         # A colleague's copy of the same code; who may change it is not for us to say.
         frozen = sweep.code_folder(f"{frozen.name}-{getpass.getuser()}")
@@ -32,11 +27,6 @@ def freeze_code(sweep: SweepDir, source: Path = SOURCE) -> Path:
         _copy(source, files, frozen)
     check_frozen(frozen)
     return frozen
-
-
-def hash_of_code(source: Path = SOURCE) -> str:
-    """The hash that the code as it is now would be frozen under."""
-    return _hash(source, _source_files(source))
 
 
 def check_frozen(frozen: Path) -> None:
@@ -48,22 +38,8 @@ def check_frozen(frozen: Path) -> None:
         check_private(frozen)
     except InputError as error:
         raise InputError(f"{error}; or: {advice}") from None
-    if _hash(frozen, _source_files(frozen)) != frozen.name.partition("-")[0]:
+    if hash_of(frozen, source_files(frozen)) != frozen.name.partition("-")[0]:
         raise InputError(f"{frozen} was changed after it was frozen; remove it. {advice}")
-
-
-def _source_files(source: Path) -> list[Path]:
-    """Every Python file of the packages, relative to where they lie."""
-    found = (path for package in PACKAGES for path in (source / package).rglob("*.py"))
-    return sorted(path.relative_to(source) for path in found)
-
-
-def _hash(source: Path, files: list[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in files:
-        content = (source / path).read_bytes()
-        digest.update(f"{path.as_posix()} {len(content)}\n".encode() + content)
-    return digest.hexdigest()[:12]
 
 
 def _copy(source: Path, files: list[Path], frozen: Path) -> None:
@@ -73,8 +49,8 @@ def _copy(source: Path, files: list[Path], frozen: Path) -> None:
         (beside / path).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         shutil.copyfile(source / path, beside / path)
         (beside / path).chmod(0o444)
-    (beside / "HEAD").write_text(_git(source, "rev-parse", "HEAD"))
-    (beside / "changes.diff").write_text(_git(source, "diff", "HEAD", "--", *PACKAGES))
+    (beside / "HEAD").write_text(ask_git(source, "rev-parse", "HEAD"))
+    (beside / "changes.diff").write_text(ask_git(source, "diff", "HEAD", "--", *PACKAGES))
     for folder in [path for path in beside.rglob("*") if path.is_dir()]:
         folder.chmod(0o555)
     beside.chmod(0o755)
@@ -93,13 +69,3 @@ def remove_read_only(folder: Path) -> None:
         if path.is_dir():
             path.chmod(0o755)
     shutil.rmtree(folder)
-
-
-def _git(source: Path, *words: str) -> str:
-    """What git says, or nothing where the code is not in a repository."""
-    try:
-        return subprocess.check_output(
-            ["git", "-C", str(source), *words], stderr=subprocess.DEVNULL, text=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return ""

@@ -109,6 +109,7 @@ class LocalQueue:
     labels: Mapping[str, str] = field(default_factory=dict)
     pilot_steps: int | None = None
     stopping: bool = False
+    _submission: dict[str, Any] = field(init=False)
     _waiting: deque[str] = field(init=False)
     _trainings: list[Training] = field(init=False, default_factory=list)
 
@@ -118,10 +119,11 @@ class LocalQueue:
     def work(self) -> None:
         """Train until nothing waits; on Ctrl-C let the runs save, on a second one end them."""
         token = secrets.token_hex(4)
-        submission: dict[str, Any] = {
+        self._submission = {
             "token": token,
             "executor": "local",
             "runs": list(self.gpus),
+            "let_go": [],  # those that it will not start again, though they are not finished
             "submitted_unix_s": time.time(),
             "workers": len(self.workers),
             "runs_per_gpu": self._runs_per_gpu(),
@@ -129,12 +131,13 @@ class LocalQueue:
             "user": getpass.getuser(),
             **this_process(),
         }
-        path = self.sweep.write_submission(submission)
+        path = self.sweep.write_submission(self._submission)
         try:
             with self._stop_on_signals():
-                self._work(self.sweep.job_folder(token))
+                self._work(self.sweep.job_folder(token), path)
         finally:
-            self.sweep.write_submission({**submission, "ended_unix_s": time.time()}, path)
+            self._submission["ended_unix_s"] = time.time()
+            self.sweep.write_submission(self._submission, path)
 
     def _runs_per_gpu(self) -> int:
         """How many runs have the same GPU, where there are GPUs, before the last ones end."""
@@ -143,12 +146,14 @@ class LocalQueue:
             return 1
         return min(max(on.values()), math.ceil(sum(self.gpus.values()) / len(on)))
 
-    def _work(self, folder: Path) -> None:
+    def _work(self, folder: Path, submission: Path) -> None:
         last_stop_s = 0.0
         while True:
             for training in list(self._trainings):
                 if training.job.done():
-                    self._collect(training)
+                    if not self._collect(training):
+                        self._submission["let_go"].append(training.run.run_id)
+                        self.sweep.write_submission(self._submission, submission)
                 elif len(training.workers) > 1:
                     self._end_if_torn(training)
             while not self.stopping and (workers := self._workers_for_next()):
@@ -207,8 +212,11 @@ class LocalQueue:
         if time.monotonic() - training.torn_s > LOST_TASK_S:
             training.end_now()
 
-    def _collect(self, training: Training) -> None:
-        """Read from the run directory how a training ended, and what is to come of the run."""
+    def _collect(self, training: Training) -> bool:
+        """Read from the run directory how a training ended, and what is to come of the run.
+
+        False if it is not finished, and this queue does not start it again.
+        """
         run, job = training.run, training.job
         self._trainings.remove(training)
         status = run_status(run, queued=set())
@@ -217,12 +225,14 @@ class LocalQueue:
         elif status.state is State.STOPPED and not self.stopping and self._goes_on(run):
             self.report(f"{self._name(run)} was preempted ({status.detail}) and waits to go on")
             self._waiting.append(run.run_id)
+            return True
         elif status.state is State.PLANNED:
             # It died before it could say a word; submitit kept what was printed.
             self.report(f"{self._name(run)} did not begin; see {job.paths.stdout}")
         else:
             detail = f": {status.detail}" if status.detail else ""
             self.report(f"{self._name(run)} {status.state}{detail}")
+        return status.state is State.FINISHED
 
     def _name(self, run: RunDir) -> str:
         return self.labels.get(run.run_id, run.run_id)

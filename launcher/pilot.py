@@ -26,6 +26,7 @@ from launcher.durations import format_duration
 from launcher.estimates import Estimate, Estimator, read_known, show_seconds
 from launcher.fitting import short_id
 from launcher.plan import STARTING, State
+from launcher.status import sweep_status
 from launcher.submit import (
     Submission,
     check_data,
@@ -73,6 +74,9 @@ def fly_pilot(
         _fly_on_slurm(submission, run, profile, after, console)
     else:
         _fly_here(sweep, run, profile, workers)
+    if isinstance(profile, SlurmProfile):
+        with contextlib.suppress(ExecutionError):  # then it is not known why it was killed
+            sweep_status(sweep)
     flights = run.history()[before:]
     if not flights or "measured" not in flights[-1]:
         raise ExecutionError(f"the pilot measured nothing: {_why_unmeasured(run, flights)}")
@@ -84,7 +88,12 @@ def _why_unmeasured(run: RunDir, flights: Sequence[Attempt]) -> str:
     last = flights[-1] if flights else None
     if last and last.get("cause") == Cause.FINISHED:
         return f"the run was finished before step {STEPS}; one so short needs no pilot"
-    why = f"{last.get('cause')}: {last.get('message')}" if last else "it did not begin"
+    if last is None:
+        why = "it did not begin"
+    elif "cause" in last:
+        why = f"{last['cause']}: {last.get('message', '')}"
+    else:
+        why = "it was killed, and SLURM has not said why; `launcher status` asks again"
     return f"{why}; `launcher logs {run.run_id}` shows its output"
 
 

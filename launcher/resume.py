@@ -34,6 +34,11 @@ class Wishes:
     exclude_failed: bool = False
     update_code: bool = False
 
+    def for_slurm(self) -> list[str]:
+        """The options given that change nothing where a sweep trains on this machine."""
+        given = {"--exclude-failed": self.exclude_failed, "--update-code": self.update_code}
+        return [name for name, is_given in given.items() if is_given]
+
 
 @dataclass(frozen=True)
 class Resumption:
@@ -72,6 +77,11 @@ def plan_resumption(
         profile = exclude_nodes(profile, (n for run in statuses for n in run.failed_nodes))
         without = f"not on {profile.exclude}" if profile.exclude else "no node has failed"
         print(f"{sweep.name}: {without}")
+    if profile.executor == "local" and (ignored := wishes.for_slurm()):
+        change = "changes" if len(ignored) == 1 else "change"
+        print(
+            f"{sweep.name}: trains on this machine, where {' and '.join(ignored)} {change} nothing"
+        )
     starting = [action.run_id for action in actions if action.verb in STARTING]
     configs = {run_id: sweep.run(run_id).read_config() for run_id in starting}
     gpus = gpus_to_start(actions, configs)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from jobs import events
-from jobs.causes import NOT_RETRIED, Cause, idle_attempts
+from jobs.causes import ENDED_BY_ITSELF, NOT_RETRIED, Cause, idle_attempts
 from jobs.errors import InputError
 from jobs.lease import STALE_AFTER_S, LeaseHolder
 from jobs.look import tell_once
@@ -87,7 +87,8 @@ class RunStatus(Standing):
 STATES = {state: state for state in State}
 CAUSES = {cause: cause for cause in Cause}
 
-# Kept beside the fields of a run at rest: the job in which it will not go on.
+# Kept beside the fields of a run at rest: the job in which it has ended by itself, and whether that
+# is for good.
 LEFT_JOB = "left_job"
 
 # What is not kept of the fields; but the state is.
@@ -122,17 +123,27 @@ def _facts(run: RunDir, task: Task | None, *, is_queued: bool) -> dict[str, Any]
     holder = None if waits or run.is_finished() else _holder(run, ended)
     if holder is not None:
         return _at_work(run, task, holder)
-    rest, left_job = _rest(run, ended)
+    rest, left = _rest(run, ended)
     if rest["state"] is State.FINISHED:
         return rest
-    if task is not None and left_job == task.id and run.holder() is None:
-        # Others still need the job; for this run it has ended.
+    is_cancelled = rest["state"] is State.CANCELLED and events.is_cancelled(run.observed())
+    has_left = task is not None and (is_cancelled or _has_left(task, left))
+    if has_left and run.holder() is None:
+        # Others may still need the job; for this run it has ended.
         ended, rest = task, _rest(run, task)[0]
     if task is None or task is ended:
-        is_cancelled = rest["state"] is State.CANCELLED and events.is_cancelled(run.observed())
         starts = is_queued and not is_cancelled
         return rest | {"state": State.QUEUED, "detail": ""} if starts else rest
     return rest | _waiting(task) if waits else _at_work(run, task, holder)
+
+
+def _has_left(task: Task, left: Sequence[Any] | None) -> bool:
+    """Whether the run has ended by itself in this job, and will not go on there.
+
+    When the job is started again for others, the run tries what may be mended by then.
+    """
+    job_id, for_good = left or ("", False)
+    return job_id == task.id and (for_good or task.state not in WAITING)
 
 
 def _holder(run: RunDir, ended: Task | None) -> LeaseHolder | None:
@@ -149,7 +160,7 @@ def _holder(run: RunDir, ended: Task | None) -> LeaseHolder | None:
     return None if job_id and holder["job_id"] == job_id else holder
 
 
-def _rest(run: RunDir, ended: Task | None) -> tuple[dict[str, Any], str | None]:
+def _rest(run: RunDir, ended: Task | None) -> tuple[dict[str, Any], Sequence[Any] | None]:
     """The fields when nobody works on the run, and the job, if there is one, that it has left.
 
     SLURM shows how its last job has `ended`, or nothing of it.
@@ -217,9 +228,8 @@ def _unfinished(run: RunDir, ended: Task | None) -> dict[str, Any]:
     if state is State.STOPPED and run.is_left_behind():
         detail += "; it could not be requeued"
     facts = _so_far(history, seen, run.read_progress())
-    is_cancelled = facts["cause"] is Cause.CANCELLED and events.is_cancelled(seen)
-    if facts["cause"] in NOT_RETRIED or is_cancelled:
-        facts[LEFT_JOB] = history[-1]["job_id"]
+    if facts["cause"] in ENDED_BY_ITSELF:
+        facts[LEFT_JOB] = [history[-1]["job_id"], facts["cause"] in NOT_RETRIED]
     if ended is not None:
         facts["job_id"] = ended.id
     unbegun = jobs_before_it_began(history, seen, ended)

@@ -148,7 +148,7 @@ def queued_runs(sweep: SweepDir) -> set[str]:
     for submission in sweep.submissions().values():
         done = {"ended_unix_s", "job_id", "refused"} & submission.keys()
         if not done and submission["host"] == this_host() and is_running(submission):
-            waiting.update(submission["runs"])
+            waiting.update(set(submission["runs"]).difference(submission.get("let_go", ())))
     return waiting
 
 

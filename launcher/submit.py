@@ -185,13 +185,9 @@ def code_to_run(standings: Iterable[Standing], executor: Executor, code_hash: st
     """
     if all(run.cause is not Cause.CODE_ERROR for run in standings):
         return ""
-    if executor == "slurm":
-        from launcher.freeze import hash_of_code
+    from jobs.source_code import code_version, hash_of_code
 
-        return code_hash or hash_of_code()
-    from jobs.train_job import code_version
-
-    return code_version()
+    return code_hash or hash_of_code() if executor == "slurm" else code_version()
 
 
 def exclude_nodes(profile: SlurmProfile, nodes: Iterable[str]) -> SlurmProfile:
@@ -237,14 +233,22 @@ def check_was_submitted(sweep: SweepDir) -> None:
 def last_profile(sweep: SweepDir) -> tuple[Profile, str]:
     """The profile of a sweep's last submission, and the hash of the code that it froze.
 
-    Of one that was refused, or never got there, only where none was accepted.
+    Of one that was refused, or never got there, only where none was accepted. InputError if this
+    version cannot read it.
     """
     record = _last_submission(sweep)
     if record is None or record["executor"] == "local":
         return LocalProfile(workers=record.get("workers") if record else None), ""
     # Older records know one profile: there, no run had wishes of its own.
     profile = record.get("base_profile", record["profile"])
-    return SlurmProfile.model_validate(profile), record["code"]
+    try:
+        return SlurmProfile.model_validate(profile), record["code"]
+    except ValidationError as error:
+        wrong = "; ".join(mistakes(error))
+        raise InputError(
+            f"the profile that {sweep.name} was submitted with cannot be had any more: {wrong}; "
+            "`launcher submit MATRIX` takes today's"
+        ) from None
 
 
 def _last_submission(sweep: SweepDir) -> dict[str, Any] | None:

@@ -23,7 +23,7 @@ from launcher import slurm
 from launcher.killed import Silent, explain, silent_attempts
 from launcher.plan import State
 
-# An sbatch that outlived its launcher may still be accepted, and the accounting lags behind.
+# What SLURM shows, and the accounting more so, lags behind what it has accepted.
 ANSWER_LAG_S = 60.0
 
 # As long as SLURM has an ended job in mind, which is MinJobAge, somebody can requeue it by hand.
@@ -52,15 +52,23 @@ def keep_first_jobs(tasks: Sequence[slurm.Task]) -> list[slurm.Task]:
     return [task for task in tasks if int(task.job_id) == first[task.name]]
 
 
-def is_being_submitted(record: dict[str, Any]) -> bool:
-    """Whether a launcher is between writing the record and knowing the job's id."""
-    if "job_id" in record or "refused" in record:
-        return False
-    if record["host"] == this_host():
-        return is_running(record)
+def _is_being_submitted(record: Mapping[str, Any]) -> bool:
+    """Whether a launcher of this host is between writing the record and knowing the job's id."""
+    done = {"job_id", "refused"} & record.keys()
+    return not done and record["host"] == this_host() and is_running(record)
+
+
+def _may_come_for_s(record: Mapping[str, Any]) -> float:
+    """How long after the last known try a job may still be accepted.
+
+    The sbatch of a launcher of this host that is gone may be at it; one of another host, which
+    cannot be looked up, may try again.
+    """
+    if "job_id" in record:
+        return 0.0
     from launcher import sbatch  # with submitit, which looking seldom needs
 
-    return time.time() - record["submitted_unix_s"] < sbatch.RETRY_FOR_S + sbatch.TIMEOUT_S
+    return sbatch.TIMEOUT_S + (0.0 if record["host"] == this_host() else sbatch.RETRY_FOR_S)
 
 
 @dataclass
@@ -196,11 +204,15 @@ def give_up_lost(sweep: SweepDir, run_ids: Container[str]) -> None:
 
 def _adopt(submission: Path, record: dict[str, Any], job_id: str | None) -> None:
     """Complete the record of a submission whose launcher did not live to do it."""
-    sweep = SweepDir(submission.parents[1])
     if job_id is not None:
-        sweep.write_submission({**record, "job_id": job_id}, submission)
+        found = {"job_id": job_id}
     elif _is_settled(record):
-        sweep.write_submission({**record, "refused": "never reached SLURM"}, submission)
+        found = {"refused": "never reached SLURM"}
+    else:
+        return
+    # A sweep that belongs to a colleague can be looked at without being written.
+    with contextlib.suppress(PermissionError):
+        SweepDir(submission.parents[1]).write_submission({**record, **found}, submission)
 
 
 def _absent(place: _Place) -> slurm.Task | None:
@@ -225,7 +237,8 @@ def _absent(place: _Place) -> slurm.Task | None:
 def _is_settled(record: dict[str, Any]) -> bool:
     """Whether a submission that SLURM does not know will not turn up there any more."""
     is_mine = record["user"] == getpass.getuser()  # those of others may be hidden
-    is_old = time.time() - record["submitted_unix_s"] > ANSWER_LAG_S
+    age_s = time.time() - record["submitted_unix_s"]
+    is_old = age_s > ANSWER_LAG_S + _may_come_for_s(record)
     return is_mine and is_old and _is_here(record)
 
 
@@ -263,7 +276,7 @@ def _open_places(sweep: SweepDir) -> list[_Place]:
     newest: dict[str, tuple[Path, int]] = {}
     submissions = sweep.submissions()
     for path, record in submissions.items():
-        if "refused" not in record and not is_being_submitted(record):
+        if "refused" not in record and not _is_being_submitted(record):
             newest |= {run_id: (path, place) for place, run_id in enumerate(record["runs"])}
     places = []
     for run_id, (path, place) in newest.items():

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from jobs.config import RunConfig
-from jobs.errors import InputError
 from jobs.slurm_job import EARLY_WARNING_S
 from jobs.sweep_dir import SweepDir
 from launcher.cluster import AUTO, SlurmProfile, parse_time_min, write_minutes
@@ -31,7 +30,7 @@ CLASSES_MIN = (10, 20, 30, 60, 120, 240, 480, 720, 1440)
 # Data may have to be copied, and networks compiled, before the first step.
 PILOT_MIN = 30
 
-# A slice of which the start-up takes more than this share is told, and of this one refused.
+# A slice of which the start-up takes more than this share is told, and of that one with a warning.
 MUCH, TOO_MUCH = 0.1, 0.5
 
 
@@ -48,8 +47,7 @@ def set_limits(
 ) -> dict[str, Limit]:
     """The limit of each run's job, where its profile has `time: auto` or a slice.
 
-    Asks the cluster for its own limits where a run says `auto`. Raises InputError for a slice that
-    is mostly spent on starting.
+    Asks the cluster for its own limits where a run says `auto`.
     """
     if not any(profile.time == AUTO or profile.slice for profile in profiles.values()):
         return {}
@@ -145,7 +143,10 @@ def _ask_site() -> Site:
 
 
 def check_slice(profile: SlurmProfile, startup_s: float) -> str:
-    """What a restart costs, if that is much of a slice; InputError if it is most of it."""
+    """What a restart costs, if that is much of a slice.
+
+    Nothing is refused for it: what was measured may have prepared data, which is done once.
+    """
     assert profile.slice is not None, "only slices are checked"
     slice_min = parse_time_min(profile.slice)
     share = startup_share(slice_min, startup_s, profile.signal_delay_s)
@@ -158,7 +159,7 @@ def check_slice(profile: SlurmProfile, startup_s: float) -> str:
     enough = write_minutes(shortest_slice_min(startup_s, profile.signal_delay_s, MUCH))
     if share < TOO_MUCH:
         return f"{cost}; {enough} is spent better"
-    raise InputError(f"{cost}, so that it would hardly train; take {enough} or more")
+    return f"{cost}: if the next ones do as well, it hardly trains; take {enough} or more"
 
 
 def startup_share(slice_min: int, startup_s: float, signal_delay_s: float) -> float:

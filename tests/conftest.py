@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.browser.fixtures import browser, browser_process  # noqa: F401  fixtures for all tests
 from tests.slurm_cluster.fixtures import slurm_cluster  # noqa: F401  likewise
@@ -21,6 +22,12 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 # Who builds programs may have set it. Then each process that a test starts compiles ours anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# How fast a machine is, which others may use as well, no test asserts.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

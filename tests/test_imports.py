@@ -27,6 +27,7 @@ ALLOWED = {
         "jobs.run_records",
         "jobs.selection",
         "jobs.slurm_job",
+        "jobs.source_code",
         "jobs.sweep_dir",
         "jobs.train_job",
     ],

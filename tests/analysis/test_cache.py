@@ -201,9 +201,7 @@ def bring(run: RunDir, number: int) -> None:
 CHANGES = [append, tear, begin, cancel, forget_result, spoil, bring]
 
 
-@settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     changes=st.lists(
         st.tuples(st.sampled_from(CHANGES), st.integers(0, 2), st.integers(0, 50)), max_size=6

@@ -152,7 +152,7 @@ def test_without_any_run_there_are_no_costs() -> None:
 lengths = st.floats(0, 1e5, allow_nan=False)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(lengths, lengths, st.integers(0, 4)), min_size=1, max_size=4))
 def test_what_is_of_use_and_what_is_lost_are_never_more_than_all(
     history: list[tuple[float, float, int]],

@@ -157,7 +157,7 @@ def test_learning_rates_that_nobody_recorded_have_no_schedule(sweep: SweepDir) -
 histories = st.lists(st.lists(st.floats(0, 100), min_size=3, max_size=3), min_size=1, max_size=4)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(histories, min_size=1, max_size=3), st.randoms(use_true_random=False))
 def test_curves_are_those_of_numpy_whatever_the_order_of_the_rows(
     groups: list[list[list[float]]], random: Any

@@ -56,7 +56,7 @@ def test_a_run_without_epochs_has_a_row_without_numbers() -> None:
     assert per_run(*frames()).empty
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(st.lists(st.floats(0, 100), max_size=5), min_size=1, max_size=4),
     st.integers(1, 3),

@@ -101,7 +101,6 @@ def test_holm_corrects_by_rank_and_never_turns_the_order() -> None:
     assert significance.holm(p) == pytest.approx([0.03, 0.06, np.nan, 0.06], nan_ok=True)
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), max_size=6))
 def test_holm_is_between_no_correction_and_bonferronis(p: list[float]) -> None:
     corrected = significance.holm(np.array(p))
@@ -109,7 +108,7 @@ def test_holm_is_between_no_correction_and_bonferronis(p: list[float]) -> None:
     assert (corrected <= np.minimum(1, len(p) * np.array(p)) + 1e-12).all()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.floats(0, 100), min_size=3, max_size=6), st.floats(1.05, 3))
 def test_a_difference_beyond_what_can_be_told_is_told(own: list[float], beyond: float) -> None:
     spread = compare(plain=[0.0] * len(own), se=own).loc["se"]

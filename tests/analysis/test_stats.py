@@ -217,7 +217,7 @@ def as_frames(groups: list[list[list[float]]]) -> tuple[pd.DataFrame, pd.DataFra
     return pd.DataFrame(runs), pd.DataFrame(epochs)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(histories, st.randoms(use_true_random=False))
 def test_the_statistics_are_those_of_numpy_whatever_the_order_of_the_rows(
     groups: list[list[list[float]]], random: Any

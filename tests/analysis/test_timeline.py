@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis import timeline
@@ -74,7 +74,6 @@ def test_runs_of_one_name_are_told_apart(sweep: SweepDir) -> None:
 hours = st.floats(0, 100)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(hours, hours).map(sorted), min_size=1, max_size=8))
 def test_the_counts_add_up_to_the_time_that_was_spent(spans: list[list[float]]) -> None:
     spans = [*spans, [0.0, 100.0]]

@@ -17,7 +17,12 @@ def killed(first: int | None = None) -> dict[str, Any]:
     return {} if first is None else {"first_step": first}
 
 
+def within_evaluation(cause: Cause, step: int, first: int, last: int) -> dict[str, Any]:
+    return told(cause, step, step) | {"first_eval_batch": first, "last_eval_batch": last}
+
+
 STOP, TAKEN = Cause.STOPPED, Cause.PREEMPTED
+FULL, BROKEN = Cause.STORAGE_FAILED, Cause.NODE_FAILURE
 
 
 @pytest.mark.parametrize(
@@ -32,6 +37,15 @@ STOP, TAKEN = Cause.STOPPED, Cause.PREEMPTED
         ([killed(0), killed(7), killed(7)], [Cause.UNKNOWN]),
         ([killed(0), killed(), killed(4)], [Cause.UNKNOWN]),
         ([killed(), killed()], [Cause.UNKNOWN] * 2),
+        # What a failed one reached is lost; what it had saved is known likewise.
+        ([told(FULL, 5, 9), told(BROKEN, 5, 9), told(FULL, 5, 9)], [BROKEN, FULL]),
+        ([told(FULL, 5, 9), told(STOP, 7, 7)], [STOP]),
+        # Within an evaluation there are no steps.
+        ([within_evaluation(TAKEN, 0, 0, 40), within_evaluation(TAKEN, 0, 40, 80)], []),
+        ([within_evaluation(TAKEN, 0, 40, 40), told(TAKEN, 0, 0)], [TAKEN, TAKEN]),
+        ([within_evaluation(TAKEN, 5, 9, 9), told(STOP, 5, 6)], []),
+        ([told(TAKEN, 0, 5) | {"last_eval_batch": 3}, told(STOP, 5, 5)], [STOP]),
+        ([killed(0), killed(0) | {"first_eval_batch": 2}, killed(0)], [Cause.UNKNOWN]),
         # A person was asked in between.
         ([{"cause": STOP}, {"cause": Cause.NO_PROGRESS}, {"cause": STOP}], [STOP]),
         ([{"cause": STOP}, {"cause": Cause.CANCELLED}], []),

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.checkpoint import (
@@ -378,7 +378,6 @@ def test_a_write_under_way_when_the_process_ends_is_finished(
     assert os.listdir(run.path) == ["checkpoint.pt"]
 
 
-@settings(deadline=None)  # the disk may be slow
 @given(st.integers(0, len(PACKED) - 1), st.integers(0, 255))
 def test_any_damage_falls_back_to_the_one_before_and_is_told(place: int, change: int) -> None:
     """One changed byte or, with a change of 0, a file that is cut off there."""

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import warnings
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -126,3 +129,75 @@ def test_the_gpu_is_looked_at_before_it_is_used(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("torch.cuda.get_arch_list", lambda: OF_2_10)
     assert find_device() == torch.device("cuda", 0)
     assert find_device(local_rank=3) == torch.device("cuda", 1)
+
+
+# ---- a GPU that was given, and that torch cannot use
+
+
+@pytest.fixture
+def unusable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with a driver that is too old."""
+
+    def refuse() -> None:
+        raise RuntimeError("The NVIDIA driver is too old (found version 11040).\nUpdate it")
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.cuda.init", refuse)
+    (tmp_path / "nvidia3").touch()
+    monkeypatch.setattr("jobs.device.DEVICES", tmp_path)
+    for name in ("SLURM_JOB_GPUS", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize("name", ["SLURM_JOB_GPUS", "CUDA_VISIBLE_DEVICES"])
+def test_a_gpu_that_was_given_and_cannot_be_used_is_told_with_torchs_reason(
+    name: str, unusable: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "2,3")
+    with pytest.raises(DeviceError) as caught:
+        find_device()
+    message = str(caught.value)
+    assert message.startswith(f"GPU 2,3 was given to this process, and torch {torch.__version__} ")
+    assert "cannot use it: The NVIDIA driver is too old (found version 11040). `launcher" in message
+
+
+def test_a_warning_of_torch_ends_nothing_and_is_told(
+    unusable: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def warn() -> bool:
+        warnings.warn("CUDA initialization: the driver is too old", stacklevel=1)
+        return False
+
+    monkeypatch.setattr("torch.cuda.is_available", warn)
+    with pytest.warns(UserWarning, match="the driver is too old"):
+        assert find_device() == torch.device("cpu")
+
+
+def test_a_torch_without_cuda_is_no_reason_to_train_on_the_cpu(
+    unusable: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> None:
+        raise AssertionError("Torch not compiled with CUDA enabled")
+
+    monkeypatch.setattr("torch.cuda.init", refuse)
+    monkeypatch.setenv("SLURM_JOB_GPUS", "3")
+    with pytest.raises(DeviceError, match="cannot use it: Torch not compiled with CUDA enabled"):
+        find_device()
+
+
+@pytest.mark.parametrize("visible", ["", "-1", "NoDevFiles"])
+def test_a_person_may_hide_the_gpu_to_train_on_the_cpu(
+    visible: str, unusable: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_GPUS", "3")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert find_device() == torch.device("cpu")
+
+
+def test_without_a_gpu_or_with_one_that_is_none_the_cpu_is_taken(
+    unusable: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert find_device() == torch.device("cpu")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    monkeypatch.setenv("SLURM_JOB_GPUS", "1")
+    assert find_device() == torch.device("cpu"), "as on a private cluster"

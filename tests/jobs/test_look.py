@@ -425,7 +425,7 @@ DEEDS: dict[str, Callable[[RunDir], object]] = {
 }
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(deeds=st.lists(st.sampled_from(sorted(DEEDS)), min_size=1, max_size=12))
 def test_a_look_with_a_memory_sees_what_one_without_sees(deeds: list[str]) -> None:
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:

@@ -47,6 +47,31 @@ def test_a_process_that_the_site_hides_counts_as_running(monkeypatch: pytest.Mon
     assert is_running({**me, "pid": 1})
 
 
+def test_a_process_that_ends_while_it_is_looked_at_is_not_running(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def ended(pid: int) -> tuple[str, int]:
+        raise ProcessLookupError
+
+    me = this_process()
+    monkeypatch.setattr(processes, "_state_and_start", ended)
+    assert not is_running({**me, "pid": 2**22 + 1})
+
+
+def test_a_process_that_the_site_lets_nobody_look_at_counts_as_running(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As with hidepid=1."""
+
+    def refused(*process: int) -> tuple[str, int]:
+        raise PermissionError
+
+    me = this_process()
+    monkeypatch.setattr(processes, "_state_and_start", refused)
+    monkeypatch.setattr(os, "kill", refused)
+    assert is_running({**me, "pid": 1})
+
+
 def test_what_a_person_has_chosen_to_see_of_slurm_does_not_count(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

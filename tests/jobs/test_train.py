@@ -21,6 +21,7 @@ from PIL import Image
 
 from attention_models import create_model
 from attention_models.count import count
+from jobs.causes import Cause, idle_attempts
 from jobs.checkpoint import load_checkpoint, unpack, weights_sha256
 from jobs.config import RunConfig
 from jobs.distributed import ALONE
@@ -149,7 +150,7 @@ def test_the_weights_begin_as_the_seed_says(tmp_path: Path) -> None:
         assert torch.equal(state["model"][name], tensor), name
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.integers(0, BOUNDARIES - 1), min_size=1, max_size=6))
 def test_stopped_anywhere_any_number_of_times_it_ends_the_same_to_the_bit(
     undisturbed: RunDir, stops: list[int]
@@ -164,7 +165,7 @@ def test_stopped_anywhere_any_number_of_times_it_ends_the_same_to_the_bit(
         assert outcome(run) == outcome(undisturbed)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     st.fixed_dictionaries(
         {
@@ -625,6 +626,22 @@ def test_a_run_may_begin_with_weights_and_needs_them_only_once(
     before, after = undisturbed.read_metrics()[-1], run.read_metrics()[0]
     assert after["test_top1"] == pytest.approx(before["test_top1"], abs=4.1)
     assert after["test_loss"] == pytest.approx(before["test_loss"], rel=0.05)
+
+
+def test_a_stop_within_an_evaluation_tells_how_far_that_was(tmp_path: Path) -> None:
+    run = plan_run(tmp_path / "stopped")
+    first, second, third = attempt_of(run), attempt_of(run), attempt_of(run)
+    for attempt, look in ((first, 4), (second, 0), (third, 2)):
+        train(run, run.read_config(), attempt, StopAt(look), lambda text: None)
+    assert (first["first_step"], first["last_step"]) == (0, 3)
+    assert "first_eval_batch" not in first
+    assert first["last_eval_batch"] == second["first_eval_batch"] == 1
+    assert second["last_eval_batch"] == third["first_eval_batch"] == 1
+    assert third["last_step"] == 4
+    assert "last_eval_batch" not in third
+    assert idle_attempts([record | {"cause": "stopped"} for record in (first, second)]) == [
+        Cause.STOPPED
+    ]
 
 
 def test_weights_can_be_evaluated_alone(undisturbed: RunDir, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
@@ -14,11 +15,18 @@ from typing import Any
 import pytest
 
 from jobs.causes import IDLE_LIMITS, Cause
-from jobs.errors import DeviceError, InputError, NonFiniteLossError, NoProgressError
+from jobs.config import RunConfig
+from jobs.errors import (
+    DeviceError,
+    ExecutionError,
+    InputError,
+    NonFiniteLossError,
+    NoProgressError,
+)
 from jobs.lease import LeaseHeldError
 from jobs.run_dir import RunDir
-from jobs.train_job import StopOnSignal, TrainJob, attempt_run, job_identity
-from tests.jobs.conftest import plan_run
+from jobs.train_job import StopOnSignal, TrainJob, attempt_run, describe_error, job_identity
+from tests.jobs.conftest import TINY, plan_run
 from tests.jobs.test_train import outcome
 
 # Long enough to be hit by a signal: 40 epochs of 4 training and 2 test batches, about two seconds.
@@ -139,6 +147,7 @@ def test_a_device_that_does_not_do_is_the_cause(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("jobs.device.DEVICES", tmp_path / "missing")
     run = plan_run(tmp_path / "sweep", precision="fp16")
     with pytest.raises(DeviceError):
         attempt_run(run, StopOnSignal())
@@ -188,6 +197,61 @@ def test_memory_that_runs_out_on_the_cpu_is_told_by_torchs_words(
         attempt_run(run, StopOnSignal())
     assert run.attempts()[0]["cause"] == "out_of_memory"
     assert run.attempts()[0]["message"].startswith("batch_size 32 in 2 parts, RuntimeError: ")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EDQUOT, "Disk quota exceeded", "checkpoint.pt"),
+        OSError(errno.ESTALE, "Stale file handle"),
+        OSError(errno.ETIMEDOUT, "Connection timed out"),
+        RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed"),
+        ExecutionError(f"rose/0.png cannot be read: {os.strerror(errno.EIO)}"),
+    ],
+    ids=str,
+)
+def test_a_disk_that_is_full_or_does_not_answer_is_no_error_of_the_code(error: Exception) -> None:
+    message = f"{type(error).__name__}: {error}"
+    assert describe_error(error, RunConfig(**TINY)) == (Cause.STORAGE_FAILED, message)
+
+
+@pytest.mark.parametrize(
+    ("words", "cause"),
+    [
+        ("uncorrectable ECC error encountered", Cause.NODE_FAILURE),
+        ("CUDA-capable device(s) is/are busy or unavailable", Cause.NODE_FAILURE),
+        ("no CUDA-capable device is detected", Cause.NODE_FAILURE),
+        ("an illegal memory access was encountered", Cause.CODE_ERROR),
+        ("unspecified launch failure", Cause.CODE_ERROR),
+    ],
+)
+def test_a_broken_gpu_is_the_nodes_failure_and_keeps_its_words(words: str, cause: Cause) -> None:
+    error = RuntimeError(f"CUDA error: {words}")
+    assert describe_error(error, RunConfig(**TINY)) == (cause, f"RuntimeError: CUDA error: {words}")
+
+
+def test_a_quota_that_is_used_up_when_the_run_is_to_stop_is_the_cause(
+    tmp_path: Path, undisturbed: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was saved before stays, and the next attempt goes on from there."""
+    from jobs import checkpoint
+
+    def refuse(*anything: object) -> None:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    run = plan_run(tmp_path / "sweep", **LONG)
+    attempt_run(run, StopOnSignal(pilot_steps=30))
+    with monkeypatch.context() as full:
+        full.setattr(checkpoint, "write_atomic", refuse)
+        with pytest.raises(OSError, match="Disk quota exceeded"):
+            attempt_run(run, StopOnSignal(pilot_steps=30))
+    assert attempt_run(run, StopOnSignal()) == "finished"
+    assert [attempt["cause"] for attempt in run.attempts()] == [
+        *("stopped", "storage_failed", "finished")
+    ]
+    assert run.attempts()[1]["message"].endswith("Disk quota exceeded")
+    assert run.attempts()[2]["first_step"] == 30
+    assert outcome(run) == outcome(undisturbed)
 
 
 def test_a_loss_that_is_no_number_is_the_cause(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import InputError
+from jobs.source_code import PACKAGES, SOURCE
 from jobs.sweep_dir import SweepDir
-from launcher.freeze import PACKAGES, SOURCE, check_frozen, freeze_code
+from launcher.freeze import check_frozen, freeze_code
 
 
 @pytest.fixture

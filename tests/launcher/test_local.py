@@ -192,6 +192,21 @@ def test_a_failed_run_does_not_touch_the_others(sweep: SweepDir) -> None:
     assert any("failed" in line and "was edited" in line for line in said)
 
 
+def test_a_run_that_failed_is_told_as_failed_while_the_queue_goes_on(
+    matrix: Path, tmp_path: Path
+) -> None:
+    submission = plan_submission(read_matrix(matrix, ["train_images=1000"]), tmp_path / "runs")
+    submission.write()
+    queue, _ = queue_of(submission.sweep, workers=1)
+    seen: list[tuple[State, ...]] = []
+    queue.refresh = lambda: seen.append(
+        tuple(status.state for status in sweep_status(submission.sweep))
+    )
+    queue.work()
+    assert (State.FAILED, State.RUNNING) in seen
+    assert (State.QUEUED, State.FAILED) not in seen
+
+
 def test_what_submitit_stores_is_private(sweep: SweepDir) -> None:
     queue, _ = queue_of(sweep)
     queue.work()

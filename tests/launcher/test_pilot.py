@@ -95,6 +95,13 @@ def test_a_pilot_of_a_run_that_is_shorter_says_that_it_needs_none(sweep: SweepDi
     assert why == "the run was finished before step 50; one so short needs no pilot"
 
 
+def test_a_pilot_that_was_killed_says_so_though_nobody_knows_why_yet(sweep: SweepDir) -> None:
+    run = sweep.runs()[0]
+    add_attempt(run, executor="slurm", job_id="77")
+    why = _why_unmeasured(run, run.history())
+    assert why.startswith("it was killed, and SLURM has not said why; `launcher status` asks again")
+
+
 # ---- what follows from it
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from jobs import look
+from jobs.config import RunConfig
 from jobs.sweep_dir import SweepDir
 from tests.launcher.conftest import Desk
 
@@ -54,6 +55,17 @@ def test_a_damaged_run_is_left_and_keeps_no_other_from_going_on(stopped: Desk) -
     assert "1.json is damaged" in told
     assert told.endswith("error: 1 of 3 sweeps failed: b\n")
     assert [submissions(name) for name in "abc"] == [2, 2, 2]
+
+
+def test_wishes_for_slurm_are_told_to_change_nothing_of_a_sweep_on_this_machine(
+    stopped: Desk,
+) -> None:
+    config = RunConfig(model="resnet_small", dataset="digits")
+    SweepDir("runs/here").run(config.run_id).write_config(config)
+    said = stopped.launcher("resume", "here", "a", "--exclude-failed", "--update-code", "--dry-run")
+    ignored = "trains on this machine, where --exclude-failed and --update-code change nothing"
+    assert f"here: {ignored}\n" in said
+    assert f"a: {ignored}" not in said
 
 
 def test_resume_reads_what_status_remembers(stopped: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

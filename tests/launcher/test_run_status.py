@@ -228,7 +228,7 @@ def all_statuses(run: RunDir) -> list[RunStatus]:
     ]
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, suppress_health_check=list(HealthCheck))
 @given(deeds=st.lists(st.sampled_from(sorted(DEEDS)), max_size=5))
 def test_what_is_remembered_of_a_run_gives_the_same_status_as_its_files(deeds: list[str]) -> None:
     now_s = time.time() + 1.0

@@ -106,7 +106,7 @@ def test_what_squeue_has_forgotten_has_ended_in_the_way_that_the_accounting_tell
 ) -> None:
     """A crash of the controller can leave a task there that waits or runs for ever."""
     desk.submit(len(WORDS))
-    desk.age(by_s=100)
+    desk.age(by_s=200)
     for index, (word, reason, _) in enumerate(WORDS):
         desk.fake.set(f"77_{index}", word, reason, nodes="n1", in_squeue=False)
     expected = [State.STOPPED if state in UNDER_WAY else state for _, _, state in WORDS]
@@ -176,7 +176,7 @@ def test_jobs_that_slurm_forgets_before_the_run_begins_have_a_budget_too(desk: D
     desk.submit(1)
     for _ in range(7):
         desk.fake.set(desk.jobs()[-1], "RUNNING", in_squeue=False)
-        desk.age(by_s=100)
+        desk.age(by_s=200)
         said = desk.launcher("resume")
     assert len(desk.jobs()) == 5
     assert "no step of progress in 5 attempts: unknown 5; left without --failed" in said
@@ -196,7 +196,7 @@ def test_a_job_that_slurm_does_not_show_yet_is_not_submitted_again(desk: Desk) -
 def test_a_task_that_is_unknown_to_both_has_ended_after_a_while(desk: Desk) -> None:
     desk.submit()
     desk.fake.set("77_0", "RUNNING", in_squeue=False, in_sacct=False)
-    desk.age(by_s=100)
+    desk.age(by_s=200)
     assert desk.states() == ["stopped", "queued"]
     assert resumed(desk) == {0}
 
@@ -204,7 +204,7 @@ def test_a_task_that_is_unknown_to_both_has_ended_after_a_while(desk: Desk) -> N
 def test_ids_that_are_given_away_again_do_not_mix_runs_up(desk: Desk) -> None:
     """The controller came back without its jobs, as after a kill within a second of sbatch."""
     desk.submit()
-    desk.age(by_s=100)
+    desk.age(by_s=200)
     desk.fake.set("77", "RUNNING", nodes="n1")
     desk.fake.lose_everything()
     desk.launcher("resume")
@@ -248,7 +248,7 @@ def test_without_accounting_squeue_and_the_files_are_enough(tmp_path: Path, desk
     desk.fake.set("77_0", "RUNNING")
     desk.fake.set("77_1", "CANCELLED by 123")
     desk.fake.set("77_2", "OUT_OF_MEMORY")
-    desk.age(by_s=100)
+    desk.age(by_s=200)
     assert desk.states() == ["running", "cancelled", "failed", "queued"]
     desk.fake.set("77", "RUNNING", in_squeue=False)
     assert desk.states() == ["stopped", "cancelled", "failed", "stopped"]

@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 
 from jobs.errors import ExecutionError, InputError
+from jobs.source_code import code_version, hash_of_code
 from jobs.sweep_dir import SweepDir
-from jobs.train_job import code_version
 from launcher.cluster import Cluster, LocalProfile, Resources, SlurmProfile, read_cluster
-from launcher.freeze import hash_of_code
 from launcher.matrix import read_matrix
 from launcher.plan import Verb
 from launcher.status import sweep_status
@@ -20,12 +19,14 @@ from launcher.submit import (
     check_was_submitted,
     choose_profile,
     exclude_nodes,
+    last_profile,
     plan_submission,
     run_profile,
     run_profiles,
     settle_wishes,
     with_wishes,
 )
+from tests.launcher.answers import add_submission
 from tests.launcher.conftest import add_attempt
 
 CLUSTER = Cluster(
@@ -105,6 +106,12 @@ def test_wishes_that_cannot_be_had_are_refused(sweep: SweepDir, matrix: Path) ->
     run.write_resources({"time": "soon"})
     with pytest.raises(InputError, match=f"what {run.run_id} asks for is damaged: time: 'soon'"):
         run_profile(run, base)
+
+
+def test_a_profile_of_another_version_is_told_and_not_guessed(sweep: SweepDir) -> None:
+    add_submission(sweep, job_id="77", profile={"time": "10", "cores": 4}, code="c")
+    with pytest.raises(InputError, match=r"cannot be had any more: cores: .*takes today's"):
+        last_profile(sweep)
 
 
 def test_an_error_in_the_code_is_left_until_the_code_is_another_one_or_it_is_asked_for(

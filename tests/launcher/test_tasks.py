@@ -52,10 +52,34 @@ def test_a_submission_that_never_reached_slurm_is_given_up_after_a_while(
     assert "refused" not in record_of(sweep)
     assert {status.state for status in sweep_status(sweep)} == {"queued"}, "it may yet turn up"
     (path,) = sweep.submissions()
-    sweep.write_submission(record_of(sweep) | {"submitted_unix_s": time.time() - 100}, path)
-    tasks_of_runs([sweep])
+    for ago_s, state in ((100, "queued"), (200, "planned")):
+        # Its launcher is gone; the sbatch of that may be waiting for an answer, for two minutes.
+        sweep.write_submission(record_of(sweep) | {"submitted_unix_s": time.time() - ago_s}, path)
+        assert {status.state for status in sweep_status(sweep)} == {state}
     assert record_of(sweep)["refused"] == "never reached SLURM"
+
+
+def test_a_submission_from_another_login_node_is_not_made_twice(
+    sweep: SweepDir, answers: Slurm
+) -> None:
+    """Its launcher cannot be looked up: it may be gone, or still trying."""
+    add_submission(sweep, host="login1", submitted_unix_s=time.time() - 200)
+    (status, _) = sweep_status(sweep)
+    assert (status.state, status.detail) == (
+        "queued",
+        "SLURM does not show it yet; ask again in a minute",
+    )
+    answers.queue = [Task("tiny-t0", "77", index, "PENDING") for index in (0, 1)]
+    assert {status.job_id for status in sweep_status(sweep)} == {"77_0", "77_1"}
+    assert record_of(sweep)["job_id"] == "77"
+
+
+def test_a_submission_from_another_login_node_is_given_up_after_a_while(
+    sweep: SweepDir, answers: Slurm
+) -> None:
+    add_submission(sweep, host="login1", submitted_unix_s=time.time() - 500)
     assert {status.state for status in sweep_status(sweep)} == {"planned"}
+    assert record_of(sweep)["refused"] == "never reached SLURM"
 
 
 def test_a_submission_under_way_is_left_to_its_launcher(sweep: SweepDir, answers: Slurm) -> None:
@@ -177,6 +201,18 @@ def test_a_sweep_of_somebody_else_can_be_looked_at(
     assert {status.state for status in sweep_status(sweep)} == {"failed"}
 
 
+def test_a_sweep_of_somebody_else_whose_job_has_no_id_yet_can_be_looked_at(
+    sweep: SweepDir, answers: Slurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*anything: object) -> None:
+        raise PermissionError
+
+    add_submission(sweep, user="colleague")
+    monkeypatch.setattr("jobs.sweep_dir.SweepDir.write_submission", refused)
+    answers.queue = [Task("tiny-t0", "77", index, "RUNNING") for index in (0, 1)]
+    assert {status.state for status in sweep_status(sweep)} == {"running"}
+
+
 def test_of_two_jobs_of_one_name_the_first_is_kept_and_the_other_cancelled(
     sweep: SweepDir, answers: Slurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -284,6 +320,41 @@ def test_a_run_that_failed_in_a_job_is_not_running_because_others_are(
     answers.queue[0] = Task("tiny-t0", "77", 0, "PENDING")
     states = [status.state for status in sweep_status(pack)][:4]
     assert states == ["failed", "queued", "cancelled", "queued"]
+
+
+def test_a_run_whose_data_are_missing_waits_when_its_job_is_started_again_for_others(
+    pack: SweepDir, answers: Slurm
+) -> None:
+    answers.queue = [Task("tiny-t0", "77", index, "RUNNING") for index in (0, 1)]
+    start = {"executor": "slurm", "job_id": "77_0", "restart": 0}
+    add_attempt(pack.run(pack.named_runs()[0]), **start, cause="data_missing", message="no files")
+    status = sweep_status(pack)[0]
+    assert (status.state, status.detail) == ("failed", "data_missing: no files")
+    answers.queue[0] = Task("tiny-t0", "77", 0, "PENDING")
+    assert sweep_status(pack)[0].state == "queued"
+
+
+def test_a_run_that_was_cancelled_before_its_job_began_is_cancelled_there(
+    pack: SweepDir, answers: Slurm
+) -> None:
+    pack.run(pack.named_runs()[0]).observe("cancelled")
+    for word in ("PENDING", "RUNNING"):
+        answers.queue = [Task("tiny-t0", "77", index, word) for index in (0, 1)]
+        states = [status.state for status in sweep_status(pack)]
+        assert states == ["cancelled"] + 5 * ["queued" if word == "PENDING" else "running"]
+
+
+def test_a_run_that_failed_in_a_job_does_not_keep_it_from_being_cancelled(
+    pack: SweepDir, answers: Slurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed: list[str] = []
+    monkeypatch.setattr(slurm, "scancel", killed.extend)
+    start = {"executor": "slurm", "job_id": "77_1", "restart": 0}
+    failed, _ = (pack.run(run_id) for run_id in pack.named_runs()[4:])
+    add_attempt(failed, **start, cause="code_error", message="ValueError")
+    answers.queue = [Task("tiny-t0", "77", index, "RUNNING") for index in (0, 1)]
+    cancel_sweep(pack, lambda line: None, only=sweep_status(pack)[5:])
+    assert killed == ["77_1"]
 
 
 def test_a_job_is_cancelled_with_the_last_of_its_runs(

@@ -3,7 +3,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.figures.looks import BASELINE_COLOUR, DASHES, MOST_GROUPS, looks_of
@@ -13,7 +13,6 @@ from jobs.errors import ExecutionError, InputError
 names = st.lists(st.sampled_from([*MODELS, "timm/resnet18", "my net", "Net2"]), unique=True)
 
 
-@settings(deadline=None)
 @given(names, names)
 def test_a_network_has_its_colour_and_mark_in_every_figure(one: list[str], other: list[str]):
     first, second = looks_of(one), looks_of(other)
@@ -22,7 +21,6 @@ def test_a_network_has_its_colour_and_mark_in_every_figure(one: list[str], other
         assert first[name].marker == second[name].marker
 
 
-@settings(deadline=None)
 @given(names)
 def test_the_order_of_the_names_does_not_matter(found: list[str]) -> None:
     assert looks_of(found) == looks_of(found[::-1])

@@ -49,7 +49,7 @@ def test_names_that_have_no_room_are_told() -> None:
 place = st.floats(1, 9)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.tuples(place, place), min_size=1, max_size=5))
 def test_placed_names_cover_neither_each_other_nor_a_point(places: list[tuple[float, float]]):
     axes = make_axes()

@@ -391,7 +391,7 @@ def test_a_changed_folder_is_decoded_anew_and_the_old_file_removed(tmp_path: Pat
     assert data.train.pixels[place, 0, 0].tolist() == [255, 0, 0]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.data())
 def test_a_damaged_file_is_told_and_decoded_anew(data: st.DataObject) -> None:
     folder = Path("data") / "pets"

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy
@@ -110,7 +110,6 @@ def test_an_operation_takes_images_of_any_size(name: str) -> None:
         assert_as_torchvision_does_it(name, photos(24, 32)[:4, :height, :width], magnitude)
 
 
-@settings(deadline=None)  # the first one loads the photograph
 @given(st.data())
 def test_what_is_done_to_an_image_does_not_depend_on_those_beside_it(data: st.DataObject) -> None:
     pixels = photos(8, 8)[:12]

@@ -81,7 +81,7 @@ OPTIONS = st.sampled_from(
 )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(OPTIONS, st.integers(0, 2**32 - 1), st.integers(1, 3), st.integers(1, 2))
 def test_how_a_batch_is_divided_changes_nothing(
     options: dict[str, Any], seed: int, world: int, accumulate: int

@@ -556,19 +556,29 @@ def read_until(process: subprocess.Popen[str], word: str) -> None:
     raise AssertionError(f"ended before {word}: {process.communicate()}")
 
 
+def helpers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The server, its helper and two workers, as soon as all are there."""
+    found: list[psutil.Process] = []
+    deadline_s = time.monotonic() + 60
+    while len(found) < 4 and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+        found = psutil.Process(process.pid).children(recursive=True)
+    assert len(found) == 4
+    return found
+
+
 @pytest.mark.parametrize("end", ["return", "leave"])
 def test_signals_for_the_whole_job_reach_only_the_trainer(stream: Any, end: str) -> None:
     process = stream(end)
     read_until(process, "built")
     send_all(process)  # while the workers are started
     read_until(process, "streams")
-    alive = psutil.Process(process.pid).children(recursive=True)
+    alive = helpers_of(process)
     send_all(process)
     out, err = process.communicate(timeout=60)
     assert str(sorted(2 * [signal.Signals[name].value for name in NAMES])) in out
     assert err == ""
     assert process.returncode == 0
-    assert len(alive) == 4  # the server, its helper and two workers
     _, left = psutil.wait_procs(alive, timeout=10)
     assert left == []
 
@@ -576,7 +586,7 @@ def test_signals_for_the_whole_job_reach_only_the_trainer(stream: Any, end: str)
 def test_workers_end_with_a_trainer_that_is_killed(stream: Any) -> None:
     process = stream("return")
     read_until(process, "streams")
-    alive = psutil.Process(process.pid).children(recursive=True)
+    alive = helpers_of(process)
     process.kill()
     _, left = psutil.wait_procs(alive, timeout=10)
     assert left == []
