@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="folder of all sweeps")]
 Sweeps = Annotated[
     list[str] | None,
-    typer.Argument(metavar="SWEEP", help="names under --runs, or paths; all if none is given"),
+    typer.Argument(metavar="SWEEP ...", help="names under --runs, or paths; all if none is given"),
 ]
 Workers = Annotated[
     int | None,

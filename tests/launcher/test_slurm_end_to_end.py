@@ -272,6 +272,25 @@ def test_a_told_run_saves_is_requeued_and_ends_as_if_nothing_had_happened(
     assert [path.name for path in lab.sweep.path.glob("slurm/*/*/*.pkl")] == ["task.pkl"]
 
 
+def test_at_the_end_of_its_time_a_run_saves_is_requeued_and_goes_on(lab: Lab) -> None:
+    def limit(minutes: int) -> None:
+        lab.cluster.run("scontrol", "update", f"JobId={lab.job_id()}", f"TimeLimit={minutes}")
+
+    lab.submit("--set", "epochs=100000")
+    run = lab.runs()[0]
+    lab.wait_until_training(run)
+    limit(1)  # SLURM warns within half a minute, when it looks for jobs whose time is over
+    wait_for(lambda: run.attempts()[0].get("cause") == "time_limit", TIMEOUT_S, "the run to save")
+    limit(10)
+    lab.wait_until_training(run, attempt=2)
+    first, second = run.attempts()
+    assert first["message"] == f"SIGUSR2 after step {first['last_step']}"
+    assert second["first_step"] == first["last_step"]
+    assert [first["restart"], second["restart"]] == [0, 1]
+    lab.launcher("cancel", "sweep")
+    lab.wait_until_at_rest()
+
+
 def test_preempted_with_term_alone_a_run_loses_nothing(
     slurm_cluster: SlurmCluster, tmp_path: Path, undisturbed: RunDir
 ) -> None:
