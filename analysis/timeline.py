@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.groups import RUN, grouped
-from jobs.causes import NOT_RETRIED, Cause
+from jobs.causes import ENDED_ALONE, Cause
 
 # What a bar says of its run, in the order in which a legend tells it. An attempt was stopped if it
 # could save, and killed if it could not.
@@ -24,7 +24,7 @@ _NOT_SAVED = (
 _OUTCOMES: Mapping[Cause, str] = {
     **dict.fromkeys(_SAVED, STOPPED),
     **dict.fromkeys(_NOT_SAVED, "killed"),
-    **dict.fromkeys(NOT_RETRIED | {Cause.DATA_MISSING, Cause.STORAGE_FAILED}, "failed"),
+    **dict.fromkeys(ENDED_ALONE, "failed"),
     Cause.FINISHED: "finished",
     Cause.CANCELLED: "cancelled",
 }

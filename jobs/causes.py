@@ -38,6 +38,7 @@ class Cause(StrEnum):
     # Would not, once that is mended.
     DATA_MISSING = "data_missing"
     STORAGE_FAILED = "storage_failed"  # a full disk or quota, or a file system that does not answer
+    GPU_FAILED = "gpu_failed"  # as the job sees it; to SLURM the node may be well
 
     __hash__ = str.__hash__  # as that of its text, which it is equal to, and faster than Enum's
 
@@ -60,8 +61,13 @@ NOT_RETRIED = frozenset(
     }
 )
 
-# Neither told to stop nor killed: where runs share a job, it goes on for the others.
-ENDED_BY_ITSELF = NOT_RETRIED | {Cause.DATA_MISSING, Cause.STORAGE_FAILED}
+# The run has ended alone: where runs share a job, it goes on for the others.
+ENDED_ALONE = NOT_RETRIED | {
+    Cause.DATA_MISSING,
+    Cause.STORAGE_FAILED,
+    Cause.GPU_FAILED,
+    Cause.CANCELLED,
+}
 
 # So many attempts in a row may end so without a step of progress. A job cannot tell the failure of
 # a node, which is not its fault, from other kills, so these have more.
@@ -73,6 +79,7 @@ IDLE_LIMITS: Mapping[Cause, int] = {
     Cause.NOT_BEGUN: 3,
     Cause.DATA_MISSING: 3,
     Cause.STORAGE_FAILED: 3,
+    Cause.GPU_FAILED: 3,
     Cause.NODE_FAILURE: 5,
     Cause.UNKNOWN: 5,
 }

@@ -58,12 +58,11 @@ def find_device(local_rank: int = 0) -> torch.device:
 
 
 def check_no_gpu_is_given() -> None:
-    """DeviceError if this process was given GPUs, which torch cannot use: the CPU is far slower."""
-    of_job = os.environ.get("SLURM_JOB_GPUS", "")
-    given = os.environ.get("CUDA_VISIBLE_DEVICES", of_job)
-    # The job's are counted on the node, the process's perhaps among those of the job.
-    files = [DEVICES / f"nvidia{number}" for number in re.findall(r"\d+", of_job or given)]
-    if given in NO_GPUS or not any(file.exists() for file in files):
+    """DeviceError if SLURM gave this job GPUs, which torch cannot use: the CPU is far slower."""
+    given = os.environ.get("SLURM_JOB_GPUS", "")
+    is_hidden = os.environ.get("CUDA_VISIBLE_DEVICES", given) in NO_GPUS
+    files = [DEVICES / f"nvidia{number}" for number in re.findall(r"\d+", given)]
+    if is_hidden or not any(file.exists() for file in files):
         return
     try:
         torch.cuda.init()
@@ -71,9 +70,9 @@ def check_no_gpu_is_given() -> None:
     except (AssertionError, RuntimeError) as error:
         reason = str(error).partition("\n")[0].rstrip(".")
     raise DeviceError(
-        f"GPU {given} was given to this process, and torch {torch.__version__} cannot use it: "
-        f"{reason}. `launcher doctor` says which torch suits; to train on the CPU, hide the GPU "
-        "with CUDA_VISIBLE_DEVICES="
+        f"SLURM gave this job GPU {given}, and torch {torch.__version__} cannot use it: {reason}. "
+        "`launcher resume --failed --exclude-failed` tries other nodes; a profile without `gres` "
+        "trains on the CPU"
     )
 
 

@@ -15,7 +15,8 @@ SOURCE = Path(__file__).resolve().parents[1]
 def code_version(source: Path = SOURCE) -> str:
     """The hash of a frozen copy, else the commit; with `+` and the hash of changes not committed.
 
-    Where there is no repository, only the hash.
+    Where there is no repository, only the hash; and where the code cannot be read now, that is left
+    out, since no attempt shall fail for it.
     """
     if source.parent.name == "code" and (source / "HEAD").exists():
         return source.name
@@ -23,7 +24,10 @@ def code_version(source: Path = SOURCE) -> str:
     ours = [f"{package}/*.py" for package in PACKAGES]
     if commit and not ask_git(source, "status", "--porcelain", "--", *ours):
         return commit
-    return f"{commit}+{hash_of_code(source)}"
+    try:
+        return f"{commit}+{hash_of_code(source)}"
+    except OSError:
+        return f"{commit}+"
 
 
 def hash_of_code(source: Path = SOURCE) -> str:
@@ -40,8 +44,11 @@ def hash_of(source: Path, files: Sequence[Path]) -> str:
 
 
 def source_files(source: Path) -> list[Path]:
-    """Every Python file of the packages, relative to where they lie."""
-    found = (path for package in PACKAGES for path in (source / package).rglob("*.py"))
+    """Every Python file of the packages, relative to where they lie.
+
+    Editors have files beside theirs whose names begin with a dot.
+    """
+    found = (path for package in PACKAGES for path in (source / package).rglob("[!.]*.py"))
     return sorted(path.relative_to(source) for path in found)
 
 

@@ -288,7 +288,7 @@ def describe_error(error: Exception, config: RunConfig) -> tuple[Cause, str]:
     if config.gpus > 1 and lost:
         return Cause.TASK_LOST, f"another task of the job has ended, or hangs: {message}"
     if isinstance(error, RuntimeError) and any(words in message for words in BROKEN_GPU_WORDS):
-        return Cause.NODE_FAILURE, message
+        return Cause.GPU_FAILED, message.partition("\n")[0]  # not CUDA's advice below it
     if is_storage_failure(error):
         return Cause.STORAGE_FAILED, message
     if not is_out_of_memory(error):

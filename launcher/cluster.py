@@ -84,7 +84,7 @@ def _number_as_text(value: Any) -> Any:
 
 
 Words = Annotated[str, _like(r"[A-Za-z0-9][\w.-]*(,[A-Za-z0-9][\w.-]*)*", "gpu_8 or gpu_4,gpu_8")]
-Gres = Annotated[str, _like(r"[a-z]\w*(:[A-Za-z][\w-]*)?(:[1-9]\d{0,2})?", "gpu:v100:1")]
+Gres = Annotated[str, _like(r"[a-z]\w*(:[A-Za-z1-9][\w.-]*)?(:[1-9]\d{0,2})?", "gpu:v100:1")]
 Memory = Annotated[str, BeforeValidator(_number_as_text), _like(r"[1-9]\d{0,5}[KMGT]", "32G")]
 Time = Annotated[str, BeforeValidator(_number_as_text), AfterValidator(_time)]
 TimeOrAuto = Annotated[str, BeforeValidator(_number_as_text), AfterValidator(_time_or_auto)]

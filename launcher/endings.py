@@ -78,7 +78,7 @@ def failed_nodes(history: Sequence[Attempt], seen: Sequence[Event]) -> tuple[str
 
     Of a job on several nodes, SLURM does not say which one has failed.
     """
-    bad = (Cause.NODE_FAILURE, Cause.DEVICE_UNFIT)
+    bad = (Cause.NODE_FAILURE, Cause.GPU_FAILED, Cause.DEVICE_UNFIT)
     nodes = [a.get("node", "") for a in history if a.get("cause") in bad]
     begun = {attempt["job_id"] for attempt in history}
     before = {  # squeue and the accounting may both have told of one job
@@ -109,10 +109,7 @@ def _how_it_ended(history: Sequence[Attempt], released_unix_s: float) -> tuple[S
         case Cause.TIME_LIMIT | Cause.PREEMPTED:
             return State.STOPPED, f"{_nth(history, cause)}: {message}"
         case Cause.NODE_FAILURE:
-            node = last.get("node") or last.get("host", "?")
-            first_line = "" if message.startswith("SLURM says") else message.partition("\n")[0]
-            why = f": {first_line}" if first_line else ""
-            return State.STOPPED, f"{_nth(history, cause)} on {node}{why}{GOES_ON}"
+            return State.STOPPED, f"{_nth(history, cause)} on {last.get('node', '?')}{GOES_ON}"
         case _:
             return State.FAILED, f"{cause}: {message}"
 

@@ -110,6 +110,7 @@ class LocalQueue:
     pilot_steps: int | None = None
     stopping: bool = False
     _submission: dict[str, Any] = field(init=False)
+    _submission_path: Path = field(init=False)
     _waiting: deque[str] = field(init=False)
     _trainings: list[Training] = field(init=False, default_factory=list)
 
@@ -123,7 +124,7 @@ class LocalQueue:
             "token": token,
             "executor": "local",
             "runs": list(self.gpus),
-            "let_go": [],  # those that it will not start again, though they are not finished
+            "let_go": [],
             "submitted_unix_s": time.time(),
             "workers": len(self.workers),
             "runs_per_gpu": self._runs_per_gpu(),
@@ -131,13 +132,23 @@ class LocalQueue:
             "user": getpass.getuser(),
             **this_process(),
         }
-        path = self.sweep.write_submission(self._submission)
+        self._submission_path = self.sweep.write_submission(self._submission)
         try:
             with self._stop_on_signals():
-                self._work(self.sweep.job_folder(token), path)
+                self._work(self.sweep.job_folder(token))
         finally:
             self._submission["ended_unix_s"] = time.time()
-            self.sweep.write_submission(self._submission, path)
+            self._write_submission()
+
+    def _write_submission(self) -> None:
+        # A full disk is no reason to leave trainings alone; who looks knows a little less.
+        with contextlib.suppress(OSError):
+            self.sweep.write_submission(self._submission, self._submission_path)
+
+    def _let_go(self, run: RunDir) -> None:
+        """Let whoever looks know that this queue will not start an unfinished run any more."""
+        self._submission["let_go"].append(run.run_id)
+        self._write_submission()
 
     def _runs_per_gpu(self) -> int:
         """How many runs have the same GPU, where there are GPUs, before the last ones end."""
@@ -146,14 +157,12 @@ class LocalQueue:
             return 1
         return min(max(on.values()), math.ceil(sum(self.gpus.values()) / len(on)))
 
-    def _work(self, folder: Path, submission: Path) -> None:
+    def _work(self, folder: Path) -> None:
         last_stop_s = 0.0
         while True:
             for training in list(self._trainings):
                 if training.job.done():
-                    if not self._collect(training):
-                        self._submission["let_go"].append(training.run.run_id)
-                        self.sweep.write_submission(self._submission, submission)
+                    self._collect(training)
                 elif len(training.workers) > 1:
                     self._end_if_torn(training)
             while not self.stopping and (workers := self._workers_for_next()):
@@ -187,6 +196,7 @@ class LocalQueue:
         status = run_status(run, queued=set())
         if status.state in (State.FINISHED, State.RUNNING, State.CANCELLED):
             self.report(f"{self._name(run)} is {status.state} by now and was left alone")
+            self._let_go(run)
             return
         executor = submitit.LocalExecutor(folder=folder)
         gpus = [worker.gpu for worker in workers if worker.gpu is not None]
@@ -212,11 +222,8 @@ class LocalQueue:
         if time.monotonic() - training.torn_s > LOST_TASK_S:
             training.end_now()
 
-    def _collect(self, training: Training) -> bool:
-        """Read from the run directory how a training ended, and what is to come of the run.
-
-        False if it is not finished, and this queue does not start it again.
-        """
+    def _collect(self, training: Training) -> None:
+        """Read from the run directory how a training ended, and what is to come of the run."""
         run, job = training.run, training.job
         self._trainings.remove(training)
         status = run_status(run, queued=set())
@@ -225,14 +232,15 @@ class LocalQueue:
         elif status.state is State.STOPPED and not self.stopping and self._goes_on(run):
             self.report(f"{self._name(run)} was preempted ({status.detail}) and waits to go on")
             self._waiting.append(run.run_id)
-            return True
+            return
         elif status.state is State.PLANNED:
             # It died before it could say a word; submitit kept what was printed.
             self.report(f"{self._name(run)} did not begin; see {job.paths.stdout}")
         else:
             detail = f": {status.detail}" if status.detail else ""
             self.report(f"{self._name(run)} {status.state}{detail}")
-        return status.state is State.FINISHED
+        if status.state is not State.FINISHED:
+            self._let_go(run)
 
     def _name(self, run: RunDir) -> str:
         return self.labels.get(run.run_id, run.run_id)

@@ -302,12 +302,17 @@ def _announcement(run: RunDir, number: int) -> str:
 
 
 def _job_output(run: RunDir) -> Path | None:
-    """What the last job of a run printed, if it has ended and SLURM said so."""
+    """What the last job of a run printed, if it has ended and SLURM said so.
+
+    Of runs that share a job each is a task, with a file of its own; the first task's is the job's.
+    """
     ended = ends(run.observed())
     for record in reversed(sweep_of(run).submissions().values()):
         if ended and run.run_id in record["runs"]:
-            folder = sweep_of(run).job_output(record)
-            return max(folder.glob(f"{ended[-1]['job_id']}_*log.out"), default=None)
+            job = sweep_of(run).job_output(record) / ended[-1]["job_id"]
+            rank = record["runs"].index(run.run_id) % record.get("runs_per_job", 1)
+            files = [job.with_name(f"{job.name}_{task}_log.out") for task in (rank, 0)]
+            return next((file for file in files if file.exists()), None)
     return None
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from jobs import events
-from jobs.causes import ENDED_BY_ITSELF, NOT_RETRIED, Cause, idle_attempts
+from jobs.causes import ENDED_ALONE, NOT_RETRIED, Cause, idle_attempts
 from jobs.errors import InputError
 from jobs.lease import STALE_AFTER_S, LeaseHolder
 from jobs.look import tell_once
@@ -87,8 +87,8 @@ class RunStatus(Standing):
 STATES = {state: state for state in State}
 CAUSES = {cause: cause for cause in Cause}
 
-# Kept beside the fields of a run at rest: the job in which it has ended by itself, and whether that
-# is for good.
+# Kept beside the fields of a run at rest: the job in which it has ended alone, when, and whether
+# that is for good.
 LEFT_JOB = "left_job"
 
 # What is not kept of the fields; but the state is.
@@ -138,12 +138,13 @@ def _facts(run: RunDir, task: Task | None, *, is_queued: bool) -> dict[str, Any]
 
 
 def _has_left(task: Task, left: Sequence[Any] | None) -> bool:
-    """Whether the run has ended by itself in this job, and will not go on there.
+    """Whether the run has ended alone in this job, and will not go on there.
 
     When the job is started again for others, the run tries what may be mended by then.
     """
-    job_id, for_good = left or ("", False)
-    return job_id == task.id and (for_good or task.state not in WAITING)
+    job_id, ended_s, for_good = left or ("", 0.0, False)
+    has_restarted = task.state in WAITING or ended_s < task.expected_unix_s < math.inf
+    return job_id == task.id and (for_good or not has_restarted)
 
 
 def _holder(run: RunDir, ended: Task | None) -> LeaseHolder | None:
@@ -228,8 +229,10 @@ def _unfinished(run: RunDir, ended: Task | None) -> dict[str, Any]:
     if state is State.STOPPED and run.is_left_behind():
         detail += "; it could not be requeued"
     facts = _so_far(history, seen, run.read_progress())
-    if facts["cause"] in ENDED_BY_ITSELF:
-        facts[LEFT_JOB] = [history[-1]["job_id"], facts["cause"] in NOT_RETRIED]
+    if facts["cause"] in ENDED_ALONE:
+        last = history[-1]
+        ended_s = last.get("ended_unix_s", last["started_unix_s"])
+        facts[LEFT_JOB] = [last["job_id"], ended_s, facts["cause"] in NOT_RETRIED]
     if ended is not None:
         facts["job_id"] = ended.id
     unbegun = jobs_before_it_began(history, seen, ended)

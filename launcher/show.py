@@ -35,7 +35,8 @@ def show_plan(
     if isinstance(profile, SlurmProfile):
         named = f" profile {profile_name}," if profile_name else ""
         hours, minutes = divmod(profile.time_min, 60)
-        time_limit = f"{hours + minutes / 60:.3g} h" if hours else f"{minutes} min"
+        parts = [f"{hours:,} h" if hours else "", f"{minutes} min" if minutes else ""]
+        time_limit = " ".join(filter(None, parts))
         each = f"time {profile.time_words}" if AUTO in profile.time else f"{time_limit} each"
         where = f"on SLURM,{named} {each}"
     print(f"{sweep.path}  {summarise(actions)} {where}")

@@ -18,7 +18,7 @@ from jobs.errors import ExecutionError
 from jobs.events import Event, ends
 from jobs.processes import is_running, this_host
 from jobs.run_dir import RunDir
-from jobs.sweep_dir import SweepDir
+from jobs.sweep_dir import SweepDir, read_submission
 from launcher import slurm
 from launcher.killed import Silent, explain, silent_attempts
 from launcher.plan import State
@@ -203,7 +203,10 @@ def give_up_lost(sweep: SweepDir, run_ids: Container[str]) -> None:
 
 
 def _adopt(submission: Path, record: dict[str, Any], job_id: str | None) -> None:
-    """Complete the record of a submission whose launcher did not live to do it."""
+    """Complete the record of a submission whose launcher did not live to do it.
+
+    One on another host may live, and be changing the record.
+    """
     if job_id is not None:
         found = {"job_id": job_id}
     elif _is_settled(record):
@@ -212,7 +215,8 @@ def _adopt(submission: Path, record: dict[str, Any], job_id: str | None) -> None
         return
     # A sweep that belongs to a colleague can be looked at without being written.
     with contextlib.suppress(PermissionError):
-        SweepDir(submission.parents[1]).write_submission({**record, **found}, submission)
+        if read_submission(submission) == record:
+            SweepDir(submission.parents[1]).write_submission({**record, **found}, submission)
 
 
 def _absent(place: _Place) -> slurm.Task | None:

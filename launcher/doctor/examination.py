@@ -49,7 +49,7 @@ def examine(cluster: Cluster, profile_name: str | None, runs: Path) -> list[Find
         *(finding for one in partitions for finding in stops(site, chosen, one)),
         *limits(site, chosen, partitions),
         *accounting(site),
-        *kernels(ask_torch(types), types),
+        *kernels(ask_torch(types), types, needs_gpu=(chosen.gres or "").startswith("gpu")),
         *folders(runs),
     ]
 

@@ -149,8 +149,9 @@ def nodes_for(profile: SlurmProfile, layout: Layout, nodes: Sequence[Node]) -> F
     if not large:
         most = max(node.mem_mb for node in wide)
         why = f"mem {mem} is asked for, and they have {show_mb(most)}"
-        each = most // 1024 // layout.tasks_per_node
-        return Fitting([], why, f"`mem: {each}G` or less{fewer}")
+        each_mb = most // layout.tasks_per_node
+        words = f"{each_mb // 1024}G" if each_mb >= 1024 else f"{each_mb}M"
+        return Fitting([], why, f"`mem: {words}` or less{fewer}")
     return Fitting(large)
 
 
@@ -201,7 +202,7 @@ def _fit_time(
     for minutes, of in longest_times(site, profile, partition)[:1]:
         shown = show_minutes(minutes)
         # What `auto` asks for is never longer.
-        if minutes < profile.time_min and not (profile.time == AUTO and profile.slice is None):
+        if minutes < profile.time_min and profile.time != AUTO:
             yield problem(
                 topic,
                 f"time {profile.time_words} is more than {of} allows, {shown}: the job would "

@@ -65,8 +65,10 @@ def ask_torch(types: Sequence[str]) -> Mapping[str, Any] | str:
     return answer
 
 
-def kernels(torch: Mapping[str, Any] | str, types: Sequence[str]) -> Iterator[Finding]:
-    """One line for each type of GPU."""
+def kernels(
+    torch: Mapping[str, Any] | str, types: Sequence[str], *, needs_gpu: bool
+) -> Iterator[Finding]:
+    """One line for each type of GPU; some sites do not tell the types."""
     if isinstance(torch, str):
         yield problem(TOPIC, f"torch cannot be imported here: {torch}", "install it again")
         return
@@ -74,7 +76,7 @@ def kernels(torch: Mapping[str, Any] | str, types: Sequence[str]) -> Iterator[Fi
     if not torch["kernels"]:
         wanted = f", and the nodes have {', '.join(types)}" if types else ""
         text = f"torch {version} is built for CPUs alone{wanted}"
-        yield problem(TOPIC, text, "install one with CUDA") if types else ok(TOPIC, text)
+        yield problem(TOPIC, text, "install one with CUDA") if needs_gpu else ok(TOPIC, text)
         return
     for kind in types:
         if kind in torch["unfit"]:

@@ -12,6 +12,8 @@ from launcher.doctor.site import Association, Partition, Quota, Site, parse_minu
 
 TOPIC = "limits"
 
+Counted = Literal["waiting", "running", "gpus"]
+
 # Without an accounting, what squeue has forgotten is forgotten for good.
 SHORT_MEMORY_S = 120
 
@@ -20,20 +22,27 @@ SHORT_MEMORY_S = 120
 class Limit:
     """A number that SLURM holds jobs to, and in its own words whose limit it is."""
 
-    what: Literal["waiting", "running", "gpus", "minutes"]
+    what: Counted | Literal["minutes"]
     value: int
     of: str
 
 
 def limits_of(site: Site, profile: SlurmProfile, partition: Partition) -> list[Limit]:
-    """Every limit that counts for the jobs of a profile; none where none is enforced."""
+    """Every limit that counts for the jobs of a profile; none where none is enforced.
+
+    Of those of one person's jobs SLURM takes the first that is set, by the partition's QOS, the
+    job's, the user's association or those above it. Those of a group's jobs all count.
+    """
     if not site.enforces("limits"):
         return []
     chain = association_chain(site, profile, partition)
     named = (partition.qos, qos_of(chain, profile))
-    quotas = [qos.quota for qos in site.qos if qos.name in named]
+    quotas = [qos.quota for name in named for qos in site.qos if qos.name == name]
     quotas += [one.quota for one in chain]
-    return [limit for quota in quotas for limit in _of_quota(quota)]
+    own: dict[str, Limit] = {}
+    for quota in reversed(quotas):
+        own |= {limit.what: limit for limit in _of_one_person(quota)}
+    return [*own.values(), *(limit for quota in quotas for limit in _of_a_group(quota))]
 
 
 def qos_of(chain: Sequence[Association], profile: SlurmProfile) -> str:
@@ -58,18 +67,23 @@ def association_chain(site: Site, profile: SlurmProfile, partition: Partition) -
     return chain
 
 
-def _of_quota(quota: Quota) -> Iterator[Limit]:
-    counts = {
-        "waiting": {"MaxSubmitJobs": quota.max_submit, "GrpSubmitJobs": quota.grp_submit},
-        "running": {"MaxJobs": quota.max_jobs, "GrpJobs": quota.grp_jobs},
-        "gpus": {"MaxTRES": _gpus(quota.max_tres), "GrpTRES": _gpus(quota.grp_tres)},
-    }
-    for what, values in counts.items():
-        for name, value in values.items():
-            if value.isdigit():
-                yield Limit(what, int(value), f"{name} of {quota.of}")  # type: ignore[arg-type]
+def _of_one_person(quota: Quota) -> Iterator[Limit]:
+    yield from _counted("waiting", quota.max_submit, f"MaxSubmitJobs of {quota.of}")
+    yield from _counted("running", quota.max_jobs, f"MaxJobs of {quota.of}")
+    yield from _counted("gpus", _gpus(quota.max_tres), f"MaxTRES of {quota.of}")
     if (minutes := parse_minutes(quota.max_wall)) is not None:
         yield Limit("minutes", minutes, f"MaxWall of {quota.of}")
+
+
+def _of_a_group(quota: Quota) -> Iterator[Limit]:
+    yield from _counted("waiting", quota.grp_submit, f"GrpSubmitJobs of {quota.of}")
+    yield from _counted("running", quota.grp_jobs, f"GrpJobs of {quota.of}")
+    yield from _counted("gpus", _gpus(quota.grp_tres), f"GrpTRES of {quota.of}")
+
+
+def _counted(what: Counted, value: str, of: str) -> Iterator[Limit]:
+    if value.isdigit():
+        yield Limit(what, int(value), of)
 
 
 def _gpus(tres: str) -> str:

@@ -205,10 +205,11 @@ def parse_gres(text: str) -> dict[str, int]:
 
 
 def parse_partitions(text: str, nodes: Sequence[Node]) -> Iterator[Partition]:
-    """A line of `key=value` for each partition."""
+    """A line of `key=value` for each partition; a sentence where the user may see none."""
     for line in text.splitlines():
         said = dict(word.split("=", 1) for word in line.split() if "=" in word)
-        name = said["PartitionName"]
+        if (name := said.get("PartitionName")) is None:
+            continue
         yield Partition(
             name,
             said["State"],

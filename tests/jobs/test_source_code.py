@@ -38,6 +38,8 @@ def test_changes_that_are_not_committed_are_told_from_each_other(source: Path) -
         versions.append(code_version(source))
     assert versions[0] != versions[1]
     assert versions[1] == f"{head}+{hash_of_code(source)}"
+    (source / "jobs" / ".#one.py").symlink_to("nowhere")  # as Emacs has while it edits
+    assert code_version(source) == versions[1]
     changed.write_text("ONE = 1\n")
     (source / "jobs" / "new.py").write_text("")
     assert code_version(source) == f"{head}+{hash_of_code(source)}", "an untracked file"
@@ -45,6 +47,12 @@ def test_changes_that_are_not_committed_are_told_from_each_other(source: Path) -
 
 def test_code_in_no_repository_is_named_by_its_content(source: Path) -> None:
     assert code_version(source) == f"+{hash_of_code(source)}"
+
+
+def test_code_that_cannot_be_read_now_has_a_version_all_the_same(source: Path) -> None:
+    head = commit(source)
+    (source / "jobs" / "gone.py").symlink_to("nowhere")
+    assert code_version(source) == f"{head}+"
 
 
 def test_frozen_code_is_named_by_its_folder(tmp_path: Path) -> None:

@@ -218,14 +218,14 @@ def test_a_disk_that_is_full_or_does_not_answer_is_no_error_of_the_code(error: E
 @pytest.mark.parametrize(
     ("words", "cause"),
     [
-        ("uncorrectable ECC error encountered", Cause.NODE_FAILURE),
-        ("CUDA-capable device(s) is/are busy or unavailable", Cause.NODE_FAILURE),
-        ("no CUDA-capable device is detected", Cause.NODE_FAILURE),
+        ("uncorrectable ECC error encountered", Cause.GPU_FAILED),
+        ("CUDA-capable device(s) is/are busy or unavailable", Cause.GPU_FAILED),
+        ("no CUDA-capable device is detected", Cause.GPU_FAILED),
         ("an illegal memory access was encountered", Cause.CODE_ERROR),
         ("unspecified launch failure", Cause.CODE_ERROR),
     ],
 )
-def test_a_broken_gpu_is_the_nodes_failure_and_keeps_its_words(words: str, cause: Cause) -> None:
+def test_a_broken_gpu_is_no_error_of_the_code_and_keeps_its_words(words: str, cause: Cause) -> None:
     error = RuntimeError(f"CUDA error: {words}")
     assert describe_error(error, RunConfig(**TINY)) == (cause, f"RuntimeError: CUDA error: {words}")
 

@@ -29,11 +29,7 @@ def test_a_run_without_an_attempt_is_planned(run: RunDir) -> None:
         ({"cause": "no_progress", "message": "no step"}, State.FAILED, "no_progress: no step"),
         ({"cause": "preempted", "message": "SIGUSR2 after"}, State.STOPPED, "preemption: SIGUSR2"),
         ({"cause": "node_failure", "node": "n3"}, State.STOPPED, "node failure on n3; goes on"),
-        (
-            {"cause": "node_failure", "message": "RuntimeError: uncorrectable ECC error\nSearch"},
-            State.STOPPED,
-            "node failure on here: RuntimeError: uncorrectable ECC error; goes on",
-        ),
+        ({"cause": "gpu_failed", "message": "RuntimeError: u"}, State.FAILED, "gpu_failed: Runt"),
         ({"cause": "storage_failed", "message": "OSError: [Errno 122]"}, State.FAILED, "storage_"),
         ({"cause": "unknown"}, State.STOPPED, "killed; goes on"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import stat
@@ -9,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -205,6 +207,25 @@ def test_a_run_that_failed_is_told_as_failed_while_the_queue_goes_on(
     queue.work()
     assert (State.FAILED, State.RUNNING) in seen
     assert (State.QUEUED, State.FAILED) not in seen
+
+
+def test_a_disk_that_is_full_does_not_end_a_queue_that_trains(
+    sweep: SweepDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = (sweep.run(run_id) for run_id in sweep.named_runs())
+    (first.path / "config.json").write_text("{}")  # it fails
+    write = SweepDir.write_submission
+
+    def refuse_changes(self: SweepDir, record: Any, path: Path | None = None) -> Path:
+        if path is not None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(self, record)
+
+    monkeypatch.setattr(SweepDir, "write_submission", refuse_changes)
+    queue, _ = queue_of(sweep, workers=2)
+    queue.work()
+    states = [status.state for status in sweep_status(sweep)]
+    assert states == [State.FAILED, State.FINISHED]
 
 
 def test_what_submitit_stores_is_private(sweep: SweepDir) -> None:

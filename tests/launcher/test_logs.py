@@ -245,6 +245,26 @@ def test_the_last_lines_are_printed_also_of_a_log_that_is_begun_anew(
     assert _read_from(run.log(1), 14) == ("anew\n", 5)
 
 
+def test_of_runs_that_share_a_job_each_has_the_output_of_its_own_task(
+    sweep: SweepDir, fake: FakeSlurm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job_id = submit_by_hand(sweep, fake)
+    ((path, record),) = sweep.submissions().items()
+    sweep.write_submission(record | {"runs_per_job": 2}, path)
+    folder = sweep.job_output(record)
+    folder.mkdir(parents=True)
+    runs = [sweep.run(run_id) for run_id in sweep.named_runs()]
+    for rank, run in enumerate(runs):
+        (folder / f"{job_id}_0_{rank}_log.out").write_text(f"{rank}\n")
+        run.observe("ended", token="t1", word="FAILED", job_id=f"{job_id}_0", nodes="", shown=False)
+    for run in runs:
+        print_log(run, None, follow=False)
+    assert capsys.readouterr().out == "0\n1\n"
+    (folder / f"{job_id}_0_1_log.out").unlink()
+    print_log(runs[1], None, follow=False)
+    assert capsys.readouterr().out == "0\n", "the job's own, which may say why no task began"
+
+
 def test_each_failed_run_is_shown_with_its_last_words_or_those_of_its_job(
     sweep: SweepDir, fake: FakeSlurm, capsys: pytest.CaptureFixture[str]
 ) -> None:

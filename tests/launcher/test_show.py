@@ -14,7 +14,8 @@ from launcher.show import show_missing_data, show_plan
     ("time_limit", "named", "told"),
     [
         ("24:00:00", "v100", "on SLURM, profile v100, 24 h each"),
-        ("90", "", "on SLURM, 1.5 h each"),
+        ("90", "", "on SLURM, 1 h 30 min each"),
+        ("42-00:00:00", "", "on SLURM, 1,008 h each"),
         ("45", "slow", "on SLURM, profile slow, 45 min each"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,6 +73,25 @@ def test_a_submission_from_another_login_node_is_not_made_twice(
     answers.queue = [Task("tiny-t0", "77", index, "PENDING") for index in (0, 1)]
     assert {status.job_id for status in sweep_status(sweep)} == {"77_0", "77_1"}
     assert record_of(sweep)["job_id"] == "77"
+
+
+def test_a_record_that_its_launcher_is_changing_is_left_to_it(
+    sweep: SweepDir, answers: Slurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One on another host, which may find that SLURM takes only some of the runs."""
+    add_submission(sweep, host="login1", submitted_unix_s=time.time() - 1)
+    (path,) = sweep.submissions()
+    fewer = record_of(sweep) | {"runs": sweep.named_runs()[:1], "job_id": "77"}
+    answers.queue = [Task("tiny-t0", "77", 0, "PENDING", is_array=False)]
+    asking = answers.asking_squeue
+
+    def change_meanwhile(names: list[str]) -> Any:
+        sweep.write_submission(fewer, path)
+        return asking(names)
+
+    monkeypatch.setattr(slurm, "asking_squeue", change_meanwhile)
+    tasks_of_runs([sweep])
+    assert record_of(sweep) == fewer
 
 
 def test_a_submission_from_another_login_node_is_given_up_after_a_while(
@@ -342,6 +362,22 @@ def test_a_run_that_was_cancelled_before_its_job_began_is_cancelled_there(
         answers.queue = [Task("tiny-t0", "77", index, word) for index in (0, 1)]
         states = [status.state for status in sweep_status(pack)]
         assert states == ["cancelled"] + 5 * ["queued" if word == "PENDING" else "running"]
+
+
+def test_a_run_that_is_released_while_its_job_goes_on_for_others_can_be_submitted(
+    pack: SweepDir, answers: Slurm
+) -> None:
+    run = pack.run(pack.named_runs()[0])
+    start = {"executor": "slurm", "job_id": "77_0", "restart": 0, "ended_unix_s": 1100.0}
+    add_attempt(run, **start, cause="cancelled", message="the other runs of its job go on")
+    run.observe("released")
+    began = {"expected_unix_s": 1050.0}
+    answers.queue = [Task("tiny-t0", "77", index, "RUNNING", **began) for index in (0, 1)]
+    assert [status.state for status in sweep_status(pack)] == ["stopped"] + 5 * ["running"]
+    # The job was started again, and the run with it.
+    began = {"expected_unix_s": 1150.0}
+    answers.queue = [Task("tiny-t0", "77", index, "RUNNING", **began) for index in (0, 1)]
+    assert {status.state for status in sweep_status(pack)} == {"running"}
 
 
 def test_a_run_that_failed_in_a_job_does_not_keep_it_from_being_cancelled(

@@ -77,6 +77,7 @@ def site(
     config: dict[str, str] | None = None,
     partitions: str = PARTITIONS,
     nodes: str = NODES,
+    qos: str = QOS,
     account: str = "lab1",
     **more: Any,
 ) -> Site:
@@ -84,7 +85,7 @@ def site(
     return Site(
         CONFIG | (config or {}),
         list(parse_partitions(partitions, list(parse_nodes(nodes)))),
-        list(parse_qos(QOS)),
+        list(parse_qos(qos)),
         list(parse_associations(ASSOCIATIONS, "me")),
         account,
         **more,

@@ -69,6 +69,8 @@ def test_what_does_not_fit_is_a_problem_with_what_is_there(
         {"partition": "low,high"},
         {"account": "lab2", "time": "12:00:00"},
         {"mem": "16000M", "gpus_per_node": 1},
+        {"account": "lab2", "time": "auto"},
+        {"account": "lab2", "time": "auto", "slice": "24:00:00"},
     ],
 )
 def test_what_fits_is_no_problem(changes: dict[str, Any]) -> None:

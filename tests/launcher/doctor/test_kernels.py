@@ -61,7 +61,7 @@ def test_the_torch_of_this_project_is_asked_without_a_gpu() -> None:
     torch = ask_torch(["v100", "k80", "strange"])
     assert not isinstance(torch, str), torch
     assert torch["kernels"] == kernels_here()
-    fits, unfit, unknown = kernels(torch, ["v100", "k80", "strange"])
+    fits, unfit, unknown = kernels(torch, ["v100", "k80", "strange"], needs_gpu=True)
     assert fits.verdict is Verdict.OK
     assert "has kernels for v100 (compute capability 7.0)" in fits.text
     assert unfit.verdict is Verdict.PROBLEM
@@ -84,16 +84,17 @@ def test_an_intermediate_form_counts_for_later_gpus() -> None:
 
 
 @pytest.mark.parametrize(
-    ("torch", "types", "verdict"),
+    ("torch", "types", "needs_gpu", "verdict"),
     [
-        ("no module named torch", [], Verdict.PROBLEM),
-        ({"version": "2.10+cpu", "kernels": [], "unfit": {}}, ["v100"], Verdict.PROBLEM),
-        ({"version": "2.10+cpu", "kernels": [], "unfit": {}}, [], Verdict.OK),
-        ({"version": "2.10", "kernels": ["sm_70"], "unfit": {}}, [], Verdict.OK),
+        ("no module named torch", [], False, Verdict.PROBLEM),
+        ({"version": "2.10+cpu", "kernels": [], "unfit": {}}, ["v100"], True, Verdict.PROBLEM),
+        ({"version": "2.10+cpu", "kernels": [], "unfit": {}}, [], True, Verdict.PROBLEM),
+        ({"version": "2.10+cpu", "kernels": [], "unfit": {}}, [], False, Verdict.OK),
+        ({"version": "2.10", "kernels": ["sm_70"], "unfit": {}}, [], True, Verdict.OK),
     ],
 )
 def test_a_torch_that_cannot_compute_on_the_nodes_is_a_problem(
-    torch: object, types: list[str], verdict: Verdict
+    torch: object, types: list[str], needs_gpu: bool, verdict: Verdict
 ) -> None:
-    (found,) = kernels(torch, types)  # type: ignore[arg-type]
+    (found,) = kernels(torch, types, needs_gpu=needs_gpu)  # type: ignore[arg-type]
     assert found.verdict is verdict

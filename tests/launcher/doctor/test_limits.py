@@ -9,7 +9,7 @@ import pytest
 from launcher.doctor.findings import Finding, Verdict
 from launcher.doctor.limits import Limit, accounting, limits, limits_of
 from launcher.doctor.site import Site
-from tests.launcher.doctor.answers import CONFIG, PARTITIONS, partition, profile, site
+from tests.launcher.doctor.answers import CONFIG, PARTITIONS, QOS, partition, profile, site
 
 
 def findings(changes: dict[str, Any] | None = None, **there: Any) -> list[Finding]:
@@ -36,6 +36,18 @@ def test_limits_of_the_jobs_qos_and_of_the_partitions_count() -> None:
         Limit("gpus", 4, "MaxTRES of QOS scavenger"),
         Limit("minutes", 1440, "MaxWall of QOS scavenger"),
     ]
+
+
+def test_of_one_persons_limits_a_qos_goes_before_the_accounts() -> None:
+    """As where a QOS for long jobs allows more than the account."""
+    where = site(qos=QOS + "long|00:00:00||cluster|7-00:00:00|20|||||\n")
+    found = limits_of(where, profile(account="lab2", qos="long"), partition(where, "low"))
+    assert {(limit.what, limit.value, limit.of) for limit in found if limit.what != "gpus"} == {
+        ("minutes", 7 * 1440, "MaxWall of QOS long"),
+        ("running", 20, "MaxJobs of QOS long"),
+        ("waiting", 50, "MaxSubmitJobs of me in account lab2"),
+        ("waiting", 300, "GrpSubmitJobs of account lab1"),
+    }
 
 
 def test_without_enforcement_nothing_is_limited() -> None:

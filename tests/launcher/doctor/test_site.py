@@ -27,6 +27,7 @@ def test_partitions_have_their_own_nodes_and_rules() -> None:
     text = PARTITIONS.replace("MaxTime=UNLIMITED", "MaxTime=2-00:00:00").replace("QoS=N/A", "QoS=a")
     changed = partition(site(partitions=text), "low")
     assert (changed.max_time_min, changed.qos) == (2880, "a")
+    assert site(partitions="No partitions in the system\n").partitions == [], "none that he may see"
 
 
 @pytest.mark.parametrize(
