@@ -42,6 +42,7 @@ RUN: dict[str, Any] = {
     "checkpoint_every_s": 1,
     "when_stuck": "go_on",  # of so few images, hardly anything is learnt
 }
+ON_TWO = {"gpus": 2, "epochs": 150}  # each step waits for the other node
 MATRIX = "base:\n" + "".join(f"  {key}: {value}\n" for key, value in RUN.items())
 
 
@@ -169,7 +170,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
 
 @pytest.fixture(scope="module")
 def undisturbed_on_two(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
-    config = RunConfig(**RUN, gpus=2)
+    config = RunConfig(**RUN | ON_TWO)
     run = SweepDir(tmp_path_factory.mktemp("undisturbed")).run(config.run_id)
     run.write_config(config)
     assert train_on(run, 2, network="resnet") == "finished"
@@ -335,7 +336,7 @@ def test_a_preempted_run_on_two_nodes_is_requeued_and_ends_as_if_nothing_had_hap
     lab: Lab, undisturbed_on_two: RunDir
 ) -> None:
     lab.profile(gpus_per_node=1, partition="low0")
-    assert "on 2 nodes x 1 GPU" in lab.submit("--set", "gpus=2")
+    assert "on 2 nodes x 1 GPU" in lab.submit("--set", "gpus=2", "--set", "epochs=150")
     run = lab.runs()[0]
     lab.wait_until_training(run)
     assert lab.cluster.show_job(lab.job_id())["NumNodes"].startswith("2")
@@ -515,7 +516,7 @@ def test_a_launcher_killed_before_the_job_was_accepted_leaves_the_run_to_resume(
     assert "leave 1" in lab.submit("--set", "epochs=1")
     ((file, record),) = lab.sweep.submissions().items()
     lab.sweep.write_submission(
-        record | {"submitted_unix_s": record["submitted_unix_s"] - 100}, file
+        record | {"submitted_unix_s": record["submitted_unix_s"] - 200}, file
     )
     assert "start 1 on SLURM" in lab.launcher("resume")
     lab.wait_until_finished()
