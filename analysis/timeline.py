@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.groups import RUN, grouped
-from jobs.causes import ENDED_ALONE, Cause
+from jobs.causes import ENDED_ALONE, SAVED, Cause
 
 # What a bar says of its run, in the order in which a legend tells it. An attempt was stopped if it
 # could save, and killed if it could not.
@@ -16,13 +16,12 @@ WAITING = "waiting"
 STOPPED = "stopped and saved"
 OUTCOMES = ("finished", "going on", STOPPED, "killed", "cancelled", "failed")
 
-_SAVED = (Cause.TIME_LIMIT, Cause.PREEMPTED, Cause.STOPPED)
 _NOT_SAVED = (
     *(Cause.INTERRUPTED, Cause.NODE_FAILURE, Cause.TASK_LOST),
     *(Cause.UNKNOWN, Cause.NOT_BEGUN),
 )
 _OUTCOMES: Mapping[Cause, str] = {
-    **dict.fromkeys(_SAVED, STOPPED),
+    **dict.fromkeys(SAVED, STOPPED),
     **dict.fromkeys(_NOT_SAVED, "killed"),
     **dict.fromkeys(ENDED_ALONE, "failed"),
     Cause.FINISHED: "finished",

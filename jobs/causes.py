@@ -85,7 +85,7 @@ IDLE_LIMITS: Mapping[Cause, int] = {
 }
 
 # An attempt that ended so has saved what it reached.
-_SAVED = (Cause.TIME_LIMIT, Cause.PREEMPTED, Cause.STOPPED)
+SAVED = (Cause.TIME_LIMIT, Cause.PREEMPTED, Cause.STOPPED)
 
 # SLURM's words for how a job ended, where they tell why; REQUEUED only says by whom.
 SLURM_CAUSES: Mapping[str, Cause] = {
@@ -115,7 +115,7 @@ def idle_attempts(attempts: Sequence[Mapping[str, Any]]) -> list[Cause]:
     for attempt in reversed(attempts):
         cause = Cause(attempt.get("cause", Cause.UNKNOWN))
         began = _place(attempt, "first")
-        reached = (_place(attempt, "last") if cause in _SAVED else None) or next_began
+        reached = (_place(attempt, "last") if cause in SAVED else None) or next_began
         if cause not in IDLE_LIMITS or (began and reached and reached > began):
             break
         if began is None or reached is not None:

@@ -55,8 +55,8 @@ NOT_KEPT = {"options", "result", "attempts", "progress"}
 T = TypeVar("T")
 
 
-def code_version(*packages: str) -> str:
-    """Of the code that tells what is kept, the modules of some of our packages.
+def digest_of_modules(*packages: str) -> str:
+    """That of the code which tells what is kept, the modules of some of our packages.
 
     Empty if that cannot be read: then nothing is remembered.
     """

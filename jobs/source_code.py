@@ -31,7 +31,7 @@ def code_version(source: Path = SOURCE) -> str:
 
 
 def hash_of_code(source: Path = SOURCE) -> str:
-    """The hash that the code as it is now would be frozen under."""
+    """The hash that the code in `source` as it is now is frozen under."""
     return hash_of(source, source_files(source))
 
 

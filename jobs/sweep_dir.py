@@ -26,7 +26,7 @@ from jobs.files import (
     write_exclusive,
 )
 from jobs.lease import claimed
-from jobs.processes import Process
+from jobs.processes import Process, is_running, this_host
 from jobs.run_dir import RunDir
 
 if TYPE_CHECKING:
@@ -214,6 +214,16 @@ class SweepDir:
         folder = mine / token
         folder.mkdir(mode=0o700, exist_ok=True)
         return folder
+
+
+def is_being_made(submission: Mapping[str, Any]) -> bool:
+    """Whether the launcher that wrote a submission is alive on this host, and not done with it.
+
+    It is done when it knows the job's id or was refused, and a local queue when it has ended. A
+    process on another host cannot be looked up.
+    """
+    done = {"job_id", "refused", "ended_unix_s"} & submission.keys()
+    return not done and submission["host"] == this_host() and is_running(submission)
 
 
 def check_private(folder: Path) -> None:

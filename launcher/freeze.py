@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 
 from jobs.errors import InputError
-from jobs.source_code import PACKAGES, SOURCE, ask_git, hash_of, source_files
+from jobs.source_code import PACKAGES, SOURCE, ask_git, hash_of, hash_of_code, source_files
 from jobs.sweep_dir import SweepDir, check_private
 
 
@@ -38,7 +38,7 @@ def check_frozen(frozen: Path) -> None:
         check_private(frozen)
     except InputError as error:
         raise InputError(f"{error}; or: {advice}") from None
-    if hash_of(frozen, source_files(frozen)) != frozen.name.partition("-")[0]:
+    if hash_of_code(frozen) != frozen.name.partition("-")[0]:
         raise InputError(f"{frozen} was changed after it was frozen; remove it. {advice}")
 
 

@@ -26,7 +26,6 @@ from launcher.durations import format_duration
 from launcher.estimates import Estimate, Estimator, read_known, show_seconds
 from launcher.fitting import short_id
 from launcher.plan import STARTING, State
-from launcher.status import sweep_status
 from launcher.submit import (
     Submission,
     check_data,
@@ -74,9 +73,6 @@ def fly_pilot(
         _fly_on_slurm(submission, run, profile, after, console)
     else:
         _fly_here(sweep, run, profile, workers)
-    if isinstance(profile, SlurmProfile):
-        with contextlib.suppress(ExecutionError):  # then it is not known why it was killed
-            sweep_status(sweep)
     flights = run.history()[before:]
     if not flights or "measured" not in flights[-1]:
         raise ExecutionError(f"the pilot measured nothing: {_why_unmeasured(run, flights)}")
@@ -119,6 +115,7 @@ def _fly_on_slurm(
 ) -> None:
     """Submit the job and wait until it has ended."""
     from launcher.arrays import SubmitLimitError
+    from launcher.tasks import tasks_of_runs
 
     sweep = submission.sweep
     gpus = gpus_to_start(submission.actions, submission.matrix.runs)
@@ -138,6 +135,8 @@ def _fly_on_slurm(
         if not jobs:
             raise ExecutionError("somebody else has just started this run: no pilot is needed")
         _wait(jobs[0], run, console)
+        with contextlib.suppress(ExecutionError):  # then it is not known why it was killed
+            tasks_of_runs([sweep])
 
 
 def _wait(job_id: str, run: RunDir, console: Console) -> None:

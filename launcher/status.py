@@ -11,10 +11,9 @@ from hashlib import sha256
 from statistics import median
 from typing import TYPE_CHECKING
 
-from jobs.look import SweepLook, code_version
-from jobs.processes import is_running, this_host
+from jobs.look import SweepLook, digest_of_modules
 from jobs.run_dir import RunDir
-from jobs.sweep_dir import SweepDir
+from jobs.sweep_dir import SweepDir, is_being_made
 from launcher.plan import Standing, State
 from launcher.run_status import WAITING, RunStatus, intact_options, run_status
 
@@ -55,7 +54,7 @@ def look_at(sweep: SweepDir, *, remembers: bool) -> SweepLook:
 
 @functools.cache
 def _version() -> str:
-    return code_version("attention_models", "jobs", "launcher")
+    return digest_of_modules("attention_models", "jobs", "launcher")
 
 
 @dataclass(frozen=True)
@@ -146,8 +145,7 @@ def queued_runs(sweep: SweepDir) -> set[str]:
     """
     waiting: set[str] = set()
     for submission in sweep.submissions().values():
-        done = {"ended_unix_s", "job_id", "refused"} & submission.keys()
-        if not done and submission["host"] == this_host() and is_running(submission):
+        if is_being_made(submission):
             waiting.update(set(submission["runs"]).difference(submission.get("let_go", ())))
     return waiting
 

@@ -16,9 +16,9 @@ from typing import Any
 
 from jobs.errors import ExecutionError
 from jobs.events import Event, ends
-from jobs.processes import is_running, this_host
+from jobs.processes import this_host
 from jobs.run_dir import RunDir
-from jobs.sweep_dir import SweepDir, read_submission
+from jobs.sweep_dir import SweepDir, is_being_made, read_submission
 from launcher import slurm
 from launcher.killed import Silent, explain, silent_attempts
 from launcher.plan import State
@@ -50,12 +50,6 @@ def keep_first_jobs(tasks: Sequence[slurm.Task]) -> list[slurm.Task]:
         with contextlib.suppress(ExecutionError):  # it may be a colleague's
             slurm.scancel(sorted(alive))
     return [task for task in tasks if int(task.job_id) == first[task.name]]
-
-
-def _is_being_submitted(record: Mapping[str, Any]) -> bool:
-    """Whether a launcher of this host is between writing the record and knowing the job's id."""
-    done = {"job_id", "refused"} & record.keys()
-    return not done and record["host"] == this_host() and is_running(record)
 
 
 def _may_come_for_s(record: Mapping[str, Any]) -> float:
@@ -280,7 +274,7 @@ def _open_places(sweep: SweepDir) -> list[_Place]:
     newest: dict[str, tuple[Path, int]] = {}
     submissions = sweep.submissions()
     for path, record in submissions.items():
-        if "refused" not in record and not _is_being_submitted(record):
+        if "refused" not in record and not is_being_made(record):
             newest |= {run_id: (path, place) for place, run_id in enumerate(record["runs"])}
     places = []
     for run_id, (path, place) in newest.items():

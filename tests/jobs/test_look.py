@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from jobs import look, run_dir
 from jobs.errors import InputError
-from jobs.look import SweepLook, code_version, tell_once
+from jobs.look import SweepLook, digest_of_modules, tell_once
 from jobs.run_dir import RunDir
 from jobs.run_records import Progress, Result
 from jobs.sweep_dir import sweep_of
@@ -374,18 +374,18 @@ def test_a_damaged_file_is_as_good_as_none(
 def test_the_version_is_that_of_all_modules_of_the_packages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert code_version("jobs") != code_version("jobs", "launcher")
+    assert digest_of_modules("jobs") != digest_of_modules("jobs", "launcher")
     monkeypatch.setattr(look, "SOURCE", tmp_path)
     (tmp_path / "tellers").mkdir()
     (tmp_path / "tellers" / "one.py").write_text("told = 1")
-    before = code_version("tellers")
+    before = digest_of_modules("tellers")
     (tmp_path / "tellers" / "notes.txt").write_text("no code")
     (tmp_path / "tellers" / ".#one.py").symlink_to("me@here.1")  # as Emacs has it
-    assert code_version("tellers") == before
+    assert digest_of_modules("tellers") == before
     (tmp_path / "tellers" / "other.py").write_text("told = 2")
-    assert code_version("tellers") != before
+    assert digest_of_modules("tellers") != before
     (tmp_path / "tellers" / "gone.py").symlink_to("nowhere")
-    assert code_version("tellers") == ""
+    assert digest_of_modules("tellers") == ""
 
 
 def test_what_was_told_of_the_sweep_is_recalled_by_its_key(run: RunDir) -> None:

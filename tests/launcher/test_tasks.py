@@ -27,6 +27,14 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Slurm:
     return Slurm(monkeypatch)
 
 
+@pytest.fixture
+def killed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The jobs that were cancelled."""
+    ids: list[str] = []
+    monkeypatch.setattr(slurm, "scancel", ids.extend)
+    return ids
+
+
 def test_a_job_that_squeue_shows_is_adopted(sweep: SweepDir, answers: Slurm) -> None:
     add_submission(sweep)
     answers.queue = [Task("tiny-t0", "77", 0, "PENDING"), Task("tiny-t0", "77", 1, "PENDING")]
@@ -234,17 +242,15 @@ def test_a_sweep_of_somebody_else_whose_job_has_no_id_yet_can_be_looked_at(
 
 
 def test_of_two_jobs_of_one_name_the_first_is_kept_and_the_other_cancelled(
-    sweep: SweepDir, answers: Slurm, monkeypatch: pytest.MonkeyPatch
+    sweep: SweepDir, answers: Slurm, killed: list[str]
 ) -> None:
-    cancelled: list[str] = []
-    monkeypatch.setattr(slurm, "scancel", cancelled.extend)
     add_submission(sweep)
     answers.queue = [
         Task("tiny-t0", job_id, index, "PENDING") for job_id in ("100", "99") for index in (0, 1)
     ]
     assert {task.job_id for task in tasks_of_runs([sweep]).values()} == {"99"}
     assert record_of(sweep)["job_id"] == "99"
-    assert cancelled == ["100"]
+    assert killed == ["100"]
 
 
 def test_what_squeue_still_shows_as_ended_may_be_requeued_by_hand(
@@ -381,10 +387,8 @@ def test_a_run_that_is_released_while_its_job_goes_on_for_others_can_be_submitte
 
 
 def test_a_run_that_failed_in_a_job_does_not_keep_it_from_being_cancelled(
-    pack: SweepDir, answers: Slurm, monkeypatch: pytest.MonkeyPatch
+    pack: SweepDir, answers: Slurm, killed: list[str]
 ) -> None:
-    killed: list[str] = []
-    monkeypatch.setattr(slurm, "scancel", killed.extend)
     start = {"executor": "slurm", "job_id": "77_1", "restart": 0}
     failed, _ = (pack.run(run_id) for run_id in pack.named_runs()[4:])
     add_attempt(failed, **start, cause="code_error", message="ValueError")
@@ -394,10 +398,8 @@ def test_a_run_that_failed_in_a_job_does_not_keep_it_from_being_cancelled(
 
 
 def test_a_job_is_cancelled_with_the_last_of_its_runs(
-    pack: SweepDir, answers: Slurm, monkeypatch: pytest.MonkeyPatch
+    pack: SweepDir, answers: Slurm, killed: list[str]
 ) -> None:
-    killed: list[str] = []
-    monkeypatch.setattr(slurm, "scancel", killed.extend)
     answers.queue = [Task("tiny-t0", "77", index, "RUNNING") for index in (0, 1)]
     rows, said = sweep_status(pack), list[str]()
     cancel_sweep(pack, said.append, only=rows[1:2])
